@@ -1,0 +1,64 @@
+"""``mlip-autopipe``: the pipeline from a terminal.
+
+A command is imported when it is called, so that ``--help`` and completion stay fast: AiiDA and torch cost seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+from aiida_mlip_autopipe import __version__
+
+__all__ = ['main']
+
+COMMANDS = {
+    'init': ('setup_command', 'Make or repair what the pipeline needs: profile, codes, pseudopotentials, daemon.'),
+    'expand': ('expand_command', 'Show the full configuration that an input stands for.'),
+    'run': ('run_command', 'Submit a pipeline and follow it to its results.'),
+    'submit': ('submit_command', 'Submit a pipeline and return.'),
+    'status': ('status_command', 'Show what a pipeline is doing, or list them.'),
+    'lineage': ('lineage_command', 'Show where a frame or a potential comes from.'),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command and return the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __name__).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing one."""
+        with formatter.section('Commands'):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.version_option(__version__, '-V', '--version', prog_name='mlip-autopipe')
+@click.option('-p', '--profile', metavar='NAME', help='AiiDA profile; the default profile if not given.')
+@click.pass_context
+def main(context: click.Context, profile: str | None) -> None:
+    """From a ten-line input.yaml to a trained MACE potential, with its provenance in AiiDA.
+
+    \b
+    mlip-autopipe init
+    mlip-autopipe run input.yaml --output results
+    """
+    context.obj = profile
+    warnings.filterwarnings('ignore', message='Creating AiiDA configuration folder')
+    # AiiDA starts its daemon with the `verdi` that it finds on PATH, and looks when it is imported: it must be the one
+    # of this environment, activated or not.
+    os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', os.defpath)])

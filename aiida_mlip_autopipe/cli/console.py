@@ -1,0 +1,54 @@
+"""What all commands share: the two consoles, the profile, and how an error is told."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from aiida.manage.configuration.profile import Profile
+
+__all__ = ['UsageProblem', 'console', 'load_profile', 'tell_errors']
+
+console = Console(highlight=False)
+
+
+class UsageProblem(click.ClickException):
+    """What the user can put right: told in words, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message to stderr."""
+        Console(stderr=True, highlight=False).print('[bold red]Error:[/]', self.message.replace('[', r'\['))
+
+
+@contextlib.contextmanager
+def tell_errors() -> Iterator[None]:
+    """Turn the errors that name an input into messages without a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageProblem(str(error)) from error
+
+
+def load_profile(name: str | None) -> Profile:
+    """Load a profile, the default one if ``name`` is None.
+
+    Raises
+    ------
+    UsageProblem
+        If there is no such profile.
+    """
+    from aiida import load_profile
+    from aiida.common.exceptions import ConfigurationError
+
+    try:
+        return load_profile(name)
+    except ConfigurationError as error:
+        wanted = f'profile {name!r}' if name else 'AiiDA profile'
+        raise UsageProblem(f'no {wanted} could be loaded ({error}); `mlip-autopipe init` makes one') from error

@@ -1,0 +1,129 @@
+"""The pseudopotential family that ``init`` installs: one PBE file per element, with cutoffs.
+
+Debian's folder holds several files per element and several functionals; mixing them would spoil every label. So a table
+names the file of each element. A folder of one's own brings its own table, ``pseudos.yaml``, in the same form.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
+
+__all__ = ['DEBIAN_FOLDER', 'FAMILY_LABEL', 'STRINGENCY', 'Choice', 'install_family', 'read_table']
+
+FAMILY_LABEL = 'autopipe/pbe'
+STRINGENCY = 'standard'
+DEBIAN_FOLDER = Path('/usr/share/espresso/pseudo')
+TABLE_FILE = 'pseudos.yaml'
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The file of one element and its cutoffs, in Ry."""
+
+    file: str
+    ecutwfc_Ry: float
+    ecutrho_Ry: float
+
+    def cutoffs(self) -> dict[str, float]:
+        """Return the cutoffs under aiida-pseudo's names."""
+        return {'cutoff_wfc': float(self.ecutwfc_Ry), 'cutoff_rho': float(self.ecutrho_Ry)}
+
+
+def read_table(folder: Path) -> dict[str, Choice]:
+    """Return the choice for each element whose file lies in ``folder``.
+
+    The table is ``pseudos.yaml`` in the folder or, where there is none, the one for Debian's folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, holds none of the files, or its table is not one.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f'pseudopotentials: {folder} is not a folder; install them (Debian: apt install quantum-espresso-data) '
+            'or give a folder of UPF files with --pseudos'
+        )
+    own = folder / TABLE_FILE
+    text = own.read_text() if own.is_file() else resources.files(__package__).joinpath(TABLE_FILE).read_text()
+    try:
+        table = {element: Choice(**row) for element, row in yaml.safe_load(text).items()}
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f'{own}: not a table of pseudopotentials ({error}); write lines like '
+            '"Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
+        ) from error
+    if own.is_file() and (missing := [row.file for row in table.values() if not (folder / row.file).is_file()]):
+        raise ValueError(f'{own}: names {", ".join(missing)}, which {folder} does not hold; correct the names')
+    present = {element: row for element, row in table.items() if (folder / row.file).is_file()}
+    if not present:
+        raise ValueError(
+            f'pseudopotentials: {folder} holds none of the files of the default table; write a {TABLE_FILE} there with '
+            'lines like "Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
+        )
+    return present
+
+
+def install_family(
+    folder: Path, label: str = FAMILY_LABEL, elements: tuple[str, ...] | None = None
+) -> tuple[CutoffsPseudoPotentialFamily, list[str]]:
+    """Make the family, or add to it what it lacks; what it has stays as it is.
+
+    Parameters
+    ----------
+    folder : Path
+        UPF files.
+    label : str
+        Label of the family.
+    elements : tuple of str, optional
+        Only these; all that the folder offers if not given.
+
+    Returns
+    -------
+    family, added
+        The family and the elements whose pseudopotential or cutoffs were added.
+    """
+    from aiida.plugins import DataFactory, GroupFactory
+
+    table = read_table(folder)
+    if elements is not None:
+        table = {element: row for element, row in table.items() if element in elements}
+    upf, group_class = DataFactory('pseudo.upf'), GroupFactory('pseudo.family.cutoffs')
+    found = group_class.collection.find({'label': label})
+    family = found[0] if found else None
+    missing = sorted(set(table) - set(family.elements if family else ()))
+    if missing:
+        with TemporaryDirectory() as name:
+            for element in missing:
+                shutil.copy(folder / table[element].file, name)
+            if family is None:
+                family = group_class.create_from_folder(Path(name), label, pseudo_type=upf)
+            else:
+                nodes = group_class.parse_pseudos_from_directory(Path(name), upf)
+                family.add_nodes([node.store() for node in nodes])
+    return family, sorted({*missing, *_complete_cutoffs(family, table)})
+
+
+def _complete_cutoffs(family: CutoffsPseudoPotentialFamily, table: dict[str, Choice]) -> list[str]:
+    """Set the cutoffs of the elements that have none yet; return these elements."""
+    known = family.get_cutoffs(STRINGENCY) if STRINGENCY in family.get_cutoff_stringencies() else {}
+    without = sorted(set(family.elements) - set(known))
+    if unknown := sorted(set(without) - set(table)):
+        raise ValueError(
+            f'pseudopotential family {family.label!r}: no cutoffs for {", ".join(unknown)} and none in the table; set '
+            f'them with `aiida-pseudo family cutoffs set -s {STRINGENCY} -u Ry {family.label} FILE`'
+        )
+    if without:
+        cutoffs = {**known, **{element: table[element].cutoffs() for element in without}}
+        family.set_cutoffs(cutoffs, STRINGENCY, unit='Ry')
+    return without
