@@ -1,0 +1,62 @@
+"""DIRECT beside the shards: the frames of MD jobs are described, clustered and sampled where they lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common.datastructures import CalcInfo
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.science.parameters import SamplingParameters
+
+from .worker_job import WorkerCalculation
+
+__all__ = ['DirectSamplingCalculation']
+
+
+class DirectSamplingCalculation(WorkerCalculation):
+    """Select the frames worth a DFT calculation from the MD jobs of one computer."""
+
+    STAGE = 'sample'
+    PARAMETERS = SamplingParameters
+    CANDIDATES_FILE = 'candidates.extxyz'
+    SELECTION_FILE = 'selection.json'
+    RETRIEVED = (CANDIDATES_FILE, SELECTION_FILE)
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports."""
+        super().define(spec)
+        spec.input_namespace('shards', valid_type=orm.RemoteData, required=True, help='The folders of the MD jobs.')
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.direct_sampling'
+        spec.inputs.validator = _readable_from_one_computer
+        spec.output('candidates', valid_type=FramesData, help='The selected frames.')
+        spec.output('selection', valid_type=orm.ArrayData, help='The selection table, a row for each candidate.')
+        spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters and coverage.')
+
+    def worker_files(self) -> dict[str, Any]:
+        """Return the names under which the MD folders are linked."""
+        return {'folders': sorted(self.inputs.shards)}
+
+    def link_inputs(self, calculation: CalcInfo) -> None:
+        """Link the MD folders into the job."""
+        for name, remote in self.inputs.shards.items():
+            calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), name))
+
+
+def _readable_from_one_computer(inputs: dict[str, Any], _namespace: Any) -> str | None:
+    shards = inputs.get('shards', {})
+    if not shards:
+        return 'shards: empty; give the remote_folder of at least one finished MD job'
+    for name, remote in shards.items():
+        if remote.is_cleaned:
+            return f'shards.{name}: the folder of <{remote.pk}> was cleaned; run its MD job again'
+        code = inputs.get('code')
+        if code is not None and getattr(code, 'computer', None) and remote.computer.uuid != code.computer.uuid:
+            return (
+                f'shards.{name}: lies on {remote.computer.label}, the code on {code.computer.label}; '
+                'sample on the computer that ran the MD'
+            )
+    return None

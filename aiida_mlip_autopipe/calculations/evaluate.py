@@ -1,0 +1,38 @@
+"""Errors of a potential on labelled frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+
+from .worker_job import WorkerCalculation
+
+__all__ = ['EvaluateCalculation']
+
+
+class EvaluateCalculation(WorkerCalculation):
+    """Predict labelled frames and compare."""
+
+    STAGE = 'evaluate'
+    PARAMETERS = EvaluationParameters
+    PREDICTIONS_FILE = 'predictions.npz'
+    RETRIEVED = (PREDICTIONS_FILE,)
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports."""
+        super().define(spec)
+        spec.input('potential', valid_type=PotentialData, help='The potential to judge.')
+        spec.input('frames', valid_type=FramesData, help='Labelled frames.')
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.evaluate'
+        spec.output('metrics', valid_type=orm.Dict, help='Errors of energy, forces and stress.')
+        spec.output('predictions', valid_type=orm.ArrayData, help='Reference and predicted values.')
+
+    def worker_files(self) -> dict[str, Any]:
+        """Return the names of the potential and the frames."""
+        return {'potential': self.file_name('potential'), 'frames': self.file_name('frames')}

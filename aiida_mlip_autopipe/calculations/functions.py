@@ -1,0 +1,261 @@
+"""The pipeline's steps as calcfunctions: what is quick, and what a notebook or a test runs in the process at hand.
+
+``run_mace_md``, ``calculate_descriptors`` and ``direct_sampling_local`` are the in-process twins of the CalcJobs and
+give the same answers. The daemon never runs them: a calcfunction blocks its worker.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from aiida import orm
+from aiida.engine import Process, calcfunction
+
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.data.selection import selection_array
+from aiida_mlip_autopipe.science.parameters import (
+    DescriptorParameters,
+    DynamicsParameters,
+    GenerationParameters,
+    LabellingParameters,
+    SamplingParameters,
+    TrainingParameters,
+)
+
+from .labels import check_label, fingerprint, labelled_atoms
+from .pw_inputs import kpoints_mesh, pw_parameters
+
+__all__ = [
+    'calculate_descriptors',
+    'collect_labels',
+    'direct_sampling_local',
+    'generate_structures',
+    'pick_structure',
+    'round_parameters',
+    'run_mace_md',
+    'split_dataset',
+    'summarise',
+]
+
+STAGES_OF_A_ROUND = ('generation', 'dynamics', 'sampling', 'labelling', 'training', 'evaluation')
+
+
+@calcfunction
+def round_parameters(configuration: orm.Dict, round_number: orm.Int) -> dict[str, orm.Dict]:
+    """Derive the parameters of each stage of a round from the configuration.
+
+    Each round explores and samples with a random seed of its own; round 0, where the test set is made, samples at
+    random as many frames as the evaluation asks for.
+
+    :param configuration: the full configuration, as ``ConfigExpander`` makes it.
+    :param round_number: 0 for what comes before the first round.
+    """
+    values = configuration.get_dict()
+    exploration = dict(values['exploration'])
+    number = round_number.value
+    seeds = np.random.SeedSequence((exploration['random_seed'], number))
+    exploration['random_seed'] = int(seeds.generate_state(1)[0])
+    if number == 0:
+        exploration |= {'selection': 'random', 'n_to_select': values['evaluation']['n_test']}
+    stages = {
+        **values,
+        'dynamics': {name: exploration[name] for name in DynamicsParameters.model_fields},
+        'sampling': {name: exploration[name] for name in SamplingParameters.model_fields},
+    }
+    return {stage: orm.Dict(stages[stage]) for stage in STAGES_OF_A_ROUND}
+
+
+@calcfunction
+def generate_structures(structure: orm.Data, parameters: orm.Dict) -> dict[str, FramesData]:
+    """Generate what the pipeline starts from.
+
+    :param structure: ``StructureData`` or ``FramesData``, the source.
+    :param parameters: ``GenerationParameters``.
+    :returns: ``seeds`` to explore from; ``initial``, isolated atoms and seeds, to label first; ``test_seeds``, from
+        which the test set is explored.
+    """
+    from aiida_mlip_autopipe.science.generate import StructureGenerator
+
+    if isinstance(structure, FramesData):
+        sources = structure.get_atoms()
+    else:
+        sources = [structure.get_ase()]
+    generator = StructureGenerator(GenerationParameters(**parameters.get_dict()))
+    elements = sorted({symbol for atoms in sources for symbol in atoms.symbols})
+    seeds = generator.generate(sources)
+    return {
+        'seeds': FramesData.from_atoms(seeds),
+        'initial': FramesData.from_atoms([*generator.isolated_atoms(elements), *seeds]),
+        'test_seeds': FramesData.from_atoms(generator.generate_test_seeds(sources)),
+    }
+
+
+@calcfunction
+def run_mace_md(potential: PotentialData, seeds: FramesData, parameters: orm.Dict) -> dict[str, orm.Data]:
+    """Run MACE molecular dynamics in this process: the twin of the ``mace_md`` CalcJob.
+
+    :param parameters: ``DynamicsParameters``.
+    :returns: ``manifest`` and ``shards``, a folder as the CalcJob leaves it on its computer.
+    """
+    from aiida_mlip_autopipe.science.dynamics import run_replicas
+
+    with TemporaryDirectory() as name, potential.as_path() as model:
+        folder = Path(name)
+        manifest = run_replicas(
+            model,
+            seeds.get_atoms(),
+            DynamicsParameters(**parameters.get_dict()),
+            folder,
+            md_job=Process.current().node.uuid[:8],
+        )
+        return {'manifest': orm.Dict(manifest), 'shards': orm.FolderData(tree=str(folder))}
+
+
+@calcfunction
+def calculate_descriptors(shards: orm.FolderData, parameters: orm.Dict) -> orm.ArrayData:
+    """Describe every frame of a folder of shards.
+
+    :param parameters: ``DescriptorParameters``.
+    :returns: array ``features``, shape (n_frames, n_features).
+    """
+    from aiida_mlip_autopipe.science.sampling import describe_folders
+
+    with TemporaryDirectory() as name:
+        shards.base.repository.copy_tree(name)
+        features = describe_folders([Path(name)], DescriptorParameters(**parameters.get_dict()))
+    return orm.ArrayData({'features': features})
+
+
+@calcfunction
+def direct_sampling_local(shards: orm.FolderData, parameters: orm.Dict) -> dict[str, orm.Data]:
+    """Select candidates in this process: the twin of the ``direct_sampling`` CalcJob.
+
+    :param parameters: ``SamplingParameters``.
+    :returns: ``candidates``, ``selection`` and ``report``, as the CalcJob gives them.
+    """
+    from aiida_mlip_autopipe.science.sampling import select_candidates
+
+    with TemporaryDirectory() as name:
+        shards.base.repository.copy_tree(name)
+        chosen = select_candidates([Path(name)], SamplingParameters(**parameters.get_dict()))
+    return {
+        'candidates': FramesData.from_atoms(chosen.candidates),
+        'selection': selection_array(chosen.table, chosen.scores),
+        'report': orm.Dict(chosen.report),
+    }
+
+
+@calcfunction
+def pick_structure(
+    candidates: FramesData, index: orm.Int, parameters: orm.Dict, **pseudos: orm.Data
+) -> dict[str, orm.Data]:
+    """Turn one candidate into the inputs of its DFT calculation.
+
+    :param index: which candidate.
+    :param parameters: ``LabellingParameters``.
+    :param pseudos: a pseudopotential for each element.
+    :returns: ``structure``, ``parameters`` and ``kpoints`` for pw.x.
+    """
+    atoms = candidates.get_atoms()[index.value]
+    labelling = LabellingParameters(**parameters.get_dict())
+    z_valence = {element: pseudo.z_valence for element, pseudo in pseudos.items()}
+    structure = orm.StructureData(cell=atoms.cell.array, pbc=[True, True, True])
+    for symbol, position in zip(atoms.symbols, atoms.positions, strict=True):
+        structure.append_atom(symbols=symbol, position=position)
+    structure.label = atoms.info['frame_id']
+    kpoints = orm.KpointsData()
+    kpoints.set_kpoints_mesh(kpoints_mesh(atoms, labelling.kpoints_distance))
+    return {
+        'structure': structure,
+        'parameters': orm.Dict(pw_parameters(atoms, labelling, z_valence)),
+        'kpoints': kpoints,
+    }
+
+
+@calcfunction
+def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.Data) -> dict[str, orm.Data]:
+    """Join what pw.x said of the candidates into one labelled set.
+
+    :param parameters: ``LabellingParameters``.
+    :param results: ``parameters_I`` and ``trajectory_I``, the outputs of pw.x for candidate I; a candidate without
+        them was not labelled. ``pseudo_ELEMENT``: the pseudopotentials, for the fingerprint.
+    :returns: ``labelled`` (if any label is sound) and ``rejected``, a reason for each label that is not.
+    """
+    labelling = LabellingParameters(**parameters.get_dict())
+    pseudos = {name.removeprefix('pseudo_'): node for name, node in results.items() if name.startswith('pseudo_')}
+    labelled, rejected = [], {}
+    for index, atoms in enumerate(candidates.get_atoms()):
+        if f'parameters_{index}' not in results:
+            continue
+        frame = labelled_atoms(atoms, results[f'parameters_{index}'], results[f'trajectory_{index}'])
+        reason = check_label(frame, labelling)
+        if reason is None:
+            labelled.append(frame)
+        else:
+            rejected[frame.info['frame_id']] = reason
+    outputs: dict[str, orm.Data] = {'rejected': orm.Dict(rejected)}
+    if labelled:
+        outputs['labelled'] = FramesData.from_atoms(labelled, fingerprint(labelling, pseudos))
+    return outputs
+
+
+@calcfunction
+def split_dataset(parameters: orm.Dict, **labelled: FramesData) -> dict[str, FramesData]:
+    """Join labelled sets and split them by origin, so that no trajectory spans training and validation.
+
+    :param parameters: ``TrainingParameters``.
+    :param labelled: the sets; all of one level of theory.
+    :returns: ``training``, ``validation`` and ``dataset`` (both, with ``info['split']``).
+    :raises ValueError: if the sets were labelled at different levels of theory.
+    """
+    from aiida_mlip_autopipe.science.training import split_by_origin
+
+    fingerprints = {node.label_fingerprint for node in labelled.values()}
+    if len(fingerprints) > 1:
+        raise ValueError(
+            f'labelled: sets of {len(fingerprints)} levels of theory ({sorted(map(str, fingerprints))}); '
+            'label all of them with the same pseudopotentials, cutoffs, k-points and smearing'
+        )
+    fingerprint_of_all = fingerprints.pop()
+    training = TrainingParameters(**parameters.get_dict())
+    frames = {atoms.info['frame_id']: atoms for name in sorted(labelled) for atoms in labelled[name].get_atoms()}
+    dataset = list(frames.values())
+    for name, indices in zip(
+        ('training', 'validation'),
+        split_by_origin(dataset, training.validation_fraction, training.random_seed),
+        strict=True,
+    ):
+        for index in indices:
+            dataset[index].info['split'] = name
+    parts = {name: [atoms for atoms in dataset if atoms.info['split'] == name] for name in ('training', 'validation')}
+    return {
+        name: FramesData.from_atoms(part, fingerprint_of_all) for name, part in {**parts, 'dataset': dataset}.items()
+    }
+
+
+@calcfunction
+def summarise(configuration: orm.Dict, **metrics: orm.Dict) -> orm.Dict:
+    """Put the errors of all rounds side by side.
+
+    :param metrics: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``training_1`` ...: errors
+        that the training itself reported; ``report_1`` ...: what the sampling said.
+    """
+    rounds = sorted(int(name.removeprefix('round_')) for name in metrics if name.startswith('round_'))
+    summary = {
+        'protocol': configuration['protocol'],
+        'tolerances': {name: value for name, value in configuration['evaluation'].items() if name.startswith('max_')},
+        'rounds': [
+            {
+                'round': number,
+                'test': metrics[f'round_{number}'].get_dict(),
+                'training': metrics[f'training_{number}'].get_dict(),
+                'sampling': metrics[f'report_{number}'].get_dict(),
+            }
+            for number in rounds
+        ],
+    }
+    if 'surrogate' in metrics:
+        summary['surrogate'] = metrics['surrogate'].get_dict()
+    return orm.Dict(summary)

@@ -1,0 +1,133 @@
+"""What all jobs of the worker share: JSON in, JSON out, exit codes.
+
+A job runs ``mlip-autopipe-worker STAGE input.json`` in its folder. The worker writes ``result.json`` last, so a folder
+without one is an incomplete job, whatever else lies in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common.datastructures import CalcInfo, CodeInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJob, CalcJobProcessSpec
+from pydantic import ValidationError
+
+from aiida_mlip_autopipe.science.parameters import StageParameters
+
+__all__ = ['SCHEMA_VERSION', 'WorkerCalculation', 'validate_parameters']
+
+SCHEMA_VERSION = 1
+
+
+def validate_parameters(model: type[StageParameters]) -> Callable[[orm.Dict | None, Any], str | None]:
+    """Return a port validator that holds a ``Dict`` against a parameter model."""
+
+    def validator(node: orm.Dict | None, _port: Any) -> str | None:
+        if node is None:
+            return None
+        try:
+            model(**node.get_dict())
+        except ValidationError as error:
+            return '; '.join(
+                f'{".".join(map(str, problem["loc"])) or model.__name__}: {problem["msg"]} (got {problem["input"]!r})'
+                for problem in error.errors()
+            )
+        return None
+
+    return validator
+
+
+class WorkerCalculation(CalcJob):
+    """Base of the jobs that run a stage of the worker."""
+
+    STAGE: ClassVar[str]
+    PARAMETERS: ClassVar[type[StageParameters]]
+    RETRIEVED: ClassVar[tuple[str, ...]] = ()
+    INPUT_FILE = 'input.json'
+    RESULT_FILE = 'result.json'
+    PROGRESS_FILE = 'progress.json'
+    LOG_FILE = 'worker.log'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports and exit codes that all stages share."""
+        super().define(spec)
+        spec.input(
+            'parameters',
+            valid_type=orm.Dict,
+            serializer=orm.to_aiida_type,
+            validator=validate_parameters(cls.PARAMETERS),
+            help=f'The {cls.PARAMETERS.__name__} of the stage.',
+        )
+        options = spec.inputs['metadata']['options']
+        options['resources'].default = lambda: {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+        options['withmpi'].default = False
+        options['input_filename'].default = cls.INPUT_FILE
+        options['output_filename'].default = cls.LOG_FILE
+        spec.exit_code(201, 'ERROR_INVALID_INPUT', message='The worker refused its input: {message}')
+        spec.exit_code(
+            310,
+            'ERROR_SCRATCH_MISSING',
+            invalidates_cache=True,
+            message='Frames on the computer are missing or were changed: {message}',
+        )
+        spec.exit_code(311, 'ERROR_NO_FRAMES', message='No frame was left: {message}')
+        spec.exit_code(312, 'ERROR_POTENTIAL_UNUSABLE', message='The potential could not be used: {message}')
+        spec.exit_code(313, 'ERROR_TRAINING_FAILED', message='The training failed: {message}')
+        spec.exit_code(390, 'ERROR_UNEXPECTED', invalidates_cache=True, message='The worker failed: {message}')
+        spec.exit_code(
+            400,
+            'ERROR_INCOMPLETE',
+            invalidates_cache=True,
+            message='The job ended without a result file: it was killed or ran out of time.',
+        )
+
+    def worker_files(self) -> dict[str, Any]:
+        """Return the names of the files that the stage reads, as they are called in the job's folder."""
+        raise RuntimeError('a stage says which files it reads')
+
+    def worker_arguments(self) -> dict[str, Any]:
+        """Return what the stage is told beside its parameters."""
+        return {}
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write ``input.json`` and send the files along."""
+        calculation = CalcInfo()
+        calculation.local_copy_list = []
+        calculation.remote_symlink_list = []
+        self.link_inputs(calculation)
+        payload = {
+            'schema_version': SCHEMA_VERSION,
+            'stage': self.STAGE,
+            'job': self.node.uuid[:8],
+            'parameters': self.inputs.parameters.get_dict(),
+            'files': self.worker_files(),
+            'arguments': self.worker_arguments(),
+        }
+        with folder.open(self.INPUT_FILE, 'w') as handle:
+            json.dump(payload, handle, indent=1)
+
+        code = CodeInfo()
+        code.code_uuid = self.inputs.code.uuid
+        code.cmdline_params = [self.STAGE, self.INPUT_FILE]
+        code.stdout_name = self.LOG_FILE
+        code.join_files = True
+        calculation.codes_info = [code]
+        calculation.retrieve_list = [self.RESULT_FILE, self.LOG_FILE, *self.RETRIEVED]
+        return calculation
+
+    def link_inputs(self, calculation: CalcInfo) -> None:
+        """Put the stage's files into the job: by default each ``SinglefileData`` input, under its port's name."""
+        for name, node in self.inputs.items():
+            if isinstance(node, orm.SinglefileData):
+                calculation.local_copy_list.append((node.uuid, node.filename, self.file_name(name)))
+
+    def file_name(self, port: str) -> str:
+        """Return the name that the file of a port has in the job's folder."""
+        node = self.inputs[port]
+        return f'{port}{PurePosixPath(node.filename).suffix}'

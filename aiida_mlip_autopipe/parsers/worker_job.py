@@ -1,0 +1,46 @@
+"""What the parsers of all worker jobs share: the result file decides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiida.engine import ExitCode
+from aiida.parsers import Parser
+
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+
+__all__ = ['WorkerParser']
+
+
+class WorkerParser(Parser):
+    """Read ``result.json``; a job without one is incomplete."""
+
+    def parse(self, **kwargs: Any) -> ExitCode | None:
+        """Turn the worker's result into outputs or into the exit code of its error."""
+        try:
+            result = self.read_json(WorkerCalculation.RESULT_FILE)
+        except FileNotFoundError:
+            return self.exit_codes.ERROR_INCOMPLETE
+        if result['status'] != 'ok':
+            return self.exit_code_of(result['error'])
+        try:
+            self.parse_outputs(result['outputs'])
+        except FileNotFoundError as error:
+            self.logger.error(f'the worker reported success but {error} did not come back')
+            return self.exit_codes.ERROR_INCOMPLETE
+        return None
+
+    def parse_outputs(self, outputs: dict[str, Any]) -> None:
+        """Attach the output nodes of a finished job."""
+        raise RuntimeError('the parser of a stage says which outputs it attaches')
+
+    def exit_code_of(self, error: dict[str, str]) -> ExitCode:
+        """Return the exit code that stands for an error code of the worker."""
+        code = getattr(self.exit_codes, f'ERROR_{error["code"]}', self.exit_codes.ERROR_UNEXPECTED)
+        self.logger.error(error['message'])
+        return code.format(message=error['message'])
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of a retrieved JSON file."""
+        return json.loads(self.retrieved.base.repository.get_object_content(name))

@@ -1,0 +1,325 @@
+"""The pipeline: from one structure to a potential, its data and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, if_, while_
+from aiida.plugins import DataFactory
+
+from aiida_mlip_autopipe.calculations.functions import generate_structures, round_parameters, summarise
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+
+from .evaluate import EvaluationWorkChain
+from .explore import ExplorerWorkChain
+from .inputs import build_inputs, expand_for, validate_configuration, validate_inputs
+from .label import LabellingEngineWorkChain
+from .train import TrainingEngineWorkChain
+
+__all__ = ['AutoPipeWorkChain']
+
+UpfData = DataFactory('pseudo.upf')
+
+
+class AutoPipeWorkChain(WorkChain):
+    """Explore, label, train and evaluate until the tolerances hold or the rounds are used up.
+
+    What comes first: seeds are generated and labelled, together with the isolated atoms; without a surrogate a first
+    potential is trained on them (bootstrap). The test set is drawn at random from dynamics of seeds that are used for
+    nothing else, so no round ever trains on a relative of a test frame.
+    """
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports and the outline."""
+        super().define(spec)
+        spec.input('structure', valid_type=(orm.StructureData, FramesData), help='The structure to start from.')
+        spec.input(
+            'surrogate',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential that explores first; without one it is bootstrapped from the labelled seeds.',
+        )
+        spec.input(
+            'configuration',
+            valid_type=orm.Dict,
+            serializer=orm.to_aiida_type,
+            validator=validate_configuration,
+            help='The full configuration, as ConfigExpander makes it.',
+        )
+        spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
+        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
+        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
+        spec.inputs.validator = validate_inputs
+        spec.output('potential', valid_type=PotentialData, required=False, help='The potential of the last round.')
+        spec.output('dataset', valid_type=FramesData, required=False, help='All labelled frames but the test set.')
+        spec.output('test_set', valid_type=FramesData, required=False, help='The labelled test frames.')
+        spec.output('summary', valid_type=orm.Dict, required=False, help='Errors of each round, side by side.')
+        spec.outline(
+            cls.generate_seeds,
+            cls.label_seeds,
+            cls.inspect_stage,
+            if_(cls.needs_a_surrogate)(
+                cls.train_surrogate,
+                cls.inspect_stage,
+            ),
+            cls.explore_test_frames,
+            cls.inspect_stage,
+            cls.label_test_frames,
+            cls.inspect_stage,
+            cls.evaluate_surrogate,
+            cls.inspect_stage,
+            while_(cls.should_continue)(
+                cls.explore,
+                cls.inspect_stage,
+                cls.label,
+                cls.inspect_stage,
+                cls.train,
+                cls.inspect_stage,
+                cls.evaluate,
+                cls.inspect_stage,
+            ),
+            cls.finish,
+        )
+        spec.exit_code(350, 'ERROR_STAGE_FAILED', message='{stage} failed: {message}')
+        spec.exit_code(
+            351,
+            'ERROR_ISOLATED_ATOMS',
+            message='No label for the isolated atom of {elements}: without its '
+            'energy no potential can be trained; `mlip-autopipe status` shows why pw.x failed.',
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        worker_code: orm.AbstractCode | str,
+        pw_code: orm.AbstractCode | str,
+        structure: orm.StructureData | FramesData,
+        protocol: str = 'fast',
+        overrides: Mapping[str, Any] | None = None,
+        surrogate: PotentialData | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder with all inputs set.
+
+        :param worker_code: ``mlip-autopipe-worker`` (a node or its full label).
+        :param pw_code: ``pw.x`` (a node or its full label).
+        :param structure: the structure to start from.
+        :param protocol: ``fast``, ``balanced`` or ``stringent``.
+        :param overrides: sections of ``input.yaml`` (``exploration``, ``training`` ...) with the values to change.
+        :param surrogate: the potential that explores first; None bootstraps one.
+        :raises ValueError: if a value is out of its bounds, a pseudopotential is missing or the surrogate does not
+            know an element.
+        """
+        expansion = expand_for(structure, protocol, overrides or {}, bootstrap=surrogate is None)
+        return build_inputs(
+            cls.get_builder(),
+            expansion.configuration,
+            structure=structure,
+            surrogate=surrogate,
+            worker_code=worker_code,
+            pw_code=pw_code,
+        )
+
+    def generate_seeds(self) -> None:
+        """Derive the parameters of what comes first, and generate seeds."""
+        self.ctx.round = 0
+        self.ctx.labelled = {}
+        self.ctx.summary = {}
+        self.ctx.parameters = self.derive_parameters()
+        self.ctx.structures = generate_structures(
+            structure=self.inputs.structure,
+            parameters=self.ctx.parameters['generation'],
+            metadata={'call_link_label': 'generate_seeds'},
+        )
+        if 'surrogate' in self.inputs:
+            self.ctx.potential = self.inputs.surrogate
+        self.report(f'{self.ctx.structures["seeds"].n_frames} seeds generated')
+
+    def label_seeds(self) -> ToContext:
+        """Label isolated atoms and seeds."""
+        return self.submit_labelling('label_initial', self.ctx.structures['initial'])
+
+    def needs_a_surrogate(self) -> bool:
+        """Return whether the first potential is bootstrapped."""
+        return 'surrogate' not in self.inputs
+
+    def train_surrogate(self) -> ToContext | ExitCode:
+        """Train a first potential on the labelled seeds."""
+        return self.submit_training('train_bootstrap')
+
+    def explore_test_frames(self) -> ToContext | ExitCode:
+        """Draw test frames at random from the dynamics of seeds that are used for nothing else."""
+        missing = self.elements_without_isolated_atom()
+        if missing:
+            return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing))
+        return self.submit_exploration('explore_test', self.ctx.structures['test_seeds'])
+
+    def label_test_frames(self) -> ToContext:
+        """Label the test frames."""
+        return self.submit_labelling('label_test', self.ctx.stage.outputs.candidates)
+
+    def evaluate_surrogate(self) -> ToContext:
+        """Judge the first potential: the figure that the rounds have to beat."""
+        self.ctx.test_set = self.ctx.stage.outputs.labelled
+        return self.submit_evaluation('evaluate_surrogate')
+
+    def should_continue(self) -> bool:
+        """Return whether another round is due."""
+        max_rounds = self.inputs.configuration['loop']['max_rounds']
+        if self.ctx.round and self.within_tolerances():
+            self.report(f'all tolerances hold after round {self.ctx.round}')
+            return False
+        if self.ctx.round >= max_rounds:
+            self.report(f'all {max_rounds} rounds are done')
+            return False
+        return True
+
+    def explore(self) -> ToContext:
+        """Explore from the seeds with the newest potential."""
+        self.ctx.round += 1
+        self.ctx.parameters = self.derive_parameters()
+        return self.submit_exploration(f'explore_r{self.ctx.round}', self.ctx.structures['seeds'])
+
+    def label(self) -> ToContext:
+        """Label the candidates."""
+        exploration = self.ctx.stage
+        self.ctx.summary[f'report_{self.ctx.round}'] = exploration.outputs.report
+        return self.submit_labelling(f'label_r{self.ctx.round}', exploration.outputs.candidates)
+
+    def train(self) -> ToContext:
+        """Train on everything labelled so far."""
+        return self.submit_training(f'train_r{self.ctx.round}')
+
+    def evaluate(self) -> ToContext:
+        """Judge the new potential on the test set."""
+        self.ctx.summary[f'training_{self.ctx.round}'] = self.ctx.stage.outputs.metrics
+        return self.submit_evaluation(f'evaluate_r{self.ctx.round}')
+
+    def finish(self) -> None:
+        """Hand on the potential, the data and the summary."""
+        self.hand_on()
+        self.out(
+            'summary',
+            summarise(
+                configuration=self.inputs.configuration, **self.ctx.summary, metadata={'call_link_label': 'summarise'}
+            ),
+        )
+
+    def inspect_stage(self) -> ExitCode | None:
+        """Take the results of the stage that just ended; a failed one ends the run, but what exists is handed on."""
+        stage, name = self.ctx.stage, self.ctx.stage_name
+        if not stage.is_finished_ok:
+            self.hand_on()
+            return self.exit_codes.ERROR_STAGE_FAILED.format(
+                stage=f'{name} <{stage.pk}>', message=stage.exit_message or stage.process_state.value
+            )
+        if name.startswith('label') and name != 'label_test':
+            self.ctx.labelled[f'round_{self.ctx.round}'] = stage.outputs.labelled
+        elif name.startswith('train'):
+            self.ctx.potential = stage.outputs.potential
+            self.ctx.dataset = stage.outputs.dataset
+        elif name.startswith('evaluate'):
+            self.ctx.metrics = stage.outputs.metrics
+            self.ctx.summary[f'round_{self.ctx.round}' if self.ctx.round else 'surrogate'] = stage.outputs.metrics
+        return None
+
+    def hand_on(self) -> None:
+        """Attach what the run has reached."""
+        reached = {'test_set': self.ctx.get('test_set'), 'dataset': self.ctx.get('dataset')}
+        if 'dataset' in self.ctx:
+            reached['potential'] = self.ctx.potential
+        self.out_many({name: node for name, node in reached.items() if node is not None})
+
+    def derive_parameters(self) -> dict[str, orm.Dict]:
+        """Derive the parameters of this round's stages."""
+        return round_parameters(
+            configuration=self.inputs.configuration,
+            round_number=orm.Int(self.ctx.round),
+            metadata={'call_link_label': f'parameters_r{self.ctx.round}'},
+        )
+
+    def within_tolerances(self) -> bool:
+        """Return whether every tolerance that the user gave holds on the test set."""
+        evaluation = EvaluationParameters(**self.inputs.configuration['evaluation'])
+        limits = {
+            'energy_rmse_meV': evaluation.max_energy_rmse_meV,
+            'force_rmse_meV_A': evaluation.max_force_rmse_meV_A,
+            'stress_rmse_GPa': evaluation.max_stress_rmse_GPa,
+        }
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        return bool(given) and all(self.ctx.metrics[name] <= limit for name, limit in given.items())
+
+    def elements_without_isolated_atom(self) -> list[str]:
+        """Return the elements whose isolated atom has no label."""
+        frames = self.ctx.labelled['round_0'].get_atoms()
+        found = {atoms.get_chemical_symbols()[0] for atoms in frames if atoms.info['config_type'] == 'IsolatedAtom'}
+        return sorted(set(self.ctx.structures['seeds'].elements) - found)
+
+    def submit_exploration(self, name: str, seeds: FramesData) -> ToContext:
+        """Submit the Explorer."""
+        return self.submit_stage(
+            name,
+            ExplorerWorkChain,
+            {
+                'worker_code': self.inputs.worker_code,
+                'potential': self.ctx.potential,
+                'seeds': seeds,
+                'dynamics': self.ctx.parameters['dynamics'],
+                'sampling': self.ctx.parameters['sampling'],
+                'n_jobs': orm.Int(self.inputs.configuration['exploration']['n_jobs']),
+                'options': self.inputs.configuration['options']['worker'],
+            },
+        )
+
+    def submit_labelling(self, name: str, candidates: FramesData) -> ToContext:
+        """Submit the LabellingEngine."""
+        return self.submit_stage(
+            name,
+            LabellingEngineWorkChain,
+            {
+                'pw_code': self.inputs.pw_code,
+                'candidates': candidates,
+                'parameters': self.ctx.parameters['labelling'],
+                'pseudos': self.inputs.pseudos,
+                'options': self.inputs.configuration['options']['pw'],
+            },
+        )
+
+    def submit_training(self, name: str) -> ToContext:
+        """Submit the TrainingEngine."""
+        return self.submit_stage(
+            name,
+            TrainingEngineWorkChain,
+            {
+                'worker_code': self.inputs.worker_code,
+                'parameters': self.ctx.parameters['training'],
+                'labelled': dict(self.ctx.labelled),
+                'options': self.inputs.configuration['options']['worker'],
+            },
+        )
+
+    def submit_evaluation(self, name: str) -> ToContext:
+        """Submit the evaluation on the test set."""
+        return self.submit_stage(
+            name,
+            EvaluationWorkChain,
+            {
+                'job': {
+                    'code': self.inputs.worker_code,
+                    'parameters': self.ctx.parameters['evaluation'],
+                    'potential': self.ctx.potential,
+                    'frames': self.ctx.test_set,
+                    'metadata': {'options': dict(self.inputs.configuration['options']['worker'])},
+                }
+            },
+        )
+
+    def submit_stage(self, name: str, workchain: type[WorkChain], inputs: dict[str, Any]) -> ToContext:
+        """Submit a stage under its name; ``inspect_stage`` takes its results."""
+        node = self.submit(workchain, **inputs, metadata={'call_link_label': name})
+        self.report(f'{name}: {workchain.__name__}<{node.pk}>')
+        self.ctx.stage_name = name
+        return ToContext(stage=node)

@@ -1,0 +1,13 @@
+"""The evaluation stage: one job, with its restarts."""
+
+from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
+
+from .worker_base import WorkerBaseWorkChain
+
+__all__ = ['EvaluationWorkChain']
+
+
+class EvaluationWorkChain(WorkerBaseWorkChain):
+    """Judge a potential on labelled frames."""
+
+    _process_class = EvaluateCalculation

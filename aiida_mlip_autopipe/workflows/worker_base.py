@@ -1,0 +1,62 @@
+"""Restart of one worker job: an incomplete one runs again, a refused one is given up with its own reason."""
+
+from __future__ import annotations
+
+from aiida.engine import (
+    BaseRestartWorkChain,
+    ExitCode,
+    ProcessHandlerReport,
+    ProcessSpec,
+    process_handler,
+    while_,
+)
+from aiida.orm import CalcJobNode
+
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+
+__all__ = ['WorkerBaseWorkChain']
+
+INCOMPLETE = 400
+SCHEDULER_LIMITS = (110, 120, 140)
+SAID_BY_THE_WORKER = range(200, 400)
+
+
+class WorkerBaseWorkChain(BaseRestartWorkChain):
+    """Base of the ``*.base`` WorkChains; its one namespace ``job`` is the CalcJob's."""
+
+    _process_class: type[WorkerCalculation]
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
+        """Expose the CalcJob and run it until it is done or given up."""
+        super().define(spec)
+        spec.expose_inputs(cls._process_class, namespace='job')
+        spec.expose_outputs(cls._process_class)
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_process)(
+                cls.run_process,
+                cls.inspect_process,
+            ),
+            cls.results,
+        )
+
+    def setup(self) -> None:
+        """Take the CalcJob's inputs."""
+        super().setup()
+        self.ctx.inputs = self.exposed_inputs(self._process_class, 'job')
+
+    @process_handler(priority=500)
+    def run_an_incomplete_job_again(self, node: CalcJobNode) -> ProcessHandlerReport | None:
+        """Submit the same job once more after it was killed, ran out of time or its node failed."""
+        if node.exit_status != INCOMPLETE and node.exit_status not in SCHEDULER_LIMITS:
+            return None
+        self.report(f'{node.process_label}<{node.pk}> did not finish ({node.exit_message}): running it again')
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=400)
+    def pass_on_the_reason(self, node: CalcJobNode) -> ProcessHandlerReport | None:
+        """Give up with the job's own exit code where the worker said why it failed."""
+        if node.exit_status not in SAID_BY_THE_WORKER:
+            return None
+        return ProcessHandlerReport(True, ExitCode(node.exit_status, node.exit_message))
