@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -98,7 +98,8 @@ def install_family(
     table = read_table(folder)
     if elements is not None:
         table = {element: row for element, row in table.items() if element in elements}
-    upf, group_class = DataFactory('pseudo.upf'), GroupFactory('pseudo.family.cutoffs')
+    upf = DataFactory('pseudo.upf')
+    group_class: Any = GroupFactory('pseudo.family.cutoffs')
     found = group_class.collection.find({'label': label})
     family = found[0] if found else None
     missing = sorted(set(table) - set(family.elements if family else ()))

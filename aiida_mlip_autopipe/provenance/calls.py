@@ -1,0 +1,132 @@
+"""The processes that a run called, level by level, without loading a node.
+
+A run of the pipeline is a tree of calls six levels deep at most. One query per level gives all that its progress, its
+failures and what it reused are told from; loading the nodes would cost a query each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiida import orm
+
+__all__ = ['Call', 'call_tree', 'children', 'pk_of']
+
+_TERMINAL = ('finished', 'excepted', 'killed')
+_PROJECT = (
+    'id',
+    'process_type',
+    'attributes.process_label',
+    'attributes.process_state',
+    'attributes.exit_status',
+    'attributes.exit_message',
+    'attributes.exception',
+    'extras._aiida_cached_from',
+    'ctime',
+    'mtime',
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One process of a run.
+
+    Attributes
+    ----------
+    pk, parent : int
+        The process and the one that called it; ``parent`` is 0 for the run itself.
+    link : str
+        The label under which it was called.
+    process_type, label : str
+        Entry point of its class (or the module of a function), and its name.
+    state : str
+        AiiDA's process state.
+    exit_status, message
+        Exit status and message; an exception's text where there was one.
+    cached_from : str or None
+        UUID of the process whose results it took.
+    started, changed : datetime
+        When it was made and last written.
+    """
+
+    pk: int
+    parent: int
+    link: str
+    process_type: str
+    label: str
+    state: str
+    exit_status: int | None
+    message: str
+    cached_from: str | None
+    started: datetime
+    changed: datetime
+
+    @property
+    def is_terminated(self) -> bool:
+        """Return whether it finished, excepted or was killed."""
+        return self.state in _TERMINAL
+
+    @property
+    def is_ok(self) -> bool:
+        """Return whether it finished with exit status 0."""
+        return self.state == 'finished' and self.exit_status == 0
+
+    @property
+    def is_failed(self) -> bool:
+        """Return whether it terminated otherwise."""
+        return self.is_terminated and not self.is_ok
+
+
+def call_tree(pk: int) -> list[Call]:
+    """Return a process and all that it called, directly or not, parents first.
+
+    Raises
+    ------
+    ValueError
+        If there is no such process.
+    """
+    query = orm.QueryBuilder().append(orm.ProcessNode, filters={'id': pk}, project=list(_PROJECT))
+    rows = query.all()
+    if not rows:
+        raise ValueError(f'{pk} is not the PK of a process; `mlip-autopipe status` lists the runs')
+    tree = [_call(0, '', rows[0])]
+    level = tree
+    while level:
+        level = children(call.pk for call in level)
+        tree = [*tree, *level]
+    return tree
+
+
+def children(pks: Iterable[int]) -> list[Call]:
+    """Return what the given processes called themselves, oldest first."""
+    query = orm.QueryBuilder()
+    query.append(orm.ProcessNode, filters={'id': {'in': list(pks)}}, project='id', tag='parent')
+    query.append(orm.ProcessNode, with_incoming='parent', project=list(_PROJECT), edge_project='label', tag='child')
+    query.order_by({'child': 'id'})
+    return [_call(parent, link, values) for parent, *values, link in query.all()]
+
+
+def pk_of(node: orm.Node) -> int:
+    """Return the PK of a stored node."""
+    if node.pk is None:
+        raise ValueError(f'{node} is not stored: it has no place in the provenance graph yet')
+    return node.pk
+
+
+def _call(parent: int, link: str, values: list) -> Call:
+    pk, process_type, label, state, status, message, exception, cached_from, started, changed = values
+    return Call(
+        pk,
+        parent,
+        link,
+        process_type or '',
+        label or '',
+        state or 'created',
+        status,
+        message or exception or '',
+        cached_from,
+        started,
+        changed,
+    )

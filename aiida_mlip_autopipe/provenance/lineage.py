@@ -1,0 +1,271 @@
+"""Where a frame or a potential comes from.
+
+A frame is followed by its ``frame_id``: it names the MD job, the replica and the step; the graph names the rest. A
+potential is followed by its links: the sets that it was trained on, the labels and the MD jobs behind them, and the
+potentials that drove these jobs, back to the first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiida import orm
+from ase import Atoms
+
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+
+from .calls import pk_of
+from .states import CandidateState, candidate_states
+
+__all__ = ['FrameLineage', 'PotentialLineage', 'SetLineage', 'frame_lineage', 'potential_lineage']
+
+MD_FRAME = re.compile(r'^(?P<md_job>[0-9a-f]{8})-r(?P<replica>\d{3,})-s(?P<step>\d{6,})-[0-9a-f]{8}$')
+
+
+@dataclass(frozen=True)
+class FrameLineage:
+    """One frame: how it was made, why it was chosen, how it was labelled, what was trained on it.
+
+    Attributes
+    ----------
+    frame_id, origin : str
+        Itself and the seed structure that it descends from.
+    config_type : str
+        'seed', 'test_seed', 'candidate' or 'IsolatedAtom'.
+    source_pk : int
+        What made it: the sampling job, or the calcfunction that generated seeds.
+    candidates_pk, index : int
+        The set that it is in, and its place there.
+    md_job_pk, potential_pk : int or None
+        The MD job and the potential that drove it.
+    info : dict
+        What the frame carries: replica, step, temperature_K, cluster, rank, reason, distance ...
+    state : CandidateState
+    reason : str
+        Why its label failed, if it did.
+    pw_pk : int or None
+        The pw.x calculation that labelled it.
+    energy_eV : float or None
+    potentials : dict
+        PK of each potential that was trained on it -> 'training' or 'validation'.
+    """
+
+    frame_id: str
+    origin: str
+    config_type: str
+    source_pk: int
+    candidates_pk: int
+    index: int
+    state: CandidateState
+    info: dict[str, Any] = field(default_factory=dict)
+    md_job_pk: int | None = None
+    potential_pk: int | None = None
+    reason: str = ''
+    pw_pk: int | None = None
+    energy_eV: float | None = None
+    potentials: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SetLineage:
+    """A labelled set that a potential was trained on.
+
+    Attributes
+    ----------
+    labelled_pk, n_frames : int
+        The set.
+    candidates_pk : int
+        The candidates that were labelled.
+    source : str
+        'generated' or 'explored'.
+    n_pw : int
+        pw.x calculations whose results are in it.
+    md_job_pks : list of int
+        The MD jobs that the candidates were chosen from.
+    """
+
+    labelled_pk: int
+    n_frames: int
+    candidates_pk: int
+    source: str
+    n_pw: int
+    md_job_pks: list[int]
+
+
+@dataclass(frozen=True)
+class PotentialLineage:
+    """A potential, what it was trained on, and the potentials that explored for it."""
+
+    pk: int
+    sha256: str
+    origin: str
+    training_pk: int | None
+    n_training: int
+    n_validation: int
+    sets: list[SetLineage]
+    parents: list[PotentialLineage]
+
+
+def frame_lineage(frame_id: str) -> FrameLineage:
+    """Return where a frame comes from and what became of it.
+
+    Raises
+    ------
+    ValueError
+        If no set of candidates or seeds holds the frame.
+    """
+    match = MD_FRAME.match(frame_id)
+    sets = _sets_from_md_job(match['md_job']) if match else _generated_sets()
+    for candidates in sets:
+        for index, atoms in enumerate(candidates.get_atoms()):
+            if atoms.info['frame_id'] == frame_id:
+                return _follow(candidates, index, atoms)
+    raise ValueError(
+        f'frame_id {frame_id!r}: no set of candidates or seeds in this profile holds it; a frame_id looks like '
+        '"0f3a9c21-r004-s000120-5be1c0de" or "seed-5be1c0de" and is in `info` of each frame of a dataset'
+    )
+
+
+def _sets_from_md_job(md_job: str) -> list[FramesData]:
+    """Return the candidates chosen from an MD job; the manifest tells its name, also where its results were reused."""
+    query = orm.QueryBuilder()
+    query.append(orm.Dict, filters={'attributes.md_job': md_job}, tag='manifest')
+    query.append(orm.CalcJobNode, with_outgoing='manifest', edge_filters={'label': 'manifest'}, tag='md')
+    query.append(orm.RemoteData, with_incoming='md', tag='folder')
+    query.append(orm.CalcJobNode, with_incoming='folder', tag='sampling')
+    query.append(FramesData, with_incoming='sampling', edge_filters={'label': 'candidates'}, project='*', tag='set')
+    query.order_by({'set': 'id'}).distinct()
+    return query.all(flat=True)
+
+
+def _generated_sets() -> list[FramesData]:
+    """Return the generated sets; those that were labelled come first, as seeds are in several."""
+    query = orm.QueryBuilder()
+    query.append(
+        orm.CalcFunctionNode,
+        filters={'process_type': 'aiida.calculations:mlip_autopipe.generate_structures'},
+        tag='generation',
+    )
+    query.append(FramesData, with_incoming='generation', project='*', edge_project='label', tag='set')
+    query.order_by({'set': 'id'})
+    order = {'initial': 0, 'seeds': 1, 'test_seeds': 2}
+    return [node for node, _ in sorted(query.all(), key=lambda row: order.get(row[1], 3))]
+
+
+def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
+    info = atoms.info
+    md_job = _md_job_of(candidates, info['md_job']) if 'md_job' in info else None
+    state = candidate_states(candidates)[index]
+    pw = _pw_calculation(state.pk) if state.pk is not None else None
+    labelled_well = pw is not None and state.state is CandidateState.LABELLED
+    return FrameLineage(
+        frame_id=info['frame_id'],
+        origin=info['origin'],
+        config_type=info['config_type'],
+        source_pk=candidates.creator.pk,
+        candidates_pk=pk_of(candidates),
+        index=index,
+        state=state.state,
+        info=dict(info),
+        md_job_pk=md_job.pk if md_job else None,
+        potential_pk=md_job.inputs.potential.pk if md_job else None,
+        reason=state.reason,
+        pw_pk=pw.pk if pw else None,
+        energy_eV=float(pw.outputs.output_parameters['energy']) if pw and labelled_well else None,
+        potentials=_trained_on(candidates, info['frame_id']),
+    )
+
+
+def _md_job_of(candidates: FramesData, md_job: str) -> orm.CalcJobNode | None:
+    """Return the MD job among the inputs of the sampling that chose the candidates."""
+    for link in candidates.creator.base.links.get_incoming(orm.RemoteData).all():
+        job = link.node.creator
+        if job is not None and 'manifest' in job.outputs and job.outputs.manifest['md_job'] == md_job:
+            return job
+    return None
+
+
+def _pw_calculation(label_pk: int) -> orm.CalcJobNode | None:
+    """Return the last pw.x calculation of a label, which is the one that counts."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': label_pk}, tag='label')
+    query.append(orm.CalcJobNode, with_incoming='label', project='*', tag='pw')
+    query.order_by({'pw': {'id': 'desc'}}).limit(1)
+    rows = query.all(flat=True)
+    return rows[0] if rows else None
+
+
+def _trained_on(candidates: FramesData, frame_id: str) -> dict[int, str]:
+    """Return the potentials whose training or validation set holds the frame."""
+    query = orm.QueryBuilder()
+    query.append(FramesData, filters={'id': candidates.pk}, tag='candidates')
+    query.append(orm.CalcFunctionNode, with_incoming='candidates', tag='collect')
+    query.append(FramesData, with_incoming='collect', edge_filters={'label': 'labelled'}, tag='labelled')
+    query.append(orm.CalcFunctionNode, with_incoming='labelled', tag='split')
+    query.append(FramesData, with_incoming='split', project='*', tag='part')
+    query.append(
+        orm.CalcJobNode,
+        with_incoming='part',
+        edge_project='label',
+        edge_filters={'label': {'in': ['training', 'validation']}},
+        tag='job',
+    )
+    query.append(PotentialData, with_incoming='job', project='id', tag='potential')
+    query.order_by({'potential': 'id'}).distinct()
+    holds: dict[int, bool] = {}
+    found: dict[int, str] = {}
+    for part, potential, name in query.all():
+        if part.pk not in holds:
+            holds[part.pk] = any(atoms.info['frame_id'] == frame_id for atoms in part.get_atoms())
+        if holds[part.pk]:
+            found[potential] = name
+    return found
+
+
+def potential_lineage(potential: PotentialData) -> PotentialLineage:
+    """Return what a potential has seen, and the potentials before it."""
+    training = potential.creator
+    if training is None:
+        origin = potential.base.attributes.get('origin')
+        return PotentialLineage(pk_of(potential), potential.sha256, origin, None, 0, 0, [], [])
+    sets = [_set_lineage(node) for node in _labelled_sets(training)]
+    parents: dict[int, PotentialData] = {}
+    for pk in (pk for one in sets for pk in one.md_job_pks):
+        parent = orm.load_node(pk).inputs.potential
+        parents[parent.pk] = parent
+    return PotentialLineage(
+        pk=pk_of(potential),
+        sha256=potential.sha256,
+        origin=potential.base.attributes.get('origin'),
+        training_pk=training.pk,
+        n_training=training.inputs.training.n_frames,
+        n_validation=training.inputs.validation.n_frames,
+        sets=sets,
+        parents=[potential_lineage(parents[pk]) for pk in sorted(parents)],
+    )
+
+
+def _labelled_sets(training: orm.CalcJobNode) -> list[FramesData]:
+    """Return the labelled sets behind a training set; the set itself if nothing split it."""
+    split = training.inputs.training.creator
+    if split is None:
+        return [training.inputs.training]
+    sets = [link.node for link in split.base.links.get_incoming(FramesData).all()]
+    return sorted(sets, key=lambda node: node.pk)
+
+
+def _set_lineage(labelled: FramesData) -> SetLineage:
+    collect = labelled.creator
+    if collect is None or 'candidates' not in collect.inputs:
+        return SetLineage(pk_of(labelled), labelled.n_frames, pk_of(labelled), 'given', 0, [])
+    candidates = collect.inputs.candidates
+    links = collect.base.links.get_incoming().all()
+    n_pw = sum(link.link_label.startswith('trajectory_') for link in links)
+    sampling = candidates.creator
+    folders = sampling.base.links.get_incoming(orm.RemoteData).all() if sampling is not None else []
+    jobs = sorted(link.node.creator.pk for link in folders if link.node.creator is not None)
+    return SetLineage(
+        pk_of(labelled), labelled.n_frames, candidates.pk, 'explored' if jobs else 'generated', n_pw, jobs
+    )

@@ -1,0 +1,254 @@
+"""How far a run is, stage by stage, as the graph and the jobs at work tell it.
+
+A finished stage is told by its outputs. Inside a running job the worker rewrites ``progress.json``; it is read where
+the job runs, through its transport, and its absence means that the job has not begun to count yet.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from aiida import orm
+
+from .calls import Call, call_tree
+from .states import LABEL_LINK
+
+__all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
+
+PROGRESS_FILE = 'progress.json'
+# A remote computer is not asked more often than this, whatever the rate of the display.
+REMOTE_INTERVAL_S = 15.0
+STAGE_KINDS = ('generate', 'label', 'train', 'explore', 'evaluate')
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """One stage of a run.
+
+    Attributes
+    ----------
+    name : str
+        The label under which the run called it: ``explore_r1``.
+    pk : int
+    state : str
+        'running', 'done' or 'failed'.
+    done, total : int or None
+        What is counted: frames, labels, epochs.
+    unit : str
+        Its name.
+    detail : str
+        Errors, candidates, failures: for the user to read.
+    seconds : float
+        Since its start, or what it took.
+    n_processes, n_reused : int
+        Calculations in it, and how many of them took the results of an earlier one.
+    """
+
+    name: str
+    pk: int
+    state: str
+    seconds: float
+    n_processes: int
+    n_reused: int
+    done: int | None = None
+    total: int | None = None
+    unit: str = ''
+    detail: str = ''
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """A run: its state, its stages in order, what it counts in all."""
+
+    pk: int
+    state: str
+    is_terminated: bool
+    is_ok: bool
+    message: str
+    seconds: float
+    stages: list[StageProgress]
+    n_processes: int
+    n_reused: int
+
+
+@dataclass
+class ProgressReader:
+    """Reads the progress of one run again and again; stages that are over are read once."""
+
+    run: int
+    _over: dict[int, StageProgress] = field(default_factory=dict)
+    _asked: dict[int, tuple[float, dict[str, Any]]] = field(default_factory=dict)
+
+    def read(self) -> RunProgress:
+        """Return the progress now.
+
+        Raises
+        ------
+        ValueError
+            If there is no such process.
+        """
+        tree = call_tree(self.run)
+        top = tree[0]
+        below: dict[int, list[Call]] = {}
+        for call in tree:
+            below.setdefault(call.parent, []).append(call)
+        stages = [
+            self._over.get(call.pk) or self._read_stage(call, below)
+            for call in below.get(self.run, [])
+            if call.link.split('_')[0] in STAGE_KINDS
+        ]
+        work = _calculations(tree)
+        return RunProgress(
+            self.run,
+            top.state,
+            top.is_terminated,
+            top.is_ok,
+            top.message,
+            _seconds(top),
+            stages,
+            len(work),
+            sum(call.cached_from is not None for call in work),
+        )
+
+    def _read_stage(self, stage: Call, below: Mapping[int, list[Call]]) -> StageProgress:
+        calls = _descendants(stage, below)
+        work = _calculations([stage, *calls])
+        state = 'running' if not stage.is_terminated else 'done' if stage.is_ok else 'failed'
+        progress = StageProgress(
+            stage.link, stage.pk, state, _seconds(stage), len(work), sum(call.cached_from is not None for call in work)
+        )
+        counts = _COUNTS[stage.link.split('_')[0]](stage, calls, self._ask_job)
+        progress = replace(progress, **counts)
+        if state == 'failed':
+            progress = replace(progress, detail=stage.message or stage.state)
+        if stage.is_terminated:
+            self._over[stage.pk] = progress
+        return progress
+
+    def _ask_job(self, pk: int) -> dict[str, Any]:
+        """Return what a running job wrote last; empty if nothing yet."""
+        when, known = self._asked.get(pk, (-REMOTE_INTERVAL_S, {}))
+        node = cast(orm.CalcJobNode, orm.load_node(pk))
+        is_local = node.computer is not None and node.computer.transport_type == 'core.local'
+        if not is_local and time.monotonic() - when < REMOTE_INTERVAL_S:
+            return known
+        answer = _read_progress_file(node) or known
+        self._asked[pk] = (time.monotonic(), answer)
+        return answer
+
+
+def _read_progress_file(node: orm.CalcJobNode) -> dict[str, Any]:
+    folder = node.get_remote_workdir()
+    if folder is None or node.is_terminated:
+        return {}
+    with TemporaryDirectory() as name, node.get_transport() as transport:
+        copy = Path(name) / PROGRESS_FILE
+        try:
+            transport.getfile(f'{folder}/{PROGRESS_FILE}', str(copy))
+            return json.loads(copy.read_text())
+        except (OSError, ValueError):
+            return {}
+
+
+def _seconds(call: Call) -> float:
+    end = call.changed if call.is_terminated else datetime.now(UTC)
+    return (end - call.started).total_seconds()
+
+
+def _descendants(call: Call, below: Mapping[int, list[Call]]) -> list[Call]:
+    found = list(below.get(call.pk, []))
+    for child in found:
+        found.extend(below.get(child.pk, []))
+    return found
+
+
+def _calculations(calls: list[Call]) -> list[Call]:
+    """Return the CalcJobs and calcfunctions, which is what caching can spare."""
+    return [call for call in calls if call.process_type.startswith('aiida.calculations:')]
+
+
+Ask = Callable[[int], dict[str, Any]]
+
+
+def _count_generation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    if not stage.is_ok:
+        return {}
+    seeds = orm.load_node(stage.pk).outputs.seeds.n_frames
+    return {'done': seeds, 'total': seeds, 'unit': 'seeds'}
+
+
+def _count_labels(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    node = orm.load_node(stage.pk)
+    labels = [call for call in calls if call.link.startswith(LABEL_LINK)]
+    n_failed = sum(call.is_failed for call in labels)
+    counts = {'done': sum(call.is_ok for call in labels), 'total': node.inputs.candidates.n_frames, 'unit': 'labels'}
+    if 'rejected' in node.outputs:
+        n_rejected = len(node.outputs.rejected.get_dict())
+        n_failed += n_rejected
+        counts['done'] -= n_rejected
+    return {**counts, 'detail': f'{n_failed} failed' if n_failed else ''}
+
+
+def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    done = total = tripped = 0
+    for call in (call for call in calls if call.process_type.endswith('mlip_autopipe.mace_md')):
+        if call.is_ok:
+            manifest = orm.load_node(call.pk).outputs.manifest
+            frames = manifest['n_frames']
+            done, total = done + frames, total + frames
+            tripped += sum(shard['guard'] is not None for shard in manifest['shards'])
+        elif not call.is_terminated:
+            said = ask(call.pk)
+            done, total = done + said.get('frames', 0), total + said.get('frames_total', 0)
+            tripped += said.get('guards_tripped', 0)
+    details = [f'{tripped} replicas stopped by a guard'] if tripped else []
+    if stage.is_ok:
+        details.insert(0, f'{orm.load_node(stage.pk).outputs.candidates.n_frames} candidates')
+    elif any(call.link == 'sampling' for call in calls):
+        details.insert(0, 'selecting candidates')
+    return {'done': done, 'total': total or None, 'unit': 'frames', 'detail': ', '.join(details)}
+
+
+def _count_training(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    if stage.is_ok:
+        metrics = orm.load_node(stage.pk).outputs.metrics.get_dict()
+        return {'unit': 'epochs', 'detail': f'validation: {tell_errors(metrics["validation"])}'}
+    for call in calls:
+        if call.process_type.endswith('mlip_autopipe.mace_train') and not call.is_terminated:
+            said = ask(call.pk)
+            if 'epochs' in said:
+                errors = {'energy_rmse_meV': said.get('rmse_e_meV'), 'force_rmse_meV_A': said.get('rmse_f_meV_A')}
+                return {'done': said['epoch'], 'total': said['epochs'], 'unit': 'epochs', 'detail': tell_errors(errors)}
+    return {'unit': 'epochs'}
+
+
+def _count_evaluation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    if not stage.is_ok:
+        return {}
+    return {'detail': f'test: {tell_errors(orm.load_node(stage.pk).outputs.metrics.get_dict())}'}
+
+
+_COUNTS: dict[str, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
+    'generate': _count_generation,
+    'label': _count_labels,
+    'explore': _count_exploration,
+    'train': _count_training,
+    'evaluate': _count_evaluation,
+}
+
+
+def tell_errors(metrics: Mapping[str, Any]) -> str:
+    """Return root mean square errors in words: '4.1 meV/atom, 95 meV/Å, 0.31 GPa'."""
+    units = (
+        ('energy_rmse_meV', '{:.1f} meV/atom'),
+        ('force_rmse_meV_A', '{:.0f} meV/Å'),
+        ('stress_rmse_GPa', '{:.2f} GPa'),
+    )
+    return ', '.join(text.format(metrics[name]) for name, text in units if metrics.get(name) is not None)
