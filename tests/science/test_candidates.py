@@ -1,0 +1,160 @@
+"""From shards on disk to candidates: descriptors, selection and what each candidate tells about itself."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from aiida_mlip_autopipe.science.descriptors import SOAP
+from aiida_mlip_autopipe.science.frames import (
+    ManifestError,
+    ShardWriter,
+    file_sha256,
+    load_frames,
+    read_extxyz,
+    write_extxyz,
+    write_manifest,
+)
+from aiida_mlip_autopipe.science.parameters import SamplingParameters
+from aiida_mlip_autopipe.science.sampling import DirectSampler, select_candidates
+
+DESCRIPTOR = {'r_cut': 3.5, 'n_max': 3, 'l_max': 2}
+
+
+def write_job(folder, name, replicas):
+    """Write a job's shards: for each replica its frames."""
+    shards = []
+    for replica, frames in enumerate(replicas):
+        path = folder / f'shards/r{replica:03d}.h5'
+        writer = ShardWriter(path, frames[0].numbers, frames[0].pbc, 2.0)
+        for step, atoms in enumerate(frames):
+            writer.append(10 * step, atoms.positions, atoms.cell.array, -1.0, 300.0)
+        n_frames = len(frames) if frames[0].info.get('kept', True) else 0
+        writer.truncate(n_frames)
+        writer.close()
+        shards.append(
+            {
+                'path': f'shards/r{replica:03d}.h5',
+                'replica': replica,
+                'seed_id': 'seed-0000000a',
+                'origin': 'seed-0000000a',
+                'temperature_K': 300.0 + replica,
+                'pressure_GPa': None,
+                'random_seed': 1,
+                'n_atoms': len(frames[0]),
+                'n_frames': n_frames,
+                'bytes': path.stat().st_size,
+                'sha256': file_sha256(path),
+                'guard': None,
+            }
+        )
+    n_frames = sum(shard['n_frames'] for shard in shards)
+    head = {'schema_version': 1, 'md_job': name, 'job_index': 0, 'n_jobs': 1, 'n_frames': n_frames}
+    write_manifest(folder, head | {'shards': shards})
+    return folder
+
+
+def trajectory(atoms, n_frames, seed, stdev=0.15):
+    generator = np.random.default_rng(seed)
+    frames = []
+    for _ in range(n_frames):
+        frame = atoms.copy()
+        frame.positions += generator.normal(scale=stdev, size=(len(atoms), 3))
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two jobs: silicon of two sizes, one replica that a guard left without frames, and carbide in the second."""
+    empty = bulk('Ge')
+    empty.info['kept'] = False
+    carbide = trajectory(bulk('SiC', 'zincblende', a=4.36), 15, seed=3)
+    carbide[4].positions[0] = np.nan
+    first = [trajectory(bulk('Si'), 20, seed=1), [empty], trajectory(bulk('Si', cubic=True), 10, seed=2)]
+    return [write_job(tmp_path / 'md_0', 'aaaaaaaa', first), write_job(tmp_path / 'md_1', 'bbbbbbbb', [carbide])]
+
+
+def test_candidates_carry_origin_and_reason(folders, tmp_path):
+    told = []
+    parameters = SamplingParameters(n_to_select=10, descriptor=DESCRIPTOR)
+    selection = select_candidates(folders, parameters, told.append)
+
+    assert selection.report['n_frames'] == 45
+    assert selection.report['n_finite'] == 44
+    assert len(selection.candidates) == selection.report['n_selected'] == 10
+    assert 34 not in selection.table['index']
+    assert told[-1] == {'frames_described': 45, 'frames_total': 45}
+    assert selection.scores.dtype == np.float32
+    assert selection.scores.shape == (45, min(selection.report['n_components'], 2))
+    assert np.flatnonzero(np.isnan(selection.scores).any(axis=1)).tolist() == [34]
+    elements = {symbol for atoms in selection.candidates for symbol in atoms.symbols}
+    assert elements == {'Si', 'C'}
+
+    expected = load_frames(folders, selection.table['index'])
+    path = tmp_path / 'candidates.extxyz'
+    write_extxyz(path, selection.candidates)
+    for rank, (atoms, same) in enumerate(zip(read_extxyz(path), expected, strict=True)):
+        for name in ('frame_id', 'md_job', 'replica', 'step', 'temperature_K', 'seed_id', 'origin', 'config_type'):
+            assert atoms.info[name] == same.info[name]
+        np.testing.assert_array_equal(atoms.positions, same.positions)
+        assert atoms.info['rank'] == rank
+        for name in ('cluster', 'rank', 'distance', 'reason', 'frame_id'):
+            assert atoms.info[name] == selection.table[name][rank]
+    assert selection.table['reason'].tolist() == ['centroid'] * 9 + ['fill']
+
+
+def test_all_frames_with_a_geometry_can_be_selected_once(folders):
+    parameters = SamplingParameters(n_to_select=44, descriptor=DESCRIPTOR)
+    selection = select_candidates(folders, parameters)
+    assert sorted(selection.table['index'].tolist()) == [index for index in range(45) if index != 34]
+    assert selection.report['covering_radius'] == 0.0
+
+
+def test_scores_are_those_of_the_frames_descriptors(folders):
+    parameters = SamplingParameters(n_to_select=8, descriptor=DESCRIPTOR)
+    frames = load_frames(folders, [index for index in range(45) if index != 34])
+    rows = SOAP(['Si', 'C'], 3.5, 3, 2, 0.5, average='outer').create(frames)
+    sampler = DirectSampler(8).fit(rows)
+    selection = select_candidates(folders, parameters)
+    np.testing.assert_allclose(np.delete(selection.scores, 34, axis=0), sampler.scores_[:, :2], rtol=1e-5, atol=1e-5)
+    index = selection.table['index']
+    np.testing.assert_array_equal(index - (index > 34), sampler.selected_idx_)
+
+
+def test_same_answer_twice_and_for_another_seed_another_baseline(folders):
+    def indices(**changes):
+        parameters = SamplingParameters(n_to_select=8, descriptor=DESCRIPTOR, **changes)
+        return select_candidates(folders, parameters).table['index'].tolist()
+
+    assert indices() == indices()
+    assert indices(selection='random') == indices(selection='random')
+    assert indices(selection='random') != indices(selection='random', random_seed=1)
+
+
+def test_the_random_baseline_says_so(folders):
+    parameters = SamplingParameters(n_to_select=6, selection='random', descriptor=DESCRIPTOR)
+    selection = select_candidates(folders, parameters)
+    assert selection.table['reason'].tolist() == ['random'] * 6
+    assert selection.table['cluster'].tolist() == [-1] * 6
+    assert all(np.isfinite(atoms.info['distance']) for atoms in selection.candidates)
+
+
+def test_more_wanted_than_there_are(folders):
+    parameters = SamplingParameters(n_to_select=100, clustering='kmedoids', descriptor=DESCRIPTOR)
+    selection = select_candidates(folders, parameters)
+    assert len(selection.candidates) == 44
+    assert selection.report['n_shortfall'] == 56
+
+
+def test_folders_without_a_frame_are_refused(tmp_path):
+    empty = bulk('Si')
+    empty.info['kept'] = False
+    folder = write_job(tmp_path / 'md_0', 'aaaaaaaa', [[empty]])
+    with pytest.raises(ValueError, match='hold no frame'):
+        select_candidates([folder], SamplingParameters())
+
+
+def test_a_missing_shard_is_told_apart(folders):
+    (folders[1] / 'shards/r000.h5').unlink()
+    with pytest.raises(ManifestError):
+        select_candidates(folders, SamplingParameters(descriptor=DESCRIPTOR))
