@@ -25,6 +25,7 @@ __all__ = [
     'candidate_states',
     'explored_seeds',
     'list_runs',
+    'seeds_of',
     'states_in_stage',
 ]
 
@@ -182,3 +183,13 @@ def _sets(run: int, join: dict[str, Any]) -> dict[str, FramesData]:
     query.append(FramesData, **join, edge_filters={'label': 'candidates'}, project='*')
     query.order_by({'stage': 'id'})
     return {name: node for node, name in query.all()}
+
+
+def seeds_of(run: int) -> FramesData | None:
+    """Return the seeds that a run explores from; None until they are generated."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': run}, tag='run')
+    query.append(orm.CalcFunctionNode, with_incoming='run', edge_filters={'label': 'generate_seeds'}, tag='generation')
+    query.append(FramesData, with_incoming='generation', edge_filters={'label': 'seeds'}, project='*')
+    found = query.all(flat=True)
+    return found[0] if found else None

@@ -1,0 +1,91 @@
+"""The progress of a run on a terminal, or as lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from .console import console
+
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.provenance.progress import ProgressReader, RunProgress, StageProgress
+
+__all__ = ['follow', 'progress_table']
+
+INTERVAL_S = 1.0
+LINE_INTERVAL_S = 20.0
+STATE_STYLES = {'running': 'cyan', 'done': 'green', 'failed': 'bold red'}
+
+
+def follow(reader: ProgressReader) -> RunProgress:
+    """Show the progress of a run until it ends."""
+    return _follow_live(reader) if console.is_terminal else _follow_in_lines(reader)
+
+
+def _follow_live(reader: ProgressReader) -> RunProgress:
+    progress = reader.read()
+    with Live(progress_table(progress), console=console, auto_refresh=False) as live:
+        while not progress.is_terminated:
+            time.sleep(INTERVAL_S)
+            progress = reader.read()
+            live.update(progress_table(progress), refresh=True)
+    return progress
+
+
+def _follow_in_lines(reader: ProgressReader) -> RunProgress:
+    """Print a line when a stage changes its state, and one for the running stage every now and then."""
+    printed: dict[int, tuple[str, float]] = {}
+    while True:
+        progress = reader.read()
+        for stage in progress.stages:
+            state, when = printed.get(stage.pk, ('', 0.0))
+            due = stage.state == 'running' and time.monotonic() - when > LINE_INTERVAL_S
+            if stage.state != state or due:
+                console.print(_line(stage), soft_wrap=True)
+                printed[stage.pk] = (stage.state, time.monotonic())
+        if progress.is_terminated:
+            return progress
+        time.sleep(INTERVAL_S)
+
+
+def _line(stage: StageProgress) -> str:
+    parts = [f'{stage.name:<20}', f'{stage.state:<8}', _count(stage), stage.detail, _reuse(stage)]
+    return '  '.join(part for part in parts if part) + f'  ({_duration(stage.seconds)})'
+
+
+def progress_table(progress: RunProgress) -> Table:
+    """Return the stages of a run as a table."""
+    title = f'run {progress.pk}: {progress.state}, {_duration(progress.seconds)}'
+    table = Table(title=title, title_justify='left', box=None, pad_edge=False, show_header=False)
+    for stage in progress.stages:
+        bar: RenderableType = ''
+        if stage.state == 'running' and stage.done is not None and stage.total:
+            bar = ProgressBar(total=stage.total, completed=stage.done, width=16)
+        detail = '  '.join(part for part in (stage.detail, _reuse(stage)) if part)
+        style = STATE_STYLES[stage.state]
+        table.add_row(stage.name, f'[{style}]{stage.state}[/]', bar, _count(stage), detail, _duration(stage.seconds))
+    return table
+
+
+def _count(stage: StageProgress) -> str:
+    if stage.done is None:
+        return ''
+    total = f'/{stage.total}' if stage.total is not None and stage.total != stage.done else ''
+    return f'{stage.done}{total} {stage.unit}'
+
+
+def _reuse(stage: StageProgress) -> str:
+    if not stage.n_reused:
+        return ''
+    return 'reused' if stage.n_reused == stage.n_processes else f'{stage.n_reused} of {stage.n_processes} reused'
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d}' if hours else f'{minutes}:{rest:02d}'

@@ -1,0 +1,191 @@
+"""From an ``input.yaml`` to a submitted pipeline: everything that can be checked is checked before submission."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
+
+if TYPE_CHECKING:
+    from aiida.engine import ProcessBuilder
+    from aiida.manage.configuration.profile import Profile
+    from aiida.orm import StructureData, WorkChainNode
+    from ase import Atoms
+
+    from aiida_mlip_autopipe.data import FramesData, PotentialData
+
+__all__ = ['DUMP_EXTRA', 'Launch', 'expand_in_profile', 'needed_slots', 'prepare', 'submit']
+
+NODE_PREFIX = 'node:'
+BOOTSTRAP = 'bootstrap'
+DUMP_EXTRA = 'mlip_autopipe_exec_config_dump'
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A pipeline that is ready to be submitted."""
+
+    expansion: Expansion
+    builder: ProcessBuilder
+
+
+def expand_in_profile(path: Path) -> Expansion:
+    """Return the full configuration of an input, with the cutoffs of the pseudopotential family of the profile.
+
+    Raises
+    ------
+    ValueError
+        With all problems of the input; if the family is not installed or lacks an element; if the node that the input
+        names does not exist.
+    """
+    from aiida_mlip_autopipe.workflows.inputs import family_cutoffs
+
+    expander = ConfigExpander(path)
+    sources = _frames_of_node(expander)
+    label = expander.expand(sources=sources).configuration.labelling.pseudo_family
+    return expander.expand(cutoffs=family_cutoffs(label), sources=sources)
+
+
+def prepare(path: Path) -> Launch:
+    """Check an input against the profile and return what is to be submitted.
+
+    Raises
+    ------
+    ValueError
+        If something is wrong with the input, or the profile lacks a code or a pseudopotential, or the surrogate cannot
+        be used: with the key, the value and the way out.
+    """
+    from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
+    from aiida_mlip_autopipe.workflows.inputs import build_inputs
+
+    expansion = expand_in_profile(path)
+    configuration = expansion.configuration
+    builder: Any = build_inputs(
+        AutoPipeWorkChain.get_builder(),
+        configuration,
+        structure=_structure(expansion),
+        surrogate=_surrogate(configuration.surrogate, expansion.elements),
+        worker_code=configuration.codes.worker,
+        pw_code=configuration.codes.pw,
+    )
+    builder.metadata.label = path.stem
+    builder.metadata.description = f'{expansion.sources[0].get_chemical_formula()}, {configuration.protocol}'
+    return Launch(expansion, builder)
+
+
+def submit(launch: Launch, profile: Profile) -> WorkChainNode:
+    """Submit a pipeline to the daemon.
+
+    Raises
+    ------
+    ValueError
+        If the daemon does not run or has too few slots.
+    """
+    from aiida.engine import submit as submit_process
+
+    _check_daemon(profile, launch.expansion.configuration)
+    node: Any = submit_process(launch.builder)
+    node.base.extras.set(DUMP_EXTRA, launch.expansion.dump())
+    return node
+
+
+def needed_slots(configuration: Configuration) -> int:
+    """Return how many processes of a run are alive at once, at most.
+
+    A parent keeps its slot while it waits for its children; with fewer slots than this they would wait for ever.
+    """
+    lanes = configuration.labelling.max_concurrent
+    run_and_stage, per_lane, per_job = 2, 3, 2
+    return run_and_stage + max(per_lane * lanes, per_job * configuration.exploration.n_jobs)
+
+
+def _check_daemon(profile: Profile, configuration: Configuration) -> None:
+    from aiida.engine.daemon.client import get_daemon_client
+    from aiida.manage.configuration import get_config
+
+    client = get_daemon_client(profile.name)
+    if not client.is_daemon_running:
+        raise ValueError(
+            f'the daemon of profile {profile.name!r} is not running; start it with `mlip-autopipe init` or '
+            f'`verdi -p {profile.name} daemon start 2`'
+        )
+    per_worker = get_config().get_option('daemon.worker_process_slots', scope=profile.name)
+    workers = client.get_numprocesses()['numprocesses']
+    needed = needed_slots(configuration)
+    if workers * per_worker < needed:
+        raise ValueError(
+            f'the daemon has {workers} workers x {per_worker} slots, but this run needs {needed} slots at once and '
+            f'would hang; raise them with `verdi config set daemon.worker_process_slots {needed}` and restart the '
+            'daemon, or lower labelling.max_concurrent or exploration.n_jobs'
+        )
+
+
+def _frames_of_node(expander: ConfigExpander) -> list[Atoms] | None:
+    """Return the structures of ``system.node``, which only AiiDA can load; None if the input names no node."""
+    system = expander.data.get('system')
+    identifier = system.get('node') if isinstance(system, dict) else None
+    if identifier is None:
+        return None
+    from aiida.orm import StructureData
+
+    from aiida_mlip_autopipe.data import FramesData
+
+    node = _load_node(identifier, 'system.node', (StructureData, FramesData))
+    return node.get_atoms() if isinstance(node, FramesData) else [node.get_ase()]
+
+
+def _load_node(identifier: Any, key: str, types: tuple[type, ...]) -> Any:
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+    from aiida.orm import load_node
+
+    text = str(identifier)
+    try:
+        node = load_node(int(text)) if text.isdigit() else load_node(uuid=text)
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        raise ValueError(
+            f'{key}: {identifier!r} is not the PK or UUID of one node of this profile ({error})'
+        ) from error
+    if not isinstance(node, types):
+        names = ' or '.join(one.__name__ for one in types)
+        raise ValueError(f'{key}: <{identifier}> is a {type(node).__name__}; give a {names}')
+    return node
+
+
+def _structure(expansion: Expansion) -> StructureData | FramesData:
+    """Return the node to start from: the one that is named, or a new one."""
+    from aiida.orm import StructureData
+
+    from aiida_mlip_autopipe.data import FramesData
+
+    named = expansion.configuration.system.node
+    if named is not None:
+        return _load_node(named, 'system.node', (StructureData, FramesData))
+    if len(expansion.sources) > 1:
+        return FramesData.from_atoms(expansion.sources)
+    return StructureData(ase=expansion.sources[0])
+
+
+def _surrogate(name: str, elements: list[str]) -> PotentialData | None:
+    """Return the node of the first potential; None means that it is bootstrapped."""
+    if name == BOOTSTRAP:
+        return None
+    from aiida_mlip_autopipe.config import check_surrogate_elements
+    from aiida_mlip_autopipe.data import PotentialData
+
+    if name.startswith(NODE_PREFIX):
+        potential = _load_node(name.removeprefix(NODE_PREFIX), 'surrogate', (PotentialData,))
+    else:
+        from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential, load_foundation
+
+        path = load_foundation(name)
+        known = FOUNDATIONS.get(name)
+        potential = PotentialData.from_file(
+            path,
+            inspect_potential(path),
+            origin=name if known else 'file',
+            licence=known.licence if known else 'unknown',
+        )
+    check_surrogate_elements(potential.elements, elements)
+    return potential

@@ -1,0 +1,68 @@
+"""Following a run to its end and telling how it ended."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .console import console
+from .display import follow
+from .results import error_table, write_results
+
+if TYPE_CHECKING:
+    from aiida.orm import WorkChainNode
+
+    from aiida_mlip_autopipe.provenance.failures import Failure
+    from aiida_mlip_autopipe.provenance.progress import RunProgress
+
+__all__ = ['follow_to_the_end', 'print_failures', 'tell_outcome']
+
+INTERRUPTED = 130
+
+
+def follow_to_the_end(run: WorkChainNode, output: Path | None) -> None:
+    """Show the progress of a run until it ends, then its outcome; on Ctrl-C say that the run goes on."""
+    from aiida_mlip_autopipe.provenance.calls import pk_of
+    from aiida_mlip_autopipe.provenance.progress import ProgressReader
+
+    try:
+        progress = follow(ProgressReader(pk_of(run)))
+    except KeyboardInterrupt:
+        folder = f' --output {output}' if output else ''
+        console.print(
+            f'\nRun {run.pk} goes on in the daemon. Follow it again with: '
+            f'mlip-autopipe status {run.pk} --follow{folder}\nTo end it: verdi process kill {run.pk}'
+        )
+        sys.exit(INTERRUPTED)
+    tell_outcome(run, progress, output)
+
+
+def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None) -> None:
+    """Print the errors of each round, what was reused, what failed and where the results are; exit 1 on failure."""
+    from aiida_mlip_autopipe.provenance.failures import failures
+
+    if 'summary' in run.outputs:
+        console.print()
+        console.print(error_table(run.outputs.summary.get_dict()))
+    console.print()
+    print_failures(failures(progress.pk))
+    if progress.n_reused:
+        console.print(
+            f"{progress.n_reused} of {progress.n_processes} calculations were reused from earlier runs (AiiDA's cache)."
+        )
+    if output is not None:
+        written = write_results(run, progress, output)
+        console.print(f'results in {output}: {", ".join(path.name for path in written)}')
+    if not progress.is_ok:
+        console.print(f'[bold red]run {progress.pk} failed:[/] {progress.message or progress.state}', soft_wrap=True)
+        sys.exit(1)
+
+
+def print_failures(found: list[Failure]) -> None:
+    """Print each failed process with its own words; one whose caller went on is marked as handled."""
+    for one in found:
+        ending = ' (handled, the run went on)' if one.handled else ''
+        console.print(
+            f'{one.stage}: {one.process} <{one.pk}> failed: {one.message}{ending}', soft_wrap=True, markup=False
+        )

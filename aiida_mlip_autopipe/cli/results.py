@@ -1,0 +1,89 @@
+"""What a run leaves in a folder for those who do not use AiiDA, and its errors as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from .launch import DUMP_EXTRA
+
+if TYPE_CHECKING:
+    from aiida.orm import WorkChainNode
+
+    from aiida_mlip_autopipe.provenance.progress import RunProgress
+
+__all__ = ['error_table', 'write_results']
+
+FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
+COLUMNS = (
+    ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
+    ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
+    ('stress_rmse_GPa', 'stress (GPa)', '{:.3f}'),
+)
+
+
+def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> list[Path]:
+    """Write what the run has reached; a run that failed may have reached a part.
+
+    Returns
+    -------
+    list of Path
+        ``potential.model``, ``dataset.extxyz``, ``test_set.extxyz``, ``exec_config_dump.yaml``, ``summary.json``: those
+        there are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for link, name in FILES.items():
+        if link in run.outputs:
+            path = folder / name
+            path.write_bytes(run.outputs[link].get_content(mode='rb'))
+            written.append(path)
+    dump = run.base.extras.get(DUMP_EXTRA, None)
+    if dump is not None:
+        path = folder / 'exec_config_dump.yaml'
+        path.write_text(dump, encoding='utf-8')
+        written.append(path)
+    path = folder / 'summary.json'
+    path.write_text(json.dumps(_summary(run, progress), indent=2) + '\n', encoding='utf-8')
+    return [*written, path]
+
+
+def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
+    """Return the run's own summary with what it cost."""
+    summary = run.outputs.summary.get_dict() if 'summary' in run.outputs else {}
+    return {
+        **summary,
+        'run': {
+            'pk': run.pk,
+            'uuid': run.uuid,
+            'state': progress.state,
+            'exit_status': run.exit_status,
+            'exit_message': run.exit_message,
+        },
+        'wall_s': round(progress.seconds, 1),
+        'calculations': progress.n_processes,
+        'calculations_reused': progress.n_reused,
+        'stages': [
+            {'name': stage.name, 'state': stage.state, 'seconds': round(stage.seconds, 1)} for stage in progress.stages
+        ],
+    }
+
+
+def error_table(summary: dict[str, Any]) -> Table:
+    """Return the errors on the test set: the surrogate, then each round."""
+    table = Table(title='Errors on the test set (RMSE)', title_justify='left', box=None, pad_edge=False)
+    table.add_column('potential')
+    for _, title, _ in COLUMNS:
+        table.add_column(title, justify='right')
+    rows = [('surrogate', summary['surrogate'])] if 'surrogate' in summary else []
+    rows += [(f'round {one["round"]}', one['test']) for one in summary.get('rounds', [])]
+    for name, metrics in rows:
+        table.add_row(name, *(_cell(metrics.get(key), text) for key, _, text in COLUMNS))
+    return table
+
+
+def _cell(value: float | None, text: str) -> str:
+    return '-' if value is None else text.format(value)
