@@ -15,7 +15,7 @@ from aiida_mlip_autopipe.science.frames import (
     write_manifest,
 )
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
-from aiida_mlip_autopipe.science.sampling import DirectSampler, select_candidates
+from aiida_mlip_autopipe.science.sampling import DirectSampler, describe_folders, select_candidates
 
 DESCRIPTOR = {'r_cut': 3.5, 'n_max': 3, 'l_max': 2}
 
@@ -114,6 +114,7 @@ def test_scores_are_those_of_the_frames_descriptors(folders):
     parameters = SamplingParameters(n_to_select=8, descriptor=DESCRIPTOR)
     frames = load_frames(folders, [index for index in range(45) if index != 34])
     rows = SOAP(['Si', 'C'], 3.5, 3, 2, 0.5, average='outer').create(frames)
+    np.testing.assert_array_equal(np.delete(describe_folders(folders, parameters.descriptor), 34, axis=0), rows)
     sampler = DirectSampler(8).fit(rows)
     selection = select_candidates(folders, parameters)
     np.testing.assert_allclose(np.delete(selection.scores, 34, axis=0), sampler.scores_[:, :2], rtol=1e-5, atol=1e-5)

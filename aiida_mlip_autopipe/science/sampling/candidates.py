@@ -16,13 +16,13 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors import describe
 from aiida_mlip_autopipe.science.frames import iter_chunks, load_frames, read_manifest
-from aiida_mlip_autopipe.science.parameters import SamplingParameters
+from aiida_mlip_autopipe.science.parameters import DescriptorParameters, SamplingParameters
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['Selection', 'select_candidates']
+__all__ = ['Selection', 'describe_folders', 'select_candidates']
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -47,6 +47,49 @@ class Selection:
     table: dict[str, np.ndarray]
     scores: np.ndarray
     report: dict[str, int | float]
+
+
+def describe_folders(
+    folders: Sequence[Path], parameters: DescriptorParameters, progress: Progress | None = None
+) -> np.ndarray:
+    """Describe every frame of the folders of MD jobs.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        Folders of MD jobs, each with a manifest.
+    parameters : DescriptorParameters
+        Descriptor and its settings.
+    progress : callable, optional
+        Called with ``{'frames_described': int, 'frames_total': int}`` after each chunk.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_frames, features): folders in order, shards in the manifest's order, frames in time; NaN in the rows of
+        frames without a usable geometry. The species are those of all shards together.
+
+    Raises
+    ------
+    ManifestError
+        If a manifest or a shard is missing or differs from what was written.
+    ValueError
+        If there is no frame.
+    """
+    folders = [Path(folder) for folder in folders]
+    shard_sizes = [shard['n_frames'] for folder in folders for shard in read_manifest(folder)['shards']]
+    n_frames = sum(shard_sizes)
+    if n_frames == 0:
+        raise ValueError(
+            f'the {len(folders)} folders {[folder.name for folder in folders]} hold no frame; run the MD '
+            'for longer or look at the guards that ended it'
+        )
+
+    def tell(state: dict[str, Any]) -> None:
+        if progress is not None:
+            progress({**state, 'frames_total': n_frames})
+
+    return describe(iter_chunks(folders), _species(folders, shard_sizes), parameters, tell)
 
 
 def select_candidates(
@@ -74,20 +117,7 @@ def select_candidates(
     ValueError
         If there is no frame, or none with a usable geometry.
     """
-    folders = [Path(folder) for folder in folders]
-    shard_sizes = [shard['n_frames'] for folder in folders for shard in read_manifest(folder)['shards']]
-    n_frames = sum(shard_sizes)
-    if n_frames == 0:
-        raise ValueError(
-            f'the {len(folders)} folders {[folder.name for folder in folders]} hold no frame; run the MD '
-            'for longer or look at the guards that ended it'
-        )
-
-    def tell(state: dict[str, Any]) -> None:
-        if progress is not None:
-            progress({**state, 'frames_total': n_frames})
-
-    rows = describe(iter_chunks(folders), _species(folders, shard_sizes), parameters.descriptor, tell)
+    rows = describe_folders(folders, parameters.descriptor, progress)
     sampler = DirectSampler(
         parameters.n_to_select,
         parameters.clustering,
