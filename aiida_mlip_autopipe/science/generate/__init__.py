@@ -88,6 +88,17 @@ class StructureGenerator:
         """
         return isolated_atoms(elements, self.parameters.isolated_atom_box_A)
 
+    def check(self, sources: Sequence[Atoms]) -> None:
+        """Raise what :meth:`generate` would raise about the sources themselves, without generating.
+
+        Raises
+        ------
+        ValueError
+            If a source has no volume, no periodic direction, no real elements, or atoms too close to each other.
+        """
+        for index, source in enumerate(sources):
+            self._checked(source, index)
+
     def _bases(self, sources: Sequence[Atoms]) -> Iterator[tuple[int, Atoms]]:
         """Yield the index and the supercell of each source, checked."""
         if not len(sources):

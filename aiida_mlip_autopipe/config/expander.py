@@ -1,0 +1,304 @@
+"""ConfigExpander: from a minimal ``input.yaml`` to a full, validated configuration.
+
+A value comes from the user, else from the protocol, else from a heuristic on the system at hand, else from the default
+of its parameter model; the expansion remembers which. All problems are found and reported together, before anything is
+submitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+from ase import Atoms
+from pydantic import ValidationError
+
+from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
+from aiida_mlip_autopipe.config.elements import element_problems
+from aiida_mlip_autopipe.config.errors import ConfigError, translate
+from aiida_mlip_autopipe.config.heuristics import Cutoffs, Suggestion, suggest
+from aiida_mlip_autopipe.config.loader import load_yaml, read_text
+from aiida_mlip_autopipe.config.schema import Configuration, Protocol, model_of
+from aiida_mlip_autopipe.config.system import (
+    check_surrogate_elements,
+    find_sources,
+    find_surrogate,
+    pseudopotential_problems,
+)
+from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_supercell, lattice_constant
+from aiida_mlip_autopipe.science.parameters import LabellingParameters
+
+__all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol']
+
+PROTOCOLS: tuple[str, ...] = get_args(Configuration.model_fields['protocol'].annotation)
+DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
+HEADER = """The full configuration, as it is run. After each value, where it is from:
+user: the input; protocol: the protocol's file; heuristic: estimated for this system, and from what;
+default: the schema. This file is an input itself: run it to repeat, change it to vary."""
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A full configuration and the origin of each of its values.
+
+    Attributes
+    ----------
+    configuration : Configuration
+        Validated; ``configuration.model_dump()`` is what the workflow gets.
+    origins : dict
+        Flat key (``exploration.temperatures_K``) -> 'user', 'protocol', 'heuristic' or 'default'.
+    reasons : dict
+        Flat key -> the reason of a heuristic, or what a value comes to.
+    sources : list of Atoms
+        The structures that the seeds are made from.
+    """
+
+    configuration: Configuration
+    origins: dict[str, str]
+    reasons: dict[str, str]
+    sources: list[Atoms]
+
+    @property
+    def elements(self) -> list[str]:
+        """Return the elements of the system, sorted."""
+        return _elements(self.sources)
+
+    def dump(self) -> str:
+        """Return the configuration as YAML, each value followed by its origin."""
+        data = self.configuration.model_dump()
+        return dump_yaml(data, {path: self._comment(path) for path in flatten(data)}, HEADER)
+
+    def _comment(self, path: str) -> str:
+        origin, reason = self.origins[path], self.reasons.get(path, '')
+        if origin == 'protocol':
+            origin = f'protocol: {self.configuration.protocol}'
+            return f'{origin} ({reason})' if reason else origin
+        return f'{origin}: {reason}' if reason else origin
+
+
+class ConfigExpander:
+    """Expand an input.
+
+    Parameters
+    ----------
+    source : str, Path or mapping
+        YAML text, the path of a YAML file, or its content. A one-line text that names an existing file, or ends with
+        .yaml, .yml or .json, is a path.
+    base : Path, optional
+        Folder that paths in the input are relative to; default: the folder of the input file, else the current one.
+
+    Raises
+    ------
+    ConfigError
+        If the input cannot be read as a mapping of plain values.
+    """
+
+    def __init__(self, source: str | Path | Mapping[str, Any], base: str | Path | None = None) -> None:
+        self.name = 'input'
+        if isinstance(source, Mapping):
+            self.data: dict[str, Any] = deepcopy(dict(source))
+            folder = Path()
+        elif isinstance(source, Path) or _is_path(source):
+            path = Path(source)
+            self.name, folder = str(path), path.parent
+            self.data = load_yaml(read_text(path), self.name)
+        else:
+            folder = Path()
+            self.data = load_yaml(source)
+        self.base = Path(base if base is not None else folder).resolve()
+
+    def expand(
+        self,
+        cutoffs: Cutoffs | Callable[[str], Cutoffs] | None = None,
+        sources: Sequence[Atoms] | None = None,
+    ) -> Expansion:
+        """Return the full configuration with the origin of every value.
+
+        Parameters
+        ----------
+        cutoffs : mapping or callable, optional
+            Element -> recommended (ecutwfc, ecutrho) in Ry, for every element of the pseudopotential family; or what
+            gives this for the label of a family (its ``ValueError`` becomes one of the problems). Without it, neither
+            the cutoffs nor the presence of pseudopotentials can be derived.
+        sources : sequence of Atoms, optional
+            The structures of ``system: {node: ...}``, which only AiiDA can load.
+
+        Raises
+        ------
+        ConfigError
+            With all problems of the input.
+        """
+        user = _without_empty_sections(self.data)
+        structures, problems = self._sources(user, sources)
+        problems += self._surrogate(user)
+        protocol = load_protocol(user['protocol'] if user.get('protocol') in PROTOCOLS else DEFAULT_PROTOCOL)
+        given = flatten(user)
+        suggestions: dict[str, Suggestion] = {}
+        if structures:
+            elements = _elements(structures)
+            recommended, lacking = _cutoffs(given, elements, cutoffs)
+            problems += lacking + _magnetization_problems(given, elements)
+            suggestions = suggest(structures, protocol.heuristics, given, recommended) | _lattice(user['system'])
+        layers = [_nested({key: item.value for key, item in suggestions.items()}), protocol.configuration, user]
+        configuration, invalid = _validated(_merged(layers))
+        problems += invalid
+        if configuration is not None and structures and not problems:
+            problems += _source_problems(configuration, structures)
+        if configuration is None or problems:
+            raise ConfigError(problems, self.name)
+        origins = _origins(configuration, given, flatten(protocol.configuration), suggestions)
+        reasons = {key: item.reason for key, item in suggestions.items() if origins.get(key) == 'heuristic'}
+        return Expansion(configuration, origins, reasons | _notes(configuration, origins, structures), structures)
+
+    def _sources(self, user: dict[str, Any], sources: Sequence[Atoms] | None) -> tuple[list[Atoms], list[str]]:
+        """Return the structures and the problems; make a path in ``user`` absolute."""
+        system = user.get('system')
+        if not isinstance(system, Mapping):
+            return [], []
+        if system.get('node') is not None and sources is not None:
+            return list(sources), []
+        if system.get('node') is not None:
+            return [], [f'system.node: {system["node"]} can only be loaded by AiiDA; give its structures to expand()']
+        user['system'], structures, problems = find_sources(system, self.base)
+        return structures, problems
+
+    def _surrogate(self, user: dict[str, Any]) -> list[str]:
+        """Return the problems of the surrogate; make a path in ``user`` absolute."""
+        if not isinstance(user.get('surrogate'), str) or not user['surrogate']:
+            return []
+        user['surrogate'], problems = find_surrogate(user['surrogate'], self.base)
+        return problems
+
+
+@lru_cache
+def load_protocol(name: str) -> Protocol:
+    """Return a protocol by its name: ``fast``, ``balanced`` or ``stringent``."""
+    text = (files('aiida_mlip_autopipe.config') / 'protocols' / f'{name}.yaml').read_text(encoding='utf-8')
+    return Protocol(**load_yaml(text, f'protocol {name}'))
+
+
+def _is_path(source: str) -> bool:
+    if not source.strip() or '\n' in source:
+        return False
+    return source.endswith(('.yaml', '.yml', '.json')) or (len(source) < 256 and Path(source).is_file())
+
+
+def _elements(sources: Sequence[Atoms]) -> list[str]:
+    return sorted({symbol for atoms in sources for symbol in atoms.symbols})
+
+
+def _without_empty_sections(data: Mapping[str, Any], location: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a copy without sections that hold nothing; null for a value stays, as it may mean no bound."""
+    kept: dict[str, Any] = {}
+    for key, value in data.items():
+        path = (*location, key)
+        if isinstance(value, Mapping):
+            kept[key] = _without_empty_sections(value, path)
+        elif value is not None or model_of(path) is None:
+            kept[key] = value
+    return kept
+
+
+def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return nested mappings on top of each other, the last one uppermost."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            both = isinstance(value, Mapping) and isinstance(below, Mapping)
+            merged[key] = _merged([below, value]) if both else value  # type: ignore[list-item]
+    return merged
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``{'a.b': 1}`` as ``{'a': {'b': 1}}``."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, key = path.split('.')
+        section = nested
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[key] = value
+    return nested
+
+
+def _validated(data: dict[str, Any]) -> tuple[Configuration | None, list[str]]:
+    try:
+        return Configuration.model_validate(data, strict=True), []
+    except ValidationError as error:
+        return None, translate(error, data)
+
+
+def _lattice(system: Mapping[str, Any]) -> dict[str, Suggestion]:
+    if system.get('prototype') is None:
+        return {}
+    return {'system.lattice_constant_A': Suggestion(*lattice_constant(system['prototype'], system['composition']))}
+
+
+def _cutoffs(
+    given: Mapping[str, Any], elements: Sequence[str], cutoffs: Cutoffs | Callable[[str], Cutoffs] | None
+) -> tuple[Cutoffs | None, list[str]]:
+    """Return the family's cutoffs if they cover the elements, and what is lacking."""
+    if cutoffs is None:
+        return None, []
+    family = given.get('labelling.pseudo_family', LabellingParameters.model_fields['pseudo_family'].default)
+    if callable(cutoffs):
+        try:
+            cutoffs = cutoffs(str(family))
+        except ValueError as error:
+            return None, [str(error)]
+    problems = pseudopotential_problems(elements, cutoffs, family)
+    return (None if problems else cutoffs), problems
+
+
+def _magnetization_problems(given: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
+    prefix = 'labelling.atomic_magnetization.'
+    problems = []
+    for symbol in (key.removeprefix(prefix) for key in given if key.startswith(prefix)):
+        if symbol not in elements:
+            wrong = element_problems([symbol]) or [f'{symbol} is not in the system ({", ".join(elements)}); remove it']
+            problems += [f'{prefix}{symbol}: {problem}' for problem in wrong]
+    return problems
+
+
+def _source_problems(configuration: Configuration, sources: Sequence[Atoms]) -> list[str]:
+    try:
+        StructureGenerator(configuration.generation).check(sources)
+    except ValueError as error:
+        return [f'system: {error}']
+    return []
+
+
+def _origins(
+    configuration: Configuration,
+    user: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    suggestions: Mapping[str, Suggestion],
+) -> dict[str, str]:
+    layers: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ('user', user),
+        ('protocol', protocol),
+        ('heuristic', suggestions),
+    )
+    return {
+        path: next((origin for origin, keys in layers if path in keys), 'default')
+        for path in flatten(configuration.model_dump())
+    }
+
+
+def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Sequence[Atoms]) -> dict[str, str]:
+    """Return what some values come to for this system."""
+    notes = {}
+    if sources:
+        cell = isotropic_supercell(sources[0], configuration.generation.target_atoms)
+        lengths = ' x '.join(f'{length:.2f}' for length in cell.cell.lengths())
+        notes['generation.target_atoms'] = f'{len(cell)} atoms, {lengths} Å'
+    for key in ('labelling.ecutwfc_Ry', 'labelling.ecutrho_Ry'):
+        if origins[key] == 'default':
+            notes[key] = 'no recommendation of the family is known; converge it'
+    return notes

@@ -1,0 +1,135 @@
+"""What a value should be for this system, where neither the user nor the protocol says so.
+
+Each suggestion comes with its reason, which ends up as a comment in the expanded configuration: a heuristic that a
+reader cannot check is a guess.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+
+from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS, melting_estimate, timestep_fs, unpaired_electrons
+from aiida_mlip_autopipe.config.schema import HeuristicRules
+from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
+from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters
+
+__all__ = ['Cutoffs', 'Suggestion', 'suggest']
+
+Cutoffs = Mapping[str, tuple[float, float]]
+
+TEMPERATURE_STEP_K = 10
+SEED_MARGIN, GUARD_MARGIN = 0.85, 0.75  # over the shortest distance in the source; a guard leaves room for vibration
+LOWEST_FACTOR = 0.5  # below, two atoms are on top of each other whatever the source shows
+MAX_PAIRS_SHOWN = 3
+
+
+class Suggestion(NamedTuple):
+    """A value and the reason for it."""
+
+    value: Any
+    reason: str
+
+
+def suggest(
+    sources: Sequence[Atoms], rules: HeuristicRules, user: Mapping[str, Any], cutoffs: Cutoffs | None
+) -> dict[str, Suggestion]:
+    """Return suggestions by key (``exploration.temperatures_K``).
+
+    Parameters
+    ----------
+    sources : sequence of Atoms
+        The structures that the seeds are made from.
+    rules : HeuristicRules
+        How far the protocol's heuristics go.
+    user : mapping
+        What the user gave, flat: some suggestions follow from it.
+    cutoffs : mapping, optional
+        Element -> recommended (ecutwfc, ecutrho) of the pseudopotential family, in Ry; must cover the elements.
+    """
+    elements = sorted({symbol for atoms in sources for symbol in atoms.symbols}, key=atomic_numbers.__getitem__)
+    suggestions = {
+        'exploration.temperatures_K': _temperatures(sources, rules),
+        'exploration.timestep_fs': _timestep(elements),
+        **_distances(sources, elements),
+        **_spin(elements),
+    }
+    if 'exploration.pressures_GPa' in user:
+        suggestions['exploration.ensemble'] = Suggestion('npt', 'pressures are given')
+    if cutoffs is not None:
+        suggestions |= _cutoffs(elements, cutoffs, rules.cutoff_factor, user.get('labelling.ecutwfc_Ry'))
+    return suggestions
+
+
+def _temperatures(sources: Sequence[Atoms], rules: HeuristicRules) -> Suggestion:
+    estimates = [melting_estimate(Counter(atoms.symbols)) for atoms in sources]
+    estimate = min(estimates)
+    low, high = rules.melting_fractions
+    fractions = np.linspace(low, high, rules.n_temperatures) if rules.n_temperatures > 1 else [(low + high) / 2]
+    rounded = {
+        max(TEMPERATURE_STEP_K, round(f * estimate.temperature_K / TEMPERATURE_STEP_K) * TEMPERATURE_STEP_K)
+        for f in fractions
+    }
+    return Suggestion(sorted(map(float, rounded)), f'{low:g}..{high:g} of the melting estimate ({estimate})')
+
+
+def _timestep(elements: Sequence[str]) -> Suggestion:
+    value, lightest = timestep_fs(elements)
+    return Suggestion(value, f'the lightest element is {lightest}')
+
+
+def _distances(sources: Sequence[Atoms], elements: Sequence[str]) -> dict[str, Suggestion]:
+    """Suggest the shortest distances: the usual ones, or less where the source itself has shorter bonds."""
+    ratio = min(smallest_distance_ratio(atoms) for atoms in sources)
+    found = {}
+    for section, model, margin in (
+        ('generation', GenerationParameters, SEED_MARGIN),
+        ('exploration.guards', GuardParameters, GUARD_MARGIN),
+    ):
+        usual = model.model_fields['min_distance_factor'].default
+        factor = usual if margin * ratio >= usual else max(LOWEST_FACTOR, np.floor(100 * margin * ratio) / 100)
+        found[f'{section}.min_distance_factor'] = Suggestion(float(factor), _pairs(elements, float(factor)))
+    return found
+
+
+def _pairs(elements: Sequence[str], factor: float) -> str:
+    pairs = list(itertools.combinations_with_replacement(elements, 2))
+    shown = [
+        f'{a}-{b} {factor * (covalent_radii[atomic_numbers[a]] + covalent_radii[atomic_numbers[b]]):.2f} Å'
+        for a, b in pairs[:MAX_PAIRS_SHOWN]
+    ]
+    return f'of the covalent radii: {", ".join(shown)}{", ..." if len(pairs) > MAX_PAIRS_SHOWN else ""}'
+
+
+def _spin(elements: Sequence[str]) -> dict[str, Suggestion]:
+    magnetic = [symbol for symbol in elements if symbol in MAGNETIC_ELEMENTS]
+    reason = f'magnetic: {", ".join(magnetic)}' if magnetic else f'no magnetic element in {", ".join(elements)}'
+    suggestions = {'labelling.spin_polarised': Suggestion(bool(magnetic), reason)}
+    for symbol in elements:
+        suggestions[f'labelling.atomic_magnetization.{symbol}'] = Suggestion(
+            unpaired_electrons(symbol), 'ground state of the free atom'
+        )
+    return suggestions
+
+
+def _cutoffs(elements: Sequence[str], cutoffs: Cutoffs, factor: float, user_ecutwfc: Any) -> dict[str, Suggestion]:
+    """Suggest the highest of the elements' cutoffs; a density cutoff that keeps its ratio to a given wavefunction's."""
+    scaled = '' if factor == 1 else f', times {factor:g}'
+    hardest = max(elements, key=lambda symbol: cutoffs[symbol][0])
+    densest = max(elements, key=lambda symbol: cutoffs[symbol][1])
+    ecutwfc = float(cutoffs[hardest][0]) * factor
+    ecutrho = float(cutoffs[densest][1]) * factor
+    reason = f"the family's recommendation for {densest}{scaled}"
+    if isinstance(user_ecutwfc, int | float) and not isinstance(user_ecutwfc, bool):
+        ecutrho *= user_ecutwfc / ecutwfc
+        reason = f"the family's ratio for {densest}, {ecutrho / user_ecutwfc:g} x ecutwfc_Ry"
+    return {
+        'labelling.ecutwfc_Ry': Suggestion(ecutwfc, f"the family's recommendation for {hardest}{scaled}"),
+        'labelling.ecutrho_Ry': Suggestion(max(ecutrho, 4 * ecutwfc) if user_ecutwfc is None else ecutrho, reason),
+    }

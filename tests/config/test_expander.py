@@ -1,0 +1,411 @@
+"""From ten lines to a full configuration: values, their origins, and every way to get the input wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.data import atomic_numbers, chemical_symbols
+from ase.io import write
+
+from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Configuration, check_surrogate_elements
+from aiida_mlip_autopipe.config.elements import melting_estimate, unpaired_electrons
+from aiida_mlip_autopipe.config.expander import PROTOCOLS, load_protocol
+from aiida_mlip_autopipe.config.loader import load_yaml
+from aiida_mlip_autopipe.science.training.foundation import FOUNDATIONS
+
+SILICON = 'system: {prototype: diamond, composition: Si}\n'
+CUTOFFS = {'Si': (16.0, 64.0), 'C': (40.0, 320.0)}
+EXAMPLE = Path(__file__).parents[2] / 'examples' / 'silicon' / 'input.yaml'
+
+
+def problems(text, base=None, **arguments):
+    """Return the problems of an input that must have some."""
+    with pytest.raises(ConfigError) as caught:
+        ConfigExpander(text, base=base).expand(**arguments)
+    assert isinstance(caught.value, ValueError)
+    for problem in caught.value.problems:
+        assert problem in str(caught.value)
+    return caught.value.problems
+
+
+def only_problem(text, base=None, **arguments):
+    """Return the problem of an input that must have exactly one."""
+    found = problems(text, base, **arguments)
+    assert len(found) == 1, found
+    return found[0]
+
+
+# --------------------------------------------------------------------------------------------- values and their origins
+
+
+def test_two_lines_are_enough():
+    expansion = ConfigExpander(SILICON).expand(CUTOFFS)
+    configuration = expansion.configuration
+    assert configuration.protocol == 'fast'
+    assert configuration.surrogate == 'bootstrap'
+    assert configuration.exploration.temperatures_K == [590.0, 1180.0]
+    assert configuration.labelling.ecutwfc_Ry == 16.0
+    assert configuration.labelling.ecutrho_Ry == 64.0
+    assert configuration.labelling.atomic_magnetization == {'Si': 2}
+    assert configuration.labelling.spin_polarised is False
+    assert expansion.elements == ['Si']
+    assert len(expansion.sources[0]) == 2
+
+
+def test_example_is_ten_lines_and_expands():
+    assert len(EXAMPLE.read_text().splitlines()) <= 10
+    expansion = ConfigExpander(EXAMPLE).expand(CUTOFFS)
+    assert expansion.origins['exploration.temperatures_K'] == 'user'
+    assert expansion.configuration.exploration.temperatures_K == [600.0, 1200.0]
+
+
+def test_user_is_above_protocol_and_heuristic_and_default():
+    text = (
+        SILICON
+        + """
+exploration: {temperatures_K: [300], timestep_fs: 1.5, descriptor: {r_cut: 4.5}}
+generation: {n_rattled: 9}
+"""
+    )
+    expansion = ConfigExpander(text).expand(CUTOFFS)
+    assert expansion.configuration.exploration.temperatures_K == [300.0]
+    assert expansion.configuration.exploration.timestep_fs == 1.5
+    assert expansion.configuration.generation.n_rattled == 9
+    origins = expansion.origins
+    assert origins['exploration.descriptor.r_cut'] == origins['generation.n_rattled'] == 'user'
+    assert origins['generation.target_atoms'] == 'protocol'
+    assert origins['exploration.guards.min_distance_factor'] == 'heuristic'
+    assert origins['exploration.descriptor.n_max'] == 'default'
+    assert origins['protocol'] == 'default'
+    assert set(origins.values()) == {'user', 'protocol', 'heuristic', 'default'}
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+def test_protocols_are_valid_and_applied(protocol):
+    expansion = ConfigExpander(f'{SILICON}protocol: {protocol}').expand(CUTOFFS)
+    values = load_protocol(protocol)
+    assert expansion.configuration.generation.target_atoms == values.configuration['generation']['target_atoms']
+    assert len(expansion.configuration.exploration.temperatures_K) == values.heuristics.n_temperatures
+    assert expansion.configuration.labelling.ecutwfc_Ry == 16 * values.heuristics.cutoff_factor
+
+
+def test_dump_is_yaml_that_gives_the_same_configuration_again():
+    text = (
+        SILICON
+        + """
+protocol: stringent
+labelling: {pseudo_family: 'NO'}
+evaluation: {max_energy_rmse_meV: null}
+options: {pw: {prepend_text: "export A='x'  # y\\nulimit -s unlimited", account: '1e5'}}
+codes: {pw: 'on'}
+"""
+    )
+    expansion = ConfigExpander(text).expand(CUTOFFS)
+    dump = expansion.dump()
+    again = ConfigExpander(dump).expand()
+    assert again.configuration == expansion.configuration
+    assert set(again.origins.values()) == {'user'}
+    assert Configuration(**yaml.safe_load(dump)) == expansion.configuration  # for readers of YAML 1.1, too
+    assert again.dump().count('\n') == dump.count('\n')
+    assert expansion.configuration.evaluation.max_energy_rmse_meV is None
+
+
+def test_dump_says_where_each_value_is_from():
+    dump = ConfigExpander(SILICON + 'loop: {max_rounds: 3}').expand(CUTOFFS).dump()
+    comments = {line.split(':')[0].strip(): line.split('  # ')[1] for line in dump.splitlines() if '  # ' in line}
+    assert comments['max_rounds'] == 'user'
+    assert comments['n_steps'] == 'protocol: fast'
+    assert comments['temperatures_K'] == 'heuristic: 0.35..0.7 of the melting estimate (1687 K)'
+    assert comments['ecutwfc_Ry'] == "heuristic: the family's recommendation for Si"
+    assert comments['r_max'] == 'protocol: fast'
+    assert comments['correlation'] == 'default'
+    assert comments['target_atoms'] == 'protocol: fast (8 atoms, 5.43 x 5.43 x 5.43 Å)'
+    assert comments['lattice_constant_A'] == 'heuristic: experimental lattice constant of Si'
+    assert 'min_distance_factor: 0.7 ' in dump
+    assert 'heuristic: of the covalent radii: Si-Si 1.55 Å' in dump
+    values = [line for line in dump.splitlines() if not line.startswith('#') and not line.endswith(':')]
+    assert all('  # ' in line for line in values)
+
+
+def test_defaults_of_the_cutoffs_say_that_nothing_is_known():
+    expansion = ConfigExpander(SILICON).expand()
+    assert expansion.origins['labelling.ecutwfc_Ry'] == 'default'
+    assert 'converge it' in expansion.dump()
+
+
+def test_cutoffs_are_the_highest_and_may_come_from_a_callable():
+    text = 'system: {prototype: zincblende, composition: SiC}\nlabelling: {pseudo_family: mine}'
+    asked = []
+    expansion = ConfigExpander(text).expand(lambda label: asked.append(label) or CUTOFFS)
+    assert asked == ['mine']
+    assert expansion.configuration.labelling.ecutwfc_Ry == 40.0
+    assert expansion.configuration.labelling.ecutrho_Ry == 320.0
+
+
+def test_density_cutoff_follows_a_given_one():
+    expansion = ConfigExpander(SILICON + 'labelling: {ecutwfc_Ry: 60}').expand(CUTOFFS)
+    assert expansion.configuration.labelling.ecutrho_Ry == pytest.approx(240.0)
+
+
+def test_magnetic_elements_are_spin_polarised():
+    expansion = ConfigExpander('system: {prototype: bcc, composition: Fe}').expand()
+    assert expansion.configuration.labelling.spin_polarised is True
+    assert expansion.configuration.labelling.atomic_magnetization == {'Fe': 4}
+    text = (
+        'system: {prototype: bcc, composition: Fe}\nlabelling: {spin_polarised: false, atomic_magnetization: {Fe: 0}}'
+    )
+    labelling = ConfigExpander(text).expand().configuration.labelling
+    assert labelling.spin_polarised is False
+    assert labelling.atomic_magnetization == {'Fe': 0}
+
+
+def test_short_bonds_and_light_atoms_are_respected(tmp_path):
+    nitrogen = molecule('N2', vacuum=4.0, pbc=True)
+    write(tmp_path / 'n2.xyz', nitrogen)
+    text = 'system: {structure: n2.xyz}\ngeneration: {target_atoms: 2}'
+    configuration = ConfigExpander(text, base=tmp_path).expand().configuration
+    bond = nitrogen.get_distance(0, 1)
+    assert configuration.generation.min_distance_factor * 2 * 0.71 < 0.9 * bond
+    assert configuration.exploration.guards.min_distance_factor < configuration.generation.min_distance_factor
+    assert configuration.exploration.timestep_fs == 1.0
+
+
+def test_pressures_ask_for_npt():
+    expansion = ConfigExpander(SILICON + 'exploration: {pressures_GPa: [0, 5]}').expand()
+    assert expansion.configuration.exploration.ensemble == 'npt'
+    assert expansion.origins['exploration.ensemble'] == 'heuristic'
+    assert 'needs exploration.ensemble: npt' in only_problem(
+        SILICON + 'exploration: {pressures_GPa: [5], ensemble: nvt}'
+    )
+
+
+def test_structure_file_relative_to_the_input(tmp_path):
+    write(tmp_path / 'POSCAR', bulk('Si'))
+    (tmp_path / 'potential.model').write_bytes(b'0')
+    (tmp_path / 'input.yaml').write_text('system: {structure: POSCAR}\nsurrogate: potential.model\n')
+    expansion = ConfigExpander(str(tmp_path / 'input.yaml')).expand(CUTOFFS)
+    assert expansion.configuration.system.structure == str(tmp_path / 'POSCAR')
+    assert expansion.configuration.surrogate == str(tmp_path / 'potential.model')
+    assert expansion.elements == ['Si']
+    assert ConfigExpander(expansion.dump()).expand().configuration == expansion.configuration
+
+
+def test_node_needs_its_structures():
+    expansion = ConfigExpander({'system': {'node': 1234}}).expand(CUTOFFS, sources=[bulk('Si')])
+    assert expansion.configuration.system.node == 1234
+    assert expansion.elements == ['Si']
+    assert 'system.node: 1234 can only be loaded by AiiDA' in only_problem('system: {node: 1234}')
+
+
+@pytest.mark.parametrize('surrogate', ['bootstrap', next(iter(FOUNDATIONS)), 'node:1234'])
+def test_surrogates(surrogate):
+    assert ConfigExpander(f'{SILICON}surrogate: {surrogate}').expand().configuration.surrogate == surrogate
+
+
+def test_yaml_reads_words_as_text_and_numbers_as_numbers():
+    assert load_yaml('{a: NO, b: 1e-8, c: on, d: true, e: .5, f: 010, g: null, h: -.inf}') == {
+        'a': 'NO', 'b': 1e-8, 'c': 'on', 'd': True, 'e': 0.5, 'f': 10, 'g': None, 'h': float('-inf'),
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- facts per element
+
+
+def test_unpaired_electrons_have_the_parity_of_the_atom():
+    for symbol in chemical_symbols[1:104]:
+        assert unpaired_electrons(symbol) % 2 == atomic_numbers[symbol] % 2, symbol
+    assert [unpaired_electrons(symbol) for symbol in ('H', 'C', 'N', 'O', 'Si', 'Cr', 'Mn', 'Gd')] == [
+        1, 2, 3, 2, 2, 6, 5, 8,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('composition', 'temperature', 'basis'),
+    [
+        ({'Si': 8}, 1687, ''),
+        ({'Na': 4, 'Cl': 4}, 1074, 'of NaCl'),
+        ({'Si': 1, 'Ge': 1}, 1449, 'mean of Ge, Si'),
+        ({'Ti': 1, 'N': 1}, 1941, 'mean of Ti'),
+        ({'Fr': 2}, 1000, 'assumed: none is tabulated for Fr'),
+        ({'N': 1, 'O': 1}, 63, 'of N'),
+    ],
+)
+def test_melting_estimates(composition, temperature, basis):
+    estimate = melting_estimate(composition)
+    assert estimate == (temperature, basis)
+    assert str(temperature) in str(estimate)
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ('extra', 'expected'),
+    [
+        ('exploration: {temperature_K: [300]}', 'exploration.temperature_K: unknown key; did you mean exploration.temp'
+                                                'eratures_K?'),
+        ('labeling: {}', 'labeling: unknown key; did you mean labelling?'),
+        ('exploration: {ecutwfc_Ry: 30}', 'exploration.ecutwfc_Ry: unknown key; did you mean labelling.ecutwfc_Ry?'),
+        ('exploration: {guards: {n_drp: 1}}', 'exploration.guards.n_drp: unknown key; did you mean exploration.guards'
+                                              '.n_drop?'),
+        ('loop: {xyzzy: 1}', 'loop.xyzzy: unknown key; the keys of loop are max_rounds'),
+        ('exploration: {temperatures_K: [300, -300]}', 'exploration.temperatures_K[1]: -300 is not > 0 K; give a value '
+                                                       '> 0 K: temperature grid, in K'),
+        ('exploration: {n_to_select: 0}', 'exploration.n_to_select: 0 is not >= 1; give a value >= 1: frames to select '
+                                          'for labelling'),
+        ('protocol: fats', "protocol: 'fats' is not one of 'fast', 'balanced' or 'stringent'; did you mean 'fast'?"),
+        ('exploration: {n_steps: many}', "exploration.n_steps: 'many' is not a whole number; give one: steps of each "
+                                         'replica'),
+        ('exploration: {n_steps: 1.5}', 'exploration.n_steps: 1.5 is not a whole number; give one: steps of each '
+                                        'replica'),
+        ('exploration: {n_steps: true}', 'exploration.n_steps: true is not a whole number; give one: steps of each '
+                                         'replica'),
+        ('exploration: {timestep_fs: .nan}', 'exploration.timestep_fs: NaN is not'),
+        ('exploration: {temperatures_K: []}', 'exploration.temperatures_K: [] is empty; give at least 1 value'),
+        ('exploration: {temperatures_K: 300}', 'exploration.temperatures_K: 300 is not a list; write it as [value, '
+                                               '...]: temperature grid, in K'),
+        ('exploration: {temperatures_K: }', 'exploration.temperatures_K: null is not a list'),
+        ('training: 3', 'training: 3 is not a section; give keys and values: MACE training'),
+        ('codes: {pw: 3}', 'codes.pw: 3 is not text; give it in quotes: the label of the code of pw.x'),
+        ('options: {pw: {resources: {num_machines: 1.5}}}', 'options.pw.resources.num_machines: 1.5 is not a whole '
+                                                            'number'),
+        ('exploration: {n_steps: 5, sample_interval: 6}', 'exploration: sample_interval (6) is larger than n_steps'),
+        ('labelling: {ecutwfc_Ry: 40, ecutrho_Ry: 100}', 'labelling: ecutrho_Ry (100.0) is below 4 x ecutwfc_Ry'),
+        ('training: {r_max: 9.5}', 'generation.isolated_atom_box_A (9.0) is not > training.r_max (9.5)'),
+        ('labelling: {atomic_magnetization: {Ge: 2}}', 'labelling.atomic_magnetization.Ge: Ge is not in the system '
+                                                       '(Si); remove it'),
+        ("surrogate: ''", "surrogate: '' is not long enough"),
+    ],
+)  # fmt: skip
+def test_bad_values(extra, expected):
+    assert only_problem(SILICON + extra, cutoffs=CUTOFFS).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ('system', 'expected'),
+    [
+        ('{prototype: diamond, composition: Sj}', "system.composition: 'Sj' is not an element; did you mean 'S"),
+        ('{prototype: diamond, composition: Qqq}', "system.composition: 'Qqq' is not a chemical formula"),
+        ('{prototype: diamond, composition: si}', "system.composition: 'si' is not a chemical formula; did you mean"),
+        ('{prototype: diamond, composition: NaCl}', "system.composition: 'NaCl' does not fit diamond; give a formula "
+                                                    'such as Si'),
+        ('{prototype: dimond, composition: Si}', "system.prototype: 'dimond' is not known; did you mean 'diamond'?"),
+        ('{prototype: diamond}', "system: prototype 'diamond' needs a composition"),
+        ('{composition: Si}', "system: composition 'Si' needs a prototype"),
+        ('{prototype: diamond, composition: Si, lattice_constant_A: -5}', 'system.lattice_constant_A: -5 is not > 0 Å'),
+        ('{prototype: diamond, composition: Si, lattice_constant_A: 2.0}', 'system: source 0 (Si2): Si-Si at 0.866 Å'),
+        ('{structure: 3}', 'system.structure: 3 is not text'),
+        ('{}', 'system: no structure is given; give'),
+        ('{node: 3, prototype: diamond, composition: Si}', 'system.node: 3 can only be loaded by AiiDA'),
+        ('3', 'system: 3 is not a section'),
+        ('', 'system: missing; give a section'),
+    ],
+)  # fmt: skip
+def test_bad_systems(system, expected):
+    assert problems(f'system: {system}\nprotocol: fast', cutoffs=CUTOFFS)[0].startswith(expected)
+
+
+def test_missing_structure_file_names_what_is_there(tmp_path):
+    write(tmp_path / 'POSCAR', bulk('Si'))
+    found = only_problem('system: {structure: POSCR}', base=tmp_path)
+    assert found.startswith(f"system.structure: 'POSCR' does not exist (looked for {tmp_path / 'POSCR'})")
+    assert "did you mean 'POSCAR'?" in found
+
+
+def test_unreadable_structure_files(tmp_path):
+    (tmp_path / 'broken.cif').write_text('no crystal at all')
+    assert "'broken.cif' cannot be read" in only_problem('system: {structure: broken.cif}', base=tmp_path)
+    (tmp_path / 'strange.xyz').write_text('1\n\nSj 0 0 0\n')
+    assert "'Sj' is not an element; did you mean 'S" in only_problem('system: {structure: strange.xyz}', base=tmp_path)
+    write(tmp_path / 'dummy.xyz', Atoms('X', cell=[5] * 3, pbc=True), format='extxyz')
+    assert "'X' is not an element" in only_problem('system: {structure: dummy.xyz}', base=tmp_path)
+    assert 'is a folder' in only_problem('system: {structure: .}', base=tmp_path)
+    write(tmp_path / 'molecule.xyz', molecule('N2'))
+    assert 'spans no volume' in only_problem('system: {structure: molecule.xyz}', base=tmp_path)
+
+
+def test_no_pseudopotential():
+    found = only_problem(SILICON, cutoffs={'C': (40.0, 320.0)})
+    assert found.startswith("labelling.pseudo_family: 'autopipe/pbe' has no pseudopotential for Si (it has C); install")
+
+
+def test_missing_family_is_a_problem_among_others():
+    def missing(label):
+        raise ValueError(f'labelling.pseudo_family: {label!r} is not installed; install it')
+
+    found = problems(SILICON + 'loop: {max_rounds: 0}', cutoffs=missing)
+    assert found[0] == "labelling.pseudo_family: 'autopipe/pbe' is not installed; install it"
+    assert len(found) == 2
+
+
+def test_wrong_surrogate_path_and_unknown_name_are_told_apart(tmp_path):
+    (tmp_path / 'silicon.model').write_bytes(b'0')
+    path = only_problem(SILICON + 'surrogate: ./silicn.model', base=tmp_path)
+    assert path.startswith(f"surrogate: './silicn.model' looks like a path, but there is no file {tmp_path}")
+    assert "did you mean 'silicon.model'?" in path
+    name = only_problem(SILICON + 'surrogate: medium-mpa0', base=tmp_path)
+    assert "'medium-mpa0' is no known foundation model" in name
+    assert "did you mean 'medium-mpa-0'?" in name
+    assert 'is a folder' in only_problem(SILICON + f'surrogate: {tmp_path}', base=tmp_path)
+
+
+def test_surrogate_elements():
+    check_surrogate_elements(['H', 'Si'], ['Si'])
+    with pytest.raises(ConfigError, match=r'surrogate: does not know Si \(it knows C, H\).*bootstrap'):
+        check_surrogate_elements(['H', 'C'], ['Si', 'C'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('', 'the input is empty; give at least'),
+        ('# nothing\n', 'the input is empty'),
+        ('- a\n- b\n', 'the input is a list (["a", "b"]), not a mapping'),
+        ('silicon', "the input is text ('silicon'), not a mapping"),
+        ('42', 'the input is a single value (42), not a mapping'),
+        ('system: !!python/object/apply:os.system [ls]\n', 'system (line 1): the tag !!python/object/apply:os.system '
+                                                           'would construct an object'),
+        ('loop:\n  max_rounds: !!python/name:os.system\n', 'loop.max_rounds (line 2): the tag'),
+        ('loop: {max_rounds: 1}\nloop: {max_rounds: 2}\n', 'loop: given twice, in lines 1 and 2'),
+        ('loop:\n  max_rounds: 1\n  max_rounds: 2\n', 'loop.max_rounds: given twice, in lines 2 and 3'),
+        ('a: &x [1, 2]\nb: *x\n', 'b (line 1): aliases are not supported'),
+        ('1: 2\n', "the input (line 1): the key '1' is not text"),
+        ('a: [1, 2\n', 'line 2, column 1: not valid YAML'),
+        ('\ta: 1\n', 'line 1, column 1: not valid YAML'),
+        ('a: 1\n---\nb: 2\n', 'line 2, column 1: not valid YAML'),
+        ('[' * 5000, 'the YAML is nested too deeply'),
+    ],
+)  # fmt: skip
+def test_bad_yaml(text, expected):
+    assert only_problem(text).startswith(expected)
+
+
+def test_missing_and_binary_input_files(tmp_path):
+    assert 'does not exist' in only_problem(tmp_path / 'input.yaml')
+    assert 'does not exist' in only_problem('nowhere.yaml')
+    assert 'is a folder' in only_problem(tmp_path)
+    (tmp_path / 'binary.yaml').write_bytes(b'\xff\xfe\x00')
+    assert 'is not UTF-8 text' in only_problem(tmp_path / 'binary.yaml')
+
+
+def test_all_problems_are_reported_at_once(tmp_path):
+    path = tmp_path / 'input.yaml'
+    path.write_text("""
+system: {structure: POSCAR}
+surrogate: smal
+protocol: fats
+exploration: {temprature_K: [3], temperatures_K: [-300], n_to_select: 0}
+labelling: {smearing: colt, pseudo_family: 3}
+""")
+    with pytest.raises(ConfigError) as caught:
+        ConfigExpander(path).expand(CUTOFFS)
+    keys = {problem.split(':')[0] for problem in caught.value.problems}
+    assert keys == {
+        'system.structure', 'surrogate', 'protocol', 'exploration.temprature_K', 'exploration.temperatures_K[0]',
+        'exploration.n_to_select', 'labelling.smearing', 'labelling.pseudo_family',
+    }  # fmt: skip
+    assert str(caught.value).splitlines()[0] == f'{path}: 8 problems'
