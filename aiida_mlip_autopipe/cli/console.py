@@ -24,7 +24,9 @@ class UsageProblem(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to stderr."""
-        Console(stderr=True, highlight=False).print('[bold red]Error:[/]', self.message.replace('[', r'\['))
+        to_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+        to_stderr.print('[bold red]Error:[/] ', end='')
+        to_stderr.print(self.message, markup=False)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,76 @@
+# make demo   the whole pipeline on silicon, in an isolated AiiDA profile under .demo
+# make test   environment and tests, from nothing
+# make lint   ruff, mypy, import-linter
+# make docs   the documentation, in docs/_build/html
+#
+# PYTHON    the interpreter that makes .venv (3.11 to 3.13)
+# PIP_ARGS  further arguments of pip install, for example the index of CPU builds of torch
+
+SHELL := /bin/bash
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+DEMO := $(CURDIR)/.demo
+DEMO_INPUT ?= examples/silicon/input.yaml
+PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
+PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
+POSTGRES_PACKAGES := postgresql locales
+
+# Install Debian packages as root; otherwise say what is missing. $(1): what for, $(2): packages.
+define install_packages
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2) \
+	    || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2); }; \
+	else \
+	  echo "$(1) is missing. Install the packages (names of Debian and Ubuntu): $(2)" >&2; exit 1; \
+	fi
+endef
+
+.PHONY: help demo test test-psql lint docs environment pw postgres clean
+
+help:
+	@sed -n 's/^# \?//p' Makefile | head -8
+
+environment: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[tests,docs,dev]'
+	touch $@
+
+pw:
+	@if ! command -v pw.x >/dev/null || [ ! -e $(PSEUDO_FILE) ]; then $(call install_packages,Quantum ESPRESSO (pw.x),$(PW_PACKAGES)); fi
+
+postgres:
+	@if ! { compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' || command -v pg_ctl; } >/dev/null; then $(call install_packages,PostgreSQL,$(POSTGRES_PACKAGES)); fi
+
+demo: export AIIDA_PATH = $(DEMO)/aiida
+demo: $(INSTALLED) pw
+	@mkdir -p $(AIIDA_PATH)
+	$(BIN)/mlip-autopipe init --yes
+	$(BIN)/mlip-autopipe run $(DEMO_INPUT) --output .demo/results
+	@echo; echo 'Failed or excepted processes:'
+	@$(BIN)/verdi process list --all --failed
+	@$(BIN)/verdi daemon stop >/dev/null
+	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
+
+test: $(INSTALLED) pw
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-psql: $(INSTALLED) pw postgres
+	$(BIN)/pytest tests/aiida --db-backend psql $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv .demo docs/_build .pytest_cache .mypy_cache .ruff_cache
