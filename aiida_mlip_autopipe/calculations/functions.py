@@ -78,10 +78,7 @@ def generate_structures(structure: orm.Data, parameters: orm.Dict) -> dict[str, 
     """
     from aiida_mlip_autopipe.science.generate import StructureGenerator
 
-    if isinstance(structure, FramesData):
-        sources = structure.get_atoms()
-    else:
-        sources = [structure.get_ase()]
+    sources = structure.get_atoms() if isinstance(structure, FramesData) else [structure.get_ase()]
     generator = StructureGenerator(GenerationParameters(**parameters.get_dict()))
     elements = sorted({symbol for atoms in sources for symbol in atoms.symbols})
     seeds = generator.generate(sources)
@@ -122,9 +119,8 @@ def calculate_descriptors(shards: orm.FolderData, parameters: orm.Dict) -> orm.A
     """
     from aiida_mlip_autopipe.science.sampling import describe_folders
 
-    with TemporaryDirectory() as name:
-        shards.base.repository.copy_tree(name)
-        features = describe_folders([Path(name)], DescriptorParameters(**parameters.get_dict()))
+    with shards.base.repository.as_path() as folder:
+        features = describe_folders([folder], DescriptorParameters(**parameters.get_dict()))
     return orm.ArrayData({'features': features})
 
 
@@ -137,9 +133,8 @@ def direct_sampling_local(shards: orm.FolderData, parameters: orm.Dict) -> dict[
     """
     from aiida_mlip_autopipe.science.sampling import select_candidates
 
-    with TemporaryDirectory() as name:
-        shards.base.repository.copy_tree(name)
-        chosen = select_candidates([Path(name)], SamplingParameters(**parameters.get_dict()))
+    with shards.base.repository.as_path() as folder:
+        chosen = select_candidates([folder], SamplingParameters(**parameters.get_dict()))
     return {
         'candidates': FramesData.from_atoms(chosen.candidates),
         'selection': selection_array(chosen.table, chosen.scores),

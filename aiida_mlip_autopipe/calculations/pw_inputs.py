@@ -1,7 +1,7 @@
 """What pw.x is asked for one candidate.
 
-One electronic single point with forces and stress, made so that no label runs its SCF twice: smearing (fixed occupations
-may never converge on displaced atoms) and an explicit number of bands with room above the occupied ones.
+One electronic single point with forces and stress, made so that no label runs its SCF twice: smearing (fixed
+occupations may never converge on displaced atoms) and an explicit number of bands, with room above the occupied ones.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class AutoPipeWorkChain(WorkChain):
         :raises ValueError: if a value is out of its bounds, a pseudopotential is missing or the surrogate does not
             know an element.
         """
-        expansion = expand_for(structure, protocol, overrides or {}, bootstrap=surrogate is None)
+        expansion = expand_for(structure, protocol, overrides or {}, surrogate)
         return build_inputs(
             cls.get_builder(),
             expansion.configuration,

@@ -1,0 +1,155 @@
+"""From a configuration to the inputs of the pipeline: codes, pseudopotentials, and what must hold before submission."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+from aiida.engine import ProcessBuilder
+from aiida.plugins import GroupFactory
+from ase import Atoms
+from pydantic import ValidationError
+
+from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+
+__all__ = [
+    'build_inputs',
+    'elements_of',
+    'expand_for',
+    'family_cutoffs',
+    'load_family',
+    'source_atoms',
+    'validate_configuration',
+    'validate_inputs',
+]
+
+
+def elements_of(structure: orm.StructureData | FramesData) -> list[str]:
+    """Return the chemical symbols of a source structure, sorted."""
+    if isinstance(structure, FramesData):
+        return structure.elements
+    return sorted(structure.get_symbols_set())
+
+
+def load_family(label: str) -> orm.Group:
+    """Return an installed pseudopotential family with recommended cutoffs.
+
+    :raises ValueError: if there is none of that label.
+    """
+    family_class = GroupFactory('pseudo.family.cutoffs')
+    family = family_class.collection.find({'label': label})
+    if not family:
+        installed = ', '.join(sorted(group.label for group in family_class.collection.all())) or 'none'
+        raise ValueError(
+            f'labelling.pseudo_family: {label!r} is not installed (installed: {installed}); run `mlip-autopipe init`, '
+            'or `aiida-pseudo install`'
+        )
+    return family[0]
+
+
+def family_cutoffs(label: str) -> dict[str, tuple[float, float]]:
+    """Return the recommended cutoffs (wavefunctions, density) of each element of a family, in Ry."""
+    family = load_family(label)
+    return {element: family.get_recommended_cutoffs(elements=element, unit='Ry') for element in sorted(family.elements)}
+
+
+def source_atoms(structure: orm.StructureData | FramesData) -> list[Atoms]:
+    """Return the frames of a source structure."""
+    return structure.get_atoms() if isinstance(structure, FramesData) else [structure.get_ase()]
+
+
+def expand_for(
+    structure: orm.StructureData | FramesData,
+    protocol: str,
+    overrides: Mapping[str, Any],
+    surrogate: PotentialData | None,
+) -> Expansion:
+    """Return the expanded configuration of a run whose structure and surrogate are nodes already.
+
+    :raises ValueError: with all problems of the overrides.
+    """
+    given = {
+        'system': {'node': structure.uuid},
+        'surrogate': 'bootstrap' if surrogate is None else f'node:{surrogate.uuid}',
+        'protocol': protocol,
+    }
+    return ConfigExpander({**overrides, **given}).expand(cutoffs=family_cutoffs, sources=source_atoms(structure))
+
+
+def build_inputs(
+    builder: ProcessBuilder,
+    configuration: Configuration,
+    *,
+    structure: orm.StructureData | FramesData,
+    surrogate: PotentialData | None,
+    worker_code: orm.AbstractCode | str,
+    pw_code: orm.AbstractCode | str,
+) -> ProcessBuilder:
+    """Fill the builder of the pipeline; everything that can be checked is checked here.
+
+    :raises ValueError: if a code is missing, an element has no pseudopotential or the surrogate does not know it.
+    """
+    builder.worker_code = _code(worker_code, 'codes.worker')
+    builder.pw_code = _code(pw_code, 'codes.pw')
+    builder.structure = structure
+    if surrogate is not None:
+        builder.surrogate = surrogate
+    builder.pseudos = _pseudos(configuration.labelling.pseudo_family, elements_of(structure))
+    builder.configuration = orm.Dict(configuration.model_dump(mode='json'))
+    problem = validate_inputs(dict(builder), None)
+    if problem:
+        raise ValueError(problem)
+    return builder
+
+
+def validate_configuration(node: orm.Dict, _port: Any) -> str | None:
+    """Return what is wrong with a configuration, if anything."""
+    try:
+        Configuration(**node.get_dict())
+    except (ValidationError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
+    """Return what keeps the pipeline from being submitted, if anything."""
+    if 'structure' not in inputs:
+        return None
+    elements = elements_of(inputs['structure'])
+    without_pseudo = sorted(set(elements) - set(inputs.get('pseudos', {})))
+    if without_pseudo:
+        return f'pseudos: none for {", ".join(without_pseudo)}; give a pseudopotential for each element'
+    surrogate = inputs.get('surrogate')
+    unknown = sorted(set(elements) - set(surrogate.elements)) if surrogate is not None else []
+    if unknown:
+        return (
+            f'surrogate: knows {", ".join(surrogate.elements)} but not {", ".join(unknown)}; choose another one, or '
+            'leave it out (`surrogate: bootstrap`) to train the first potential on labelled seeds'
+        )
+    return None
+
+
+def _code(code: orm.AbstractCode | str, key: str) -> orm.AbstractCode:
+    if not isinstance(code, str):
+        return code
+    try:
+        return orm.load_code(code)
+    except NotExistent as error:
+        raise ValueError(
+            f'{key}: there is no code {code!r} in this profile; `verdi code list` shows those there are, '
+            '`mlip-autopipe init` sets up codes for this computer'
+        ) from error
+
+
+def _pseudos(label: str, elements: list[str]) -> dict[str, orm.Data]:
+    family = load_family(label)
+    missing = sorted(set(elements) - set(family.elements))
+    if missing:
+        raise ValueError(
+            f'labelling.pseudo_family: {label!r} has no pseudopotential for {", ".join(missing)}; install a family '
+            'that has one, or add one to it'
+        )
+    return family.get_pseudos(elements=elements)

@@ -1,0 +1,37 @@
+"""The silicon pipeline without the command line tool: ``verdi run examples/silicon/launch.py``.
+
+It needs a profile with the codes ``mlip-worker@localhost`` and ``pw@localhost`` and the pseudopotential family
+``autopipe/pbe``; ``mlip-autopipe init`` sets these up.
+"""
+
+from pathlib import Path
+
+from aiida import engine, orm
+from aiida.plugins import DataFactory, WorkflowFactory
+from ase.build import bulk
+
+from aiida_mlip_autopipe.science.training import inspect_potential
+
+AutoPipeWorkChain = WorkflowFactory('mlip_autopipe.autopipe')
+PotentialData = DataFactory('mlip_autopipe.potential')
+
+SURROGATE = Path(__file__).parent / 'silicon.model'
+
+
+def main() -> None:
+    """Build the inputs from a protocol, change what should differ, and submit."""
+    builder = AutoPipeWorkChain.get_builder_from_protocol(
+        worker_code='mlip-worker@localhost',
+        pw_code='pw@localhost',
+        structure=orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)),
+        protocol='fast',
+        overrides={'exploration': {'temperatures_K': [600.0, 1200.0], 'n_to_select': 10}},
+        surrogate=PotentialData.from_file(SURROGATE, inspect_potential(SURROGATE), origin='file'),
+    )
+    builder.metadata.label = 'silicon'
+    node = engine.submit(builder)
+    print(f'Submitted {node.process_label}<{node.pk}>; follow it with: mlip-autopipe status {node.pk}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,212 @@
+"""The whole pipeline through the daemon with the ZeroMQ broker: real pw.x, real mace_run_train, on two atoms."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.common.datastructures import CalcJobState
+from aiida.plugins import CalculationFactory
+from ase.build import bulk
+
+from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
+from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.lineage import frame_lineage
+from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
+from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
+
+PwCalculation = CalculationFactory('quantumespresso.pw')
+
+TINY = {
+    'generation': {'target_atoms': 2, 'n_strained': 1, 'n_rattled': 2, 'n_test_seeds': 1, 'isolated_atom_box_A': 6.0},
+    'exploration': {
+        'temperatures_K': [300.0],
+        'n_steps': 6,
+        'sample_interval': 1,
+        'n_to_select': 2,
+        'descriptor': {'n_max': 2, 'l_max': 1, 'r_cut': 4.0},
+    },
+    'labelling': {'ecutwfc_Ry': 12.0, 'ecutrho_Ry': 48.0, 'kpoints_distance': 1.5, 'conv_thr_per_atom_Ry': 1e-6},
+    'training': {
+        'num_channels': 4,
+        'correlation': 1,
+        'num_interactions': 1,
+        'max_ell': 1,
+        'r_max': 4.0,
+        'max_num_epochs': 2,
+        'swa_fraction': 0.0,
+    },
+    'evaluation': {'n_test': 2},
+}
+
+
+@pytest.fixture
+def build(worker_code, pw_code, pseudo_family, tiny_surrogate) -> Callable[..., Any]:
+    """Return a function that builds the tiny pipeline for two atoms of silicon."""
+
+    def factory(max_rounds: int, bootstrap: bool = False) -> Any:
+        structure = orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)).store()
+        return AutoPipeWorkChain.get_builder_from_protocol(
+            worker_code,
+            pw_code,
+            structure,
+            'fast',
+            {**TINY, 'loop': {'max_rounds': max_rounds}},
+            surrogate=None if bootstrap else tiny_surrogate,
+        )
+
+    return factory
+
+
+def calculations_of(node: orm.WorkChainNode, process: type) -> list[orm.CalcJobNode]:
+    """Return the jobs of one kind that a run called, at whatever depth."""
+    return [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and job.process_class is process]
+
+
+def test_two_rounds_through_the_daemon(submit_and_wait, build):
+    """From one structure to a potential; every datum has a creator, every training frame leads back to its origin."""
+    builder = build(max_rounds=2)
+    run = submit_and_wait(builder, timeout=900)
+    assert run.is_finished_ok, run.exit_message
+    assert not [node for node in run.called_descendants if not node.is_finished_ok]
+
+    potential = run.outputs.potential
+    assert potential.elements == ['Si']
+    summary = run.outputs.summary.get_dict()
+    assert [entry['round'] for entry in summary['rounds']] == [1, 2]
+    assert all(entry['test']['force_rmse_meV_A'] > 0 for entry in [*summary['rounds']])
+
+    declared = {link.node.uuid for link in run.base.links.get_incoming().all()}
+    assert_every_datum_has_a_creator(run, declared)
+    assert_the_test_set_is_unrelated(run)
+    assert_frames_lead_back(run)
+
+
+def assert_every_datum_has_a_creator(run: orm.WorkChainNode, declared: set[str]) -> None:
+    """Walk the graph: what has no creator is a declared input, or a setting that a WorkChain wrote for its child.
+
+    Settings are literals (a number, a flag) and, below aiida-quantumespresso's PwBaseWorkChain, the namelists with the
+    restart mode that it writes itself.
+    """
+    literals = (orm.Int, orm.Bool, orm.Str, orm.Float, orm.AbstractCode)
+    for process in [run, *run.called_descendants]:
+        for link in [*process.base.links.get_incoming().all(), *process.base.links.get_outgoing().all()]:
+            node = link.node
+            if not isinstance(node, orm.Data) or node.creator is not None or node.uuid in declared:
+                continue
+            if isinstance(node, literals):
+                continue
+            of_the_plugin = isinstance(process, orm.CalcJobNode) and process.process_class is PwCalculation
+            assert of_the_plugin and link.link_label in ('parameters', 'settings'), (process, link)
+
+
+def assert_the_test_set_is_unrelated(run: orm.WorkChainNode) -> None:
+    """No origin is both in the data set and in the test set."""
+    trained = {atoms.info['origin'] for atoms in run.outputs.dataset.get_atoms()}
+    tested = {atoms.info['origin'] for atoms in run.outputs.test_set.get_atoms()}
+    assert trained and tested and not trained & tested
+    splits = {
+        name: {atoms.info['origin'] for atoms in run.outputs.dataset.get_atoms() if atoms.info['split'] == name}
+        for name in ('training', 'validation')
+    }
+    assert splits['training'] and splits['validation'] and not splits['training'] & splits['validation']
+
+
+def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
+    """Each explored frame of the data set leads to its MD job, replica, step, temperature and pw.x calculation."""
+    explored = [atoms for atoms in run.outputs.dataset.get_atoms() if atoms.info['config_type'] == 'candidate']
+    assert len(explored) == 4
+    md_jobs = {node.uuid[:8]: node for node in calculations_of(run, MaceMdCalculation)}
+    for atoms in explored:
+        story = frame_lineage(atoms.info['frame_id'])
+        assert story.md_job_pk == md_jobs[atoms.info['md_job']].pk
+        assert story.state is CandidateState.LABELLED
+        assert story.info['temperature_K'] == 300.0
+        assert {'replica', 'step', 'cluster', 'reason'} <= set(story.info)
+        assert run.outputs.potential.pk in story.potentials
+        pw = orm.load_node(story.pw_pk)
+        assert pw.process_class is PwCalculation and pw.is_finished_ok
+        assert pw.outputs.output_parameters['energy'] == pytest.approx(atoms.info['REF_energy'])
+
+
+def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
+    """`kill -9` of every daemon worker during MD and again during labelling: the run ends as if nothing had been."""
+    from aiida.engine import submit
+
+    run = submit(build(max_rounds=1, bootstrap=True))
+    wait_for_running(run, MaceMdCalculation)
+    kill_workers(daemon)
+    wait_for_running(run, PwCalculation, after=MaceMdCalculation)
+    kill_workers(daemon)
+    submit_and_wait(run, timeout=900)
+
+    assert run.is_finished_ok, run.exit_message
+    # one isolated atom and four seeds, two test frames, two candidates; MD for the test set and for one round
+    assert len(calculations_of(run, PwCalculation)) == 5 + 2 + 2
+    assert len(calculations_of(run, MaceMdCalculation)) == 2
+    assert len(calculations_of(run, MaceTrainCalculation)) == 2
+    identifiers = [atoms.info['frame_id'] for atoms in run.outputs.dataset.get_atoms()]
+    assert len(identifiers) == len(set(identifiers)) == 7
+
+
+def wait_for_running(run: orm.WorkChainNode, process: type, after: type | None = None, timeout: float = 400) -> None:
+    """Wait until a job of a kind is with the scheduler (once one of another kind has finished)."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        ready = after is None or any(job.is_finished for job in calculations_of(run, after))
+        if ready and any(job.get_state() is CalcJobState.WITHSCHEDULER for job in calculations_of(run, process)):
+            return
+        assert not run.is_terminated, f'the run ended early: {run.exit_message}'
+        time.sleep(0.1)
+    raise TimeoutError(f'no {process.__name__} came to run')
+
+
+def kill_workers(daemon: Any) -> None:
+    """Kill all workers of the daemon without a warning."""
+    pids = daemon.get_worker_info()['info'].keys()
+    assert pids
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def test_states_come_from_the_graph(submit_and_wait, daemon, tiny_surrogate, worker_code):
+    """After an exploration the seeds are explored and the candidates unlabelled, without a flag being set anywhere."""
+    from aiida_mlip_autopipe.config import Configuration
+    from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
+
+    frames = []
+    for number in range(2):
+        atoms = bulk('Si', 'diamond', a=5.43)
+        atoms.rattle(0.05, seed=number)
+        atoms.info.update(frame_id=f'seed-{number}', origin=f'seed-{number}', config_type='seed')
+        frames.append(atoms)
+    seeds = FramesData.from_atoms(frames).store()
+    assert explored_seeds(seeds) == {'seed-0': [], 'seed-1': []}
+    exploration = Configuration(system={'prototype': 'diamond', 'composition': 'Si'}, **TINY).exploration
+    node = submit_and_wait(
+        ExplorerWorkChain,
+        worker_code=worker_code,
+        potential=tiny_surrogate,
+        seeds=seeds,
+        dynamics=exploration.dynamics().model_dump(mode='json'),
+        sampling=exploration.sampling().model_dump(mode='json'),
+    )
+    assert node.is_finished_ok, node.exit_message
+    (md_job,) = calculations_of(node, MaceMdCalculation)
+    assert explored_seeds(seeds) == {'seed-0': [md_job.pk], 'seed-1': [md_job.pk]}
+    states = [candidate.state for candidate in candidate_states(node.outputs.candidates)]
+    assert states == [CandidateState.UNLABELLED] * 2
+
+
+@pytest.fixture
+def tiny_surrogate(daemon, tiny_potential) -> PotentialData:
+    """Return the untrained tiny potential as a stored node."""
+    from aiida_mlip_autopipe.science.training import inspect_potential
+
+    return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()

@@ -1,0 +1,254 @@
+"""The worker's jobs and their in-process twins, on a tiny real potential."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import engine, orm
+from aiida.common.links import LinkType
+from aiida.plugins import ParserFactory
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
+from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
+from aiida_mlip_autopipe.calculations.functions import calculate_descriptors, direct_sampling_local, run_mace_md
+from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.parameters import (
+    DescriptorParameters,
+    DynamicsParameters,
+    EvaluationParameters,
+    SamplingParameters,
+    TrainingParameters,
+)
+from aiida_mlip_autopipe.workflows.direct_sampling_base import DirectSamplingBaseWorkChain
+from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
+
+DESCRIPTOR = DescriptorParameters(n_max=2, l_max=1, r_cut=4.0)
+DYNAMICS = DynamicsParameters(temperatures_K=[300.0, 600.0], n_steps=10, sample_interval=1, random_seed=7)
+SAMPLING = SamplingParameters(n_to_select=3, descriptor=DESCRIPTOR)
+
+
+def as_dict(parameters: Any) -> orm.Dict:
+    """Return parameters as a node."""
+    return orm.Dict(parameters.model_dump(mode='json'))
+
+
+def silicon(number: int) -> Atoms:
+    """Return two displaced atoms of silicon."""
+    atoms = bulk('Si', 'diamond', a=5.43)
+    atoms.rattle(0.03, seed=number)
+    atoms.info.update(frame_id=f'seed-{number}', origin=f'seed-{number}', config_type='seed')
+    return atoms
+
+
+@pytest.fixture(scope='module')
+def potential(aiida_profile, tiny_potential) -> PotentialData:
+    """Return the tiny potential as a node."""
+    from aiida_mlip_autopipe.science.training import inspect_potential
+
+    return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
+
+
+@pytest.fixture
+def md_job(worker_code, potential) -> orm.CalcJobNode:
+    """Return a finished MD job of two seeds at two temperatures."""
+    seeds = FramesData.from_atoms([silicon(0), silicon(1)])
+    _, node = engine.run_get_node(
+        MaceMdCalculation, code=worker_code, potential=potential, seeds=seeds, parameters=as_dict(DYNAMICS)
+    )
+    assert node.is_finished_ok, node.exit_message
+    return node
+
+
+def without_job(frame_id: str) -> str:
+    """Return a frame_id without the name of the MD job."""
+    return frame_id.split('-', 1)[1]
+
+
+def test_job_and_calcfunction_give_the_same_answers(worker_code, potential, md_job):
+    """MD and sampling are the same science in a job on a computer and in the process at hand."""
+    local_md = run_mace_md(potential=potential, seeds=md_job.inputs.seeds, parameters=as_dict(DYNAMICS))
+    manifest, twin = md_job.outputs.manifest.get_dict(), local_md['manifest'].get_dict()
+    assert manifest['n_frames'] == twin['n_frames'] > 0
+    assert [shard['random_seed'] for shard in manifest['shards']] == [shard['random_seed'] for shard in twin['shards']]
+
+    local = direct_sampling_local(shards=local_md['shards'], parameters=as_dict(SAMPLING))
+    remote, _ = engine.run_get_node(
+        DirectSamplingCalculation,
+        code=worker_code,
+        parameters=as_dict(SAMPLING),
+        shards={'md_0': md_job.outputs.remote_folder},
+    )
+    for one, other in zip(remote['candidates'].get_atoms(), local['candidates'].get_atoms(), strict=True):
+        assert without_job(one.info['frame_id']) == without_job(other.info['frame_id'])
+        np.testing.assert_array_equal(one.positions, other.positions)
+    for name in ('index', 'cluster', 'distance'):
+        np.testing.assert_allclose(remote['selection'].get_array(name), local['selection'].get_array(name))
+    assert remote['report'].get_dict() == pytest.approx(local['report'].get_dict())
+
+
+def test_descriptors_of_a_folder_of_shards(potential):
+    """A row for each frame."""
+    seeds = FramesData.from_atoms([silicon(0)])
+    parameters = DYNAMICS.model_copy(update={'temperatures_K': [300.0]})
+    md = run_mace_md(potential=potential, seeds=seeds, parameters=as_dict(parameters))
+    features = calculate_descriptors(shards=md['shards'], parameters=as_dict(DESCRIPTOR)).get_array('features')
+    assert features.shape[0] == md['manifest']['n_frames']
+    assert np.isfinite(features).all() and (features != 0).any()
+
+
+def test_a_wiped_scratch_folder_is_never_a_success(worker_code, md_job):
+    """Between MD and sampling the frames vanish: the sampling has its own exit code, the MD job is no cache hit."""
+    assert MaceMdCalculation.is_valid_cache(md_job)
+    folder = Path(md_job.outputs.remote_folder.get_remote_path())
+    shutil.rmtree(folder)
+    folder.mkdir()
+    _, node = engine.run_get_node(
+        DirectSamplingBaseWorkChain,
+        job={'code': worker_code, 'parameters': as_dict(SAMPLING), 'shards': {'md_0': md_job.outputs.remote_folder}},
+    )
+    assert node.exit_status == DirectSamplingCalculation.exit_codes.ERROR_SCRATCH_MISSING.status
+    assert 'manifest' in node.exit_message
+    assert not MaceMdCalculation.is_valid_cache(md_job)
+
+
+def test_a_changed_shard_is_refused(worker_code, md_job):
+    """One flipped byte in a shard is found by its checksum."""
+    shard = Path(md_job.outputs.remote_folder.get_remote_path()) / 'shards' / 'r000.h5'
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    _, node = engine.run_get_node(
+        DirectSamplingCalculation,
+        code=worker_code,
+        parameters=as_dict(SAMPLING),
+        shards={'md_0': md_job.outputs.remote_folder},
+    )
+    assert node.exit_status == DirectSamplingCalculation.exit_codes.ERROR_SCRATCH_MISSING.status
+
+
+def test_the_replicas_are_spread_over_jobs(worker_code, potential):
+    """Two jobs share the replicas; the sampling sees the frames of both."""
+    outputs, node = engine.run_get_node(
+        ExplorerWorkChain,
+        worker_code=worker_code,
+        potential=potential,
+        seeds=FramesData.from_atoms([silicon(0), silicon(1)]),
+        dynamics=as_dict(DYNAMICS),
+        sampling=as_dict(SAMPLING),
+        n_jobs=2,
+    )
+    assert node.is_finished_ok, node.exit_message
+    manifests = [job.outputs.manifest for job in node.called_descendants if job.process_label == 'MaceMdCalculation']
+    replicas = [[shard['replica'] for shard in manifest['shards']] for manifest in manifests]
+    assert sorted(replicas) == [[0, 2], [1, 3]]
+    assert outputs['report']['n_frames'] == sum(manifest['n_frames'] for manifest in manifests)
+
+
+def test_a_job_without_a_result_file_is_incomplete(worker_code, potential, md_job):
+    """A worker that was killed leaves no result file, and the parser says so, whatever else it left."""
+    retrieved = orm.FolderData()
+    retrieved.base.repository.put_object_from_bytes(
+        md_job.outputs.retrieved.base.repository.get_object_content('manifest.json', 'rb'), 'manifest.json'
+    )
+    node = orm.CalcJobNode(computer=worker_code.computer, process_type=md_job.process_type).store()
+    retrieved.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='retrieved')
+    retrieved.store()
+    exit_code = ParserFactory('mlip_autopipe.mace_md')(node).parse()
+    assert exit_code == MaceMdCalculation.exit_codes.ERROR_INCOMPLETE
+    assert exit_code.invalidates_cache
+
+
+def labelled_by(potential_file: Path, n_frames: int) -> list[Atoms]:
+    """Return an isolated atom and displaced crystals, labelled with a potential."""
+    from aiida_mlip_autopipe.science.dynamics import single_point
+
+    atom = Atoms('Si', cell=[8.0] * 3, pbc=True)
+    atom.info.update(frame_id='atom-Si', origin='atom-Si', config_type='IsolatedAtom')
+    frames = [atom, *map(silicon, range(n_frames))]
+    for atoms in frames:
+        results = single_point(potential_file, atoms)
+        atoms.info['REF_energy'] = float(results['energy'])
+        atoms.arrays['REF_forces'] = np.asarray(results['forces'])
+        atoms.info['REF_stress'] = np.asarray(results['stress'])
+    return frames
+
+
+def test_train_and_evaluate(worker_code, tiny_potential):
+    """Two epochs of a tiny network: the potential loads, knows its data, and its errors are those it was given."""
+    frames = labelled_by(tiny_potential, 6)
+    labelled = FramesData.from_atoms(frames, label_fingerprint='tiny')
+    parameters = TrainingParameters(
+        num_channels=4,
+        correlation=1,
+        num_interactions=1,
+        max_ell=1,
+        r_max=4.0,
+        max_num_epochs=2,
+        swa_fraction=0,
+        validation_fraction=0.3,
+    )
+    outputs, node = engine.run_get_node(
+        TrainingEngineWorkChain, worker_code=worker_code, parameters=as_dict(parameters), labelled={'first': labelled}
+    )
+    assert node.is_finished_ok, node.exit_message
+    potential = outputs['potential']
+    assert potential.elements == ['Si']
+    assert potential.base.attributes.get('label_fingerprint') == 'tiny'
+    assert len(outputs['history'].get_array('epoch')) >= 2
+
+    evaluated, node = engine.run_get_node(
+        EvaluateCalculation,
+        code=worker_code,
+        potential=potential,
+        frames=labelled,
+        parameters=as_dict(EvaluationParameters()),
+    )
+    assert node.is_finished_ok, node.exit_message
+    assert evaluated['metrics']['n_frames'] == 6
+    assert evaluated['metrics']['force_rmse_meV_A'] > 0
+
+
+def test_sets_of_different_levels_of_theory_are_not_mixed(worker_code, tiny_potential):
+    """The message says how many levels there are and what to do."""
+    frames = labelled_by(tiny_potential, 3)
+    sets = {name: FramesData.from_atoms(frames, label_fingerprint=name) for name in ('one', 'two')}
+    _, node = engine.run_get_node(
+        TrainingEngineWorkChain, worker_code=worker_code, parameters=as_dict(TrainingParameters()), labelled=sets
+    )
+    assert node.exit_status == TrainingEngineWorkChain.exit_codes.ERROR_DATASET.status
+    assert 'levels of theory' in node.exit_message
+
+
+def test_an_element_that_the_potential_does_not_know(worker_code, potential):
+    """Refused before anything is submitted."""
+    frame = silicon(0)
+    frame.symbols[0] = 'Ge'
+    with pytest.raises(ValueError, match='knows Si, but the seeds hold Ge'):
+        engine.run(
+            MaceMdCalculation,
+            code=worker_code,
+            potential=potential,
+            seeds=FramesData.from_atoms([frame]),
+            parameters=as_dict(DYNAMICS),
+        )
+
+
+def test_parameters_out_of_bounds_are_refused(worker_code, potential):
+    """The message of the port names the key and the value."""
+    wrong = DYNAMICS.model_dump(mode='json') | {'timestep_fs': -1}
+    with pytest.raises(ValueError, match=r'timestep_fs: .*greater than 0.*-1'):
+        engine.run(
+            MaceMdCalculation,
+            code=worker_code,
+            potential=potential,
+            seeds=FramesData.from_atoms([silicon(0)]),
+            parameters=orm.Dict(wrong),
+        )
