@@ -67,7 +67,7 @@ def profile_factory(
     """Return a factory of profiles on the chosen database: ``profile_factory(broker_backend=None)``."""
     backend = request.config.getoption('--db-backend')
     if backend == 'psql':
-        from postgres import prepare_postgres
+        from tests.postgres import prepare_postgres
 
         server = fast_folder / 'postgres'
         server.mkdir()
@@ -222,3 +222,11 @@ def pseudo_family(aiida_profile: Any, tmp_path: Path) -> Any:
     family = group_class.create_from_folder(folder, label, pseudo_type=DataFactory('pseudo.upf'))
     family.set_cutoffs(cutoffs, 'standard', unit='Ry')
     return family
+
+
+@pytest.fixture(scope='session', name='tiny_potential')
+def tiny_potential_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a small untrained MACE potential for silicon."""
+    from tests.potentials import tiny_potential
+
+    return tiny_potential(tmp_path_factory.mktemp('potential'))

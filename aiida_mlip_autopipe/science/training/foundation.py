@@ -9,9 +9,7 @@ does not permit commercial use.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +102,7 @@ def load_foundation(name: str) -> Path:
 def _download(name: str) -> Path:
     from aiida_mlip_autopipe.science.training.potential import quiet
 
-    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # mace prints its progress
+    with quiet():
         from mace.calculators import foundations_models as models
         from mace.tools.utils import get_cache_dir
 

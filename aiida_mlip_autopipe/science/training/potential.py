@@ -6,10 +6,11 @@ model, or a file that the user trusts.
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,12 @@ class PotentialError(ValueError):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what mace, e3nn and torch always say at the start; other warnings pass."""
+    """Silence what mace, e3nn and torch always print, log or warn of at the start; other warnings pass."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             for message in _NOISY_WARNINGS:
                 warnings.filterwarnings('ignore', message=message)
             yield

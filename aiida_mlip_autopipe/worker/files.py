@@ -1,0 +1,16 @@
+"""The JSON files that the worker leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ['write_json']
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file in one go: a reader sees the old content or the new."""
+    partial = path.with_name(f'{path.name}.part')
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False))
+    partial.replace(path)

@@ -1,0 +1,136 @@
+"""One job: read the input, run its stage, say what happened.
+
+Whatever happens ends as a result file with a code that the other side understands. Only a killed process leaves none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import time
+import traceback
+import warnings
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from aiida_mlip_autopipe.worker.errors import InputError, error_code
+from aiida_mlip_autopipe.worker.files import write_json
+from aiida_mlip_autopipe.worker.stages import STAGES, Job
+
+__all__ = ['SCHEMA_VERSION', 'Progress', 'read_input', 'run_job']
+
+SCHEMA_VERSION = 1
+PROGRESS_INTERVAL_S = 1.0
+PACKAGES = ('aiida-mlip-autopipe', 'ase', 'e3nn', 'h5py', 'mace-torch', 'numba', 'numpy', 'scikit-learn', 'torch')
+_INPUT_KEYS = {'parameters': dict, 'files': dict, 'arguments': dict}
+
+
+def run_job(stage: str, path: Path) -> int:
+    """Run a stage on an input file; write ``result.json`` beside it, last and in one go; return the exit status."""
+    started = time.monotonic()
+    folder = path.absolute().parent
+    result_path = folder / 'result.json'
+    result_path.unlink(missing_ok=True)  # a result of an earlier attempt is not this one's
+    _route_messages()
+    signal.signal(signal.SIGTERM, _stop)
+    error, outputs = None, {}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            progress = Progress(folder / 'progress.json')
+            outputs = STAGES[stage](read_input(stage, path), progress)
+            progress.flush()
+    except Exception as caught:
+        traceback.print_exc(file=sys.stderr)
+        error = {'code': error_code(caught), 'message': f'{caught}' or type(caught).__name__}
+    result = {
+        'schema_version': SCHEMA_VERSION,
+        'stage': stage,
+        'status': 'error' if error else 'ok',
+        'error': error,
+        'outputs': outputs,
+        'versions': _versions(),
+        'wall_s': round(time.monotonic() - started, 3),
+    }
+    write_json(result_path, result)
+    return 1 if error else 0
+
+
+def read_input(stage: str, path: Path) -> Job:
+    """Return the job that an input file describes.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no JSON, or lacks a part.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f'the input file {path} cannot be read: {error.strerror}') from error
+    except ValueError as error:
+        raise InputError(f'the input file {path} is not JSON: {error}') from error
+    if not isinstance(data, dict) or data.get('schema_version') != SCHEMA_VERSION:
+        version = data.get('schema_version') if isinstance(data, dict) else None
+        raise InputError(
+            f'the input file {path} has schema_version {version!r}, this worker reads {SCHEMA_VERSION}: '
+            'use the same version of the package on both computers'
+        )
+    if data.get('stage') != stage:
+        raise InputError(f'the input file {path} is for stage {data.get("stage")!r}, not {stage!r}')
+    for key, kind in _INPUT_KEYS.items():
+        if not isinstance(data.get(key), kind):
+            raise InputError(f'the input file {path} has no mapping {key!r}')
+    return Job(
+        name=str(data.get('job', 'local')),
+        folder=path.absolute().parent,
+        parameters=data['parameters'],
+        files=data['files'],
+        arguments=data['arguments'],
+    )
+
+
+class Progress:
+    """Rewrites ``progress.json``, at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = 0.0
+        self._state: dict[str, Any] = {}
+
+    def __call__(self, state: dict[str, Any]) -> None:
+        """Take the state of the stage; write it, unless one was written just now."""
+        self._state = state
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_INTERVAL_S
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the last state."""
+        write_json(self._path, self._state)
+
+
+def _route_messages() -> None:
+    """Send log and warnings to stderr, without those that mace, e3nn and torch always raise."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='%(levelname)s %(name)s: %(message)s')
+    logging.captureWarnings(True)
+    for module in ('torch', 'e3nn', 'mace', 'ast'):
+        warnings.filterwarnings('ignore', module=rf'{module}(\..*)?')
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """End as after an interrupt, so that processes and files are closed; no result file is written."""
+    raise SystemExit(128 + signum)
+
+
+def _versions() -> dict[str, str]:
+    versions = {'python': sys.version.split()[0]}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

@@ -1,0 +1,155 @@
+"""The stages of the worker: from the files of a job to its files and numbers.
+
+Each takes a `Job` and a callable for progress, and returns the plain numbers that go into ``result.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiida_mlip_autopipe.science.parameters import (
+    DynamicsParameters,
+    EvaluationParameters,
+    SamplingParameters,
+    StageParameters,
+    TrainingParameters,
+)
+from aiida_mlip_autopipe.worker.errors import InputError
+from aiida_mlip_autopipe.worker.files import write_json
+
+__all__ = ['STAGES', 'Job']
+
+Tell = Callable[[dict[str, Any]], None]
+Parameters = TypeVar('Parameters', bound=StageParameters)
+MAX_SCORES = 5000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an input file says.
+
+    Attributes
+    ----------
+    name : str
+        Eight hexadecimal digits; the first part of the names of the frames that an MD job makes.
+    folder : Path
+        Folder of the job.
+    parameters, files, arguments : dict
+        As in the input file.
+    """
+
+    name: str
+    folder: Path
+    parameters: dict[str, Any]
+    files: dict[str, Any]
+    arguments: dict[str, Any]
+
+    def validated(self, model: type[Parameters]) -> Parameters:
+        """Return the parameters as a model; pydantic's error names the key and the value."""
+        return model(**self.parameters)
+
+    def path(self, key: str) -> Path:
+        """Return the path of a file of the job."""
+        if not isinstance(self.files.get(key), str):
+            raise InputError(f'files.{key} is {self.files.get(key)!r}: the name of a file is needed')
+        return self.folder / self.files[key]
+
+    def paths(self, key: str) -> list[Path]:
+        """Return the paths of several files or folders of the job."""
+        names = self.files.get(key)
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f'files.{key} is {names!r}: a list with at least one name is needed')
+        return [self.folder / name for name in names]
+
+    def integer(self, key: str, default: int) -> int:
+        """Return an integer argument."""
+        value = self.arguments.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(f'arguments.{key} is {value!r}: an integer is needed')
+        return value
+
+
+def _md(job: Job, tell: Tell) -> dict[str, Any]:
+    """Molecular dynamics: writes ``shards/`` and ``manifest.json``."""
+    from aiida_mlip_autopipe.science.dynamics import run_replicas
+    from aiida_mlip_autopipe.science.frames import read_extxyz
+    from aiida_mlip_autopipe.science.training.potential import resolve_device
+
+    parameters = job.validated(DynamicsParameters)
+    manifest = run_replicas(
+        job.path('potential'),
+        read_extxyz(job.path('seeds')),
+        parameters,
+        job.folder,
+        md_job=job.name,
+        job_index=job.integer('job_index', 0),
+        n_jobs=job.integer('n_jobs', 1),
+        progress=tell,
+    )
+    return {
+        'n_frames': manifest['n_frames'],
+        'n_replicas': len(manifest['shards']),
+        'guards_tripped': sum(shard['guard'] is not None for shard in manifest['shards']),
+        'device': resolve_device(parameters.device),
+    }
+
+
+def _sample(job: Job, tell: Tell) -> dict[str, Any]:
+    """DIRECT: writes ``candidates.extxyz`` and ``selection.json``."""
+    import numpy as np
+
+    from aiida_mlip_autopipe.science.dynamics import NoFramesError
+    from aiida_mlip_autopipe.science.frames import read_manifest, write_extxyz
+    from aiida_mlip_autopipe.science.sampling import select_candidates
+
+    folders, parameters = job.paths('folders'), job.validated(SamplingParameters)
+    if not any(read_manifest(folder, verify=False)['n_frames'] for folder in folders):
+        raise NoFramesError(f'the {len(folders)} MD folders hold no frame: every replica was stopped by a guard')
+    selection = select_candidates(folders, parameters, progress=tell)
+    scores = np.asarray(selection.scores)
+    scores = scores[:: max(1, -(-len(scores) // MAX_SCORES))].astype(float)
+    write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)
+    write_json(
+        job.folder / 'selection.json',
+        {
+            'table': {name: np.asarray(column).tolist() for name, column in selection.table.items()},
+            'scores': [[value if np.isfinite(value) else None for value in row] for row in scores.tolist()],
+        },
+    )
+    return dict(selection.report)
+
+
+def _train(job: Job, tell: Tell) -> dict[str, Any]:
+    """Training: writes ``potential.model`` and ``history.json``."""
+    from aiida_mlip_autopipe.science.training import train
+
+    result = train(
+        job.path('training'), job.path('validation'), job.validated(TrainingParameters), job.folder, progress=tell
+    )
+    write_json(job.folder / 'history.json', result.history)
+    return {'metrics': result.metrics, 'potential': result.info}
+
+
+def _evaluate(job: Job, tell: Tell) -> dict[str, Any]:
+    """Evaluation: writes ``predictions.npz``."""
+    import numpy as np
+
+    from aiida_mlip_autopipe.science.evaluation import evaluate
+    from aiida_mlip_autopipe.science.frames import read_extxyz
+
+    frames = read_extxyz(job.path('frames'))
+    evaluation = evaluate(job.path('potential'), frames, job.validated(EvaluationParameters))
+    np.savez_compressed(job.folder / 'predictions.npz', **evaluation.predictions)  # type: ignore[arg-type]
+    tell({'frames': len(frames), 'frames_total': len(frames)})
+    return {'metrics': evaluation.metrics}
+
+
+STAGES: dict[str, Callable[[Job, Tell], dict[str, Any]]] = {
+    'md': _md,
+    'sample': _sample,
+    'train': _train,
+    'evaluate': _evaluate,
+}
