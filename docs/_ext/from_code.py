@@ -1,10 +1,13 @@
-"""Reference pages that are made from the code: parameters, exit codes, commands. What is written once is shown once.
+"""Reference pages that are made from the code: what is written once is shown once.
 
-``{parameters} ExplorationParameters``, ``{exit-codes} workflows mlip_autopipe.explore``, ``{command} run``.
+``{parameters} ExplorationParameters``, ``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
+``{exit-codes} workflows mlip_autopipe.explore``, ``{calcfunction} pick_structure``, ``{foundations}``,
+``{command} run``.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 SIGNS = {'gt': '>', 'ge': '≥', 'lt': '<', 'le': '≤'}
+MANY = 1e4
 
 
 def table(header: list[str], rows: list[list[str]], widths: list[int], literal: int) -> nodes.table:
@@ -77,13 +81,32 @@ def _hashable(value: Any) -> bool:
 
 def _bounds(info: Any) -> str:
     choices = [str(choice) for choice in _choices(info.annotation)]
-    limits = [
-        f'{sign} {getattr(item, name):g}'
-        for item in info.metadata
+    limits = _limits(info.metadata) or _inner_limits(info.annotation)
+    return ', '.join(choices or limits)
+
+
+def _limits(metadata: list[Any]) -> list[str]:
+    return [
+        f'{sign} {_number(getattr(item, name))}'
+        for item in metadata
         for name, sign in SIGNS.items()
         if getattr(item, name, None) is not None
     ]
-    return ', '.join(choices or limits)
+
+
+def _inner_limits(annotation: Any) -> list[str]:
+    """Return the bounds of what a list or an optional value holds."""
+    for part in typing.get_args(annotation):
+        if typing.get_origin(part) is typing.Annotated:
+            fields = typing.get_args(part)[1:]
+            each = ['each'] if typing.get_origin(annotation) is list else []
+            limits = [limit for one in fields for limit in _limits(getattr(one, 'metadata', [one]))]
+            return [' '.join([*each, ', '.join(limits)])]
+    return []
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) and value < MANY else f'{value:g}'
 
 
 def _choices(annotation: Any) -> Iterator[Any]:
@@ -95,6 +118,108 @@ def _choices(annotation: Any) -> Iterator[Any]:
             yield from _choices(part)
 
 
+class Protocols(Directive):
+    """What each protocol sets, side by side; a value that it leaves out is the default's or a heuristic's."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        from aiida_mlip_autopipe.config.dump import flatten
+        from aiida_mlip_autopipe.config.expander import PROTOCOLS, load_protocol
+
+        protocols = [load_protocol(name) for name in PROTOCOLS]
+        values = [{**flatten(one.configuration), **one.heuristics.model_dump()} for one in protocols]
+        keys = dict.fromkeys(key for one in values for key in one)
+        rows = [[key, *(str(one.get(key, '')) for one in values)] for key in keys]
+        described = [
+            nodes.list_item('', nodes.paragraph('', '', nodes.literal(name, name), nodes.Text(f': {one.description}')))
+            for name, one in zip(PROTOCOLS, protocols, strict=True)
+        ]
+        return [nodes.bullet_list('', *described), table(['key', *PROTOCOLS], rows, [40, 18, 18, 18], 4)]
+
+
+class Foundations(Directive):
+    """The foundation models that can be named, with their licences."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        from aiida_mlip_autopipe.science.training import FOUNDATIONS
+
+        rows = [[name, one.licence, one.functional, one.elements] for name, one in FOUNDATIONS.items()]
+        return [table(['name', 'licence', 'labels', 'elements'], rows, [26, 12, 22, 34], 1)]
+
+
+def _load_process(kind: str, name: str) -> Any:
+    from aiida import plugins
+
+    return {'calculations': plugins.CalculationFactory, 'workflows': plugins.WorkflowFactory}[kind](name)
+
+
+def _base_of(process: Any) -> Any:
+    from aiida.engine import BaseRestartWorkChain, CalcJob, WorkChain
+
+    return next(one for one in (BaseRestartWorkChain, WorkChain, CalcJob) if issubclass(process, one))
+
+
+class Ports(Directive):
+    """The inputs and outputs of a process that are its own, not AiiDA's."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """Return what the process says of itself and two tables."""
+        process = _load_process(*self.arguments)
+        base = _base_of(process)
+        found: list[nodes.Node] = [nodes.paragraph(text=' '.join((process.__doc__ or '').split()))]
+        for title in ('inputs', 'outputs'):
+            known = set(getattr(base.spec(), title))
+            rows = list(_ports(getattr(process.spec(), title), known))
+            if rows:
+                found.append(table([title, 'type', 'meaning'], rows, [26, 26, 56], 2))
+        return found
+
+
+def _ports(namespace: Any, skip: set[str], prefix: str = '') -> Iterator[list[str]]:
+    """Yield name, type and help of each port; a namespace that takes any key is one row."""
+    from plumpy.ports import PortNamespace
+
+    for name, port in namespace.items():
+        if name in skip or name == 'metadata':
+            continue
+        if isinstance(port, PortNamespace):
+            if port.dynamic:
+                yield [f'{prefix}{name}.*', _types(port), port.help or '']
+            else:
+                yield from _ports(port, set(), f'{prefix}{name}.')
+            continue
+        optional = '' if port.required or prefix else '(optional) '
+        yield [f'{prefix}{name}', _types(port), optional + (port.help or '')]
+
+
+def _types(port: Any) -> str:
+    kinds = port.valid_type if isinstance(port.valid_type, tuple) else (port.valid_type,)
+    return ' | '.join(kind.__name__ for kind in kinds if kind is not None and kind is not type(None))
+
+
+class CalcFunction(Directive):
+    """What a calcfunction takes and gives, in its own words."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return its signature and its docstring."""
+        from aiida_mlip_autopipe.calculations import functions
+
+        function = getattr(functions, self.arguments[0]).__wrapped__
+        names = ', '.join(_signature(function))
+        text = f'{self.arguments[0]}({names})\n\n{inspect.cleandoc(function.__doc__ or "")}'
+        return [nodes.literal_block(text, text, language='text')]
+
+
+def _signature(function: Any) -> Iterator[str]:
+    for name, parameter in inspect.signature(function).parameters.items():
+        yield ('**' if parameter.kind is parameter.VAR_KEYWORD else '') + name
+
+
 class ExitCodes(Directive):
     """The exit codes of a process that are its own, not AiiDA's."""
 
@@ -102,13 +227,8 @@ class ExitCodes(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from aiida import plugins
-        from aiida.engine import BaseRestartWorkChain, CalcJob, WorkChain
-
-        kind, name = self.arguments
-        factory = {'calculations': plugins.CalculationFactory, 'workflows': plugins.WorkflowFactory}[kind]
-        process = factory(name)
-        base = next(one for one in (BaseRestartWorkChain, WorkChain, CalcJob) if issubclass(process, one))
+        process = _load_process(*self.arguments)
+        base = _base_of(process)
         inherited = set(base.spec().exit_codes)
         rows = [
             [str(code.status), label, code.message]
@@ -146,7 +266,15 @@ class Command(Directive):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
-    app.add_directive('parameters', Parameters)
-    app.add_directive('exit-codes', ExitCodes)
-    app.add_directive('command', Command)
+    directives = {
+        'parameters': Parameters,
+        'protocols': Protocols,
+        'foundations': Foundations,
+        'ports': Ports,
+        'calcfunction': CalcFunction,
+        'exit-codes': ExitCodes,
+        'command': Command,
+    }
+    for name, directive in directives.items():
+        app.add_directive(name, directive)
     return {'parallel_read_safe': True}
