@@ -144,7 +144,7 @@ def test_jobs_share_the_replicas_without_overlap(tiny_potential, tmp_path):
 
 def test_a_guard_ends_its_replica_alone(tiny_potential, tmp_path):
     seeds = [seed_structure(), clashing_structure(), seed_structure('seed-00000003', cubic=False)]
-    manifest = run_replicas(tiny_potential, seeds, few_steps(n_processes=2), tmp_path, md_job='aaaaaaaa')
+    manifest = run_replicas(tiny_potential, seeds, few_steps(), tmp_path, md_job='aaaaaaaa')
     guards = [shard['guard'] for shard in manifest['shards']]
     assert guards[0] is None and guards[2] is None
     assert guards[1]['name'] == 'min_distance_factor' and guards[1]['step'] == 0
@@ -181,6 +181,13 @@ def test_bad_seeds_are_named(tiny_potential, tmp_path):
     with pytest.raises(ValueError, match='frame_id'):
         run_replicas(tiny_potential, [bulk('Si')], few_steps(), tmp_path, md_job='a')
     assert run_replicas(tiny_potential, [molecule], few_steps(), tmp_path, md_job='a')['n_frames'] == 4
+
+
+def test_an_unfit_potential_is_told_from_a_process(tiny_potential, tmp_path):
+    carbide = bulk('SiC', 'zincblende', a=4.36)
+    carbide.info['frame_id'] = 'seed-0000000c'
+    with pytest.raises(PotentialError, match='knows Si, but the structures hold C'):
+        run_replicas(tiny_potential, [carbide, carbide], few_steps(n_processes=2), tmp_path, md_job='a')
 
 
 def argon():

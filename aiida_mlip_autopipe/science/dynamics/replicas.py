@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from aiida_mlip_autopipe.science.dynamics.engine_ase import run_dynamics
 from aiida_mlip_autopipe.science.frames import ShardWriter, file_sha256, write_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.training.potential import (
     check_elements,
-    inspect_potential,
     load_calculator,
     resolve_device,
 )
@@ -114,7 +114,6 @@ def run_replicas(
     replicas = plan_replicas(seeds, parameters)[job_index::n_jobs]
     if not 0 <= job_index < n_jobs or not replicas:
         raise ValueError(f'job_index {job_index} of n_jobs {n_jobs} has no replica to run: lower n_jobs')
-    check_elements(inspect_potential(potential)['elements'], seeds, potential)
     folder = Path(folder)
     device = resolve_device(parameters.device)
     task = _Task(Path(potential).absolute(), tuple(seeds), parameters, folder.absolute(), device)
@@ -179,7 +178,10 @@ class _Task:
     device: str
 
     def calculator(self) -> Calculator:
-        return load_calculator(self.potential, self.parameters.dtype, self.device)
+        """Load the potential; raise `PotentialError` if it is unusable or does not know the seeds' elements."""
+        calculator = load_calculator(self.potential, self.parameters.dtype, self.device)
+        check_elements([chemical_symbols[z] for z in calculator.z_table.zs], self.seeds, self.potential)
+        return calculator
 
     def run(self, replica: Replica, calculator: Calculator, on_frame: Callable[[int], None]) -> dict[str, Any]:
         """Run one replica and return its entry in the manifest."""
@@ -339,7 +341,7 @@ def _start_process(task: _Task, ticks: Any) -> None:
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _process_state.update(task=task, ticks=ticks, calculator=task.calculator())
+    _process_state.update(task=task, ticks=ticks)
 
 
 def _end_with_parent() -> None:
@@ -352,4 +354,6 @@ def _end_with_parent() -> None:
 
 def _run_in_process(replica: Replica) -> dict[str, Any]:
     task, ticks = _process_state['task'], _process_state['ticks']
+    if 'calculator' not in _process_state:  # here and not at the start: from here an error reaches the parent
+        _process_state['calculator'] = task.calculator()
     return task.run(replica, _process_state['calculator'], ticks.put)

@@ -60,6 +60,8 @@ def resolve_device(device: str) -> str:
     ValueError
         If 'cuda' is asked for and there is none.
     """
+    if device == 'cpu':
+        return device
     import torch
 
     available = torch.cuda.is_available()
