@@ -123,7 +123,9 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
     if without_pseudo:
         return f'pseudos: none for {", ".join(without_pseudo)}; give a pseudopotential for each element'
     surrogate = inputs.get('surrogate')
-    unknown = sorted(set(elements) - set(surrogate.elements)) if surrogate is not None else []
+    if surrogate is None:
+        return None
+    unknown = sorted(set(elements) - set(surrogate.elements))
     if unknown:
         return (
             f'surrogate: knows {", ".join(surrogate.elements)} but not {", ".join(unknown)}; choose another one, or '
