@@ -60,7 +60,7 @@ class Parameters(Directive):
         rows = [
             [field, _default(info), _bounds(info), info.description or ''] for field, info in model.model_fields.items()
         ]
-        introduction = nodes.paragraph(text=' '.join((model.__doc__ or '').split()))
+        introduction = nodes.paragraph(text=' '.join((model.__doc__ or '').replace('``', '').split()))
         return [introduction, table(['key', 'default', 'allowed', 'meaning'], rows, [24, 18, 20, 48], 2)]
 
 
