@@ -19,7 +19,6 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 SIGNS = {'gt': '>', 'ge': '≥', 'lt': '<', 'le': '≤'}
-MANY = 1e4
 
 
 def table(header: list[str], rows: list[list[str]], widths: list[int], literal: int) -> nodes.table:
@@ -106,7 +105,7 @@ def _inner_limits(annotation: Any) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) and value < MANY else f'{value:g}'
+    return str(value) if isinstance(value, int) else f'{value:g}'
 
 
 def _choices(annotation: Any) -> Iterator[Any]:
@@ -167,11 +166,13 @@ class Ports(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return what the process says of itself and two tables."""
+        from aiida.engine import CalcJob
+
         process = _load_process(*self.arguments)
         base = _base_of(process)
-        found: list[nodes.Node] = [nodes.paragraph(text=' '.join((process.__doc__ or '').split()))]
+        found: list[nodes.Node] = [nodes.paragraph(text=' '.join((process.__doc__ or '').replace('``', '').split()))]
         for title in ('inputs', 'outputs'):
-            known = set(getattr(base.spec(), title))
+            known = {*getattr(base.spec(), title), *getattr(CalcJob.spec(), title)} - {'code'}
             rows = list(_ports(getattr(process.spec(), title), known))
             if rows:
                 found.append(table([title, 'type', 'meaning'], rows, [26, 26, 56], 2))
@@ -186,10 +187,10 @@ def _ports(namespace: Any, skip: set[str], prefix: str = '') -> Iterator[list[st
         if name in skip or name == 'metadata':
             continue
         if isinstance(port, PortNamespace):
-            if port.dynamic:
-                yield [f'{prefix}{name}.*', _types(port), port.help or '']
+            if len(port):
+                yield from _ports(port, skip, f'{prefix}{name}.')
             else:
-                yield from _ports(port, set(), f'{prefix}{name}.')
+                yield [f'{prefix}{name}.*', _types(port), port.help or '']
             continue
         optional = '' if port.required or prefix else '(optional) '
         yield [f'{prefix}{name}', _types(port), optional + (port.help or '')]
