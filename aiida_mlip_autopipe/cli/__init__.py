@@ -41,7 +41,9 @@ class LazyGroup(click.Group):
             return None
         return importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __name__).command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; name the nearest one if there is none."""
         try:
             return super().resolve_command(ctx, args)

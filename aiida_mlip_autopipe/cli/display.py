@@ -62,6 +62,10 @@ def progress_table(progress: RunProgress) -> Table:
     """Return the stages of a run as a table."""
     title = f'run {progress.pk}: {progress.state}, {_duration(progress.seconds)}'
     table = Table(title=title, title_justify='left', box=None, pad_edge=False, show_header=False)
+    for column in ('stage', 'state', 'bar', 'count'):
+        table.add_column(column, no_wrap=True)
+    table.add_column('detail')
+    table.add_column('time', no_wrap=True, justify='right')
     for stage in progress.stages:
         bar: RenderableType = ''
         if stage.state == 'running' and stage.done is not None and stage.total:

@@ -105,6 +105,11 @@ def _check_daemon(profile: Profile, configuration: Configuration) -> None:
     from aiida.engine.daemon.client import get_daemon_client
     from aiida.manage.configuration import get_config
 
+    if profile.process_control_backend is None:
+        raise ValueError(
+            f'profile {profile.name!r} has no broker, so nothing can be submitted; `mlip-autopipe --profile NAME init` '
+            'makes one that has'
+        )
     client = get_daemon_client(profile.name)
     if not client.is_daemon_running:
         raise ValueError(

@@ -1,0 +1,165 @@
+"""What the graph tells of seeds and candidates after a real exploration and real labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiida import engine, orm
+from ase.build import bulk
+
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.calls import call_tree
+from aiida_mlip_autopipe.provenance.failures import failures
+from aiida_mlip_autopipe.provenance.lineage import frame_lineage, potential_lineage
+from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
+from aiida_mlip_autopipe.science.parameters import (
+    DescriptorParameters,
+    DynamicsParameters,
+    LabellingParameters,
+    SamplingParameters,
+)
+from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+
+DYNAMICS = DynamicsParameters(temperatures_K=[300.0], n_steps=5, sample_interval=1, random_seed=11)
+SAMPLING = SamplingParameters(n_to_select=2, descriptor=DescriptorParameters(n_max=2, l_max=1, r_cut=4.0))
+LABELLING = LabellingParameters(
+    ecutwfc_Ry=12, ecutrho_Ry=48, kpoints_distance=1.5, conv_thr_per_atom_Ry=1e-6, min_success_fraction=0.5
+)
+
+
+def as_dict(parameters: Any) -> orm.Dict:
+    """Return parameters as a node."""
+    return orm.Dict(parameters.model_dump(mode='json'))
+
+
+@pytest.fixture(scope='module')
+def potential(aiida_profile, tiny_potential) -> PotentialData:
+    """Return the tiny potential as a node."""
+    from aiida_mlip_autopipe.science.training import inspect_potential
+
+    return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
+
+
+def two_seeds() -> FramesData:
+    """Return two seeds, stored."""
+    frames = []
+    for number in range(2):
+        atoms = bulk('Si', 'diamond', a=5.43)
+        atoms.rattle(0.02, seed=number)
+        atoms.info.update(frame_id=f'seed-{number}', origin=f'seed-{number}', config_type='seed')
+        frames.append(atoms)
+    return FramesData.from_atoms(frames).store()
+
+
+@pytest.fixture(scope='module')
+def once() -> dict[str, orm.WorkChainNode]:
+    """Return what the tests of this module share: codes are made for each test, the exploration for all of them."""
+    return {}
+
+
+@pytest.fixture
+def exploration(worker_code, potential, once) -> orm.WorkChainNode:
+    """Return a finished exploration of two seeds."""
+    if 'exploration' not in once:
+        _, once['exploration'] = engine.run_get_node(
+            ExplorerWorkChain,
+            worker_code=worker_code,
+            potential=potential,
+            seeds=two_seeds(),
+            dynamics=as_dict(DYNAMICS),
+            sampling=as_dict(SAMPLING),
+        )
+        assert once['exploration'].is_finished_ok, once['exploration'].exit_message
+    return once['exploration']
+
+
+def label(candidates, pw_code, pseudo_family, **changes) -> orm.WorkChainNode:
+    """Label candidates with pw.x."""
+    _, node = engine.run_get_node(
+        LabellingEngineWorkChain,
+        pw_code=pw_code,
+        candidates=candidates,
+        parameters=as_dict(LABELLING.model_copy(update=changes)),
+        pseudos=pseudo_family.get_pseudos(elements=candidates.elements),
+        options={'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False},
+    )
+    return node
+
+
+def test_a_seed_without_a_job_is_not_explored():
+    """Nothing happened, so nothing is explored."""
+    assert explored_seeds(two_seeds()) == {'seed-0': [], 'seed-1': []}
+
+
+def test_from_seeds_to_labels(exploration, potential, pw_code, pseudo_family):
+    """Explored seeds, unlabelled candidates, labels; each leads to its pw.x calculation, MD job, replica and step."""
+    (md_job,) = [one for one in exploration.called_descendants if one.process_label == 'MaceMdCalculation']
+    assert explored_seeds(exploration.inputs.seeds) == {'seed-0': [md_job.pk], 'seed-1': [md_job.pk]}
+    candidates = exploration.outputs.candidates
+    assert [one.state for one in candidate_states(candidates)] == [CandidateState.UNLABELLED] * 2
+
+    stage = label(candidates, pw_code, pseudo_family)
+    assert stage.is_finished_ok, stage.exit_message
+    assert [one.state for one in candidate_states(candidates)] == [CandidateState.LABELLED] * 2
+
+    atoms = candidates.get_atoms()[1]
+    lineage = frame_lineage(atoms.info['frame_id'])
+    assert lineage.index == 1
+    assert lineage.candidates_pk == candidates.pk
+    assert lineage.origin in ('seed-0', 'seed-1')
+    assert orm.load_node(lineage.md_job_pk).uuid == md_job.uuid
+    assert lineage.potential_pk == potential.pk
+    assert lineage.info['temperature_K'] == 300.0
+    assert {'replica', 'step', 'cluster', 'rank', 'reason', 'distance'} <= set(lineage.info)
+    pw = orm.load_node(lineage.pw_pk)
+    assert pw.inputs.structure.label == atoms.info['frame_id']
+    labelled = stage.outputs.labelled.get_atoms()[1]
+    assert lineage.energy_eV == pytest.approx(labelled.info['REF_energy'])
+    assert lineage.potentials == {}
+
+
+def test_failed_labels_keep_their_reasons(exploration, pw_code, pseudo_family):
+    """A label that is refused, and one whose pw.x failed, are failed candidates with a reason."""
+    frames = exploration.outputs.candidates.get_atoms()
+    sound = FramesData.from_atoms(frames).store()
+    refused = label(sound, pw_code, pseudo_family, max_force_eV_A=1e-9)
+    assert not refused.is_finished_ok
+    states = candidate_states(sound)
+    assert [one.state for one in states] == [CandidateState.FAILED] * 2
+    assert all('max_force_eV_A' in one.reason for one in states)
+
+    frames[0].positions[1] = frames[0].positions[0]
+    broken = FramesData.from_atoms(frames).store()
+    stage = label(broken, pw_code, pseudo_family)
+    first, second = candidate_states(broken)
+    assert first.state is CandidateState.FAILED and first.reason
+    assert second.state is CandidateState.LABELLED
+    found = failures(stage.pk)
+    assert found and all(one.message for one in found)
+
+
+def test_the_call_tree_has_every_process(exploration):
+    """Level by level, nothing is lost and parents come first."""
+    tree = call_tree(exploration.pk)
+    assert {call.pk for call in tree[1:]} == {node.pk for node in exploration.called_descendants}
+    seen = {0}
+    for call in tree:
+        assert call.parent in seen
+        seen.add(call.pk)
+
+
+def test_a_potential_from_a_file_has_no_past(potential):
+    """A given potential is where the lineage ends."""
+    lineage = potential_lineage(potential)
+    assert lineage.training_pk is None
+    assert lineage.sets == [] and lineage.parents == []
+
+
+def test_unknown_frames_and_processes_are_named():
+    """What does not exist is an error that names it."""
+    with pytest.raises(ValueError, match='no-such-frame'):
+        frame_lineage('no-such-frame')
+    with pytest.raises(ValueError, match='987654'):
+        call_tree(987654)
