@@ -130,7 +130,6 @@ class Configuration(StageParameters):
         description='The potential that explores first: bootstrap, a '
         'path of a .model file, the name of a foundation model, or node:<pk or UUID>.',
     )
-    surrogate_head: str | None = Field(None, description='The head of a foundation model that has several.')
     generation: GenerationParameters = Field(default_factory=GenerationParameters, description='Seed structures.')
     exploration: ExplorationParameters = Field(default_factory=ExplorationParameters, description='MD and DIRECT.')
     labelling: LabellingParameters = Field(default_factory=LabellingParameters, description='Quantum ESPRESSO.')

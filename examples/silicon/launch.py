@@ -18,8 +18,8 @@ PotentialData = DataFactory('mlip_autopipe.potential')
 SURROGATE = Path(__file__).parent / 'silicon.model'
 
 
-def main() -> None:
-    """Build the inputs from a protocol, change what should differ, and submit."""
+def build() -> engine.ProcessBuilder:
+    """Take the inputs from a protocol and change what should differ."""
     builder = AutoPipeWorkChain.get_builder_from_protocol(
         worker_code='mlip-worker@localhost',
         pw_code='pw@localhost',
@@ -29,9 +29,9 @@ def main() -> None:
         surrogate=PotentialData.from_file(SURROGATE, inspect_potential(SURROGATE), origin='file'),
     )
     builder.metadata.label = 'silicon'
-    node = engine.submit(builder)
-    print(f'Submitted {node.process_label}<{node.pk}>; follow it with: mlip-autopipe status {node.pk}')
+    return builder
 
 
 if __name__ == '__main__':
-    main()
+    node = engine.submit(build())
+    print(f'Submitted {node.process_label}<{node.pk}>; follow it with: mlip-autopipe status {node.pk}')
