@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ['UsageProblem', 'console', 'load_profile', 'tell_errors']
 
+# Where the output is no terminal nothing tells its width, and 80 columns would fold every row of a table.
+WIDTH_OF_A_FILE = 110
+
 console = Console(highlight=False)
+if not console.is_terminal and 'COLUMNS' not in os.environ:
+    console.width = WIDTH_OF_A_FILE
 
 
 class UsageProblem(click.ClickException):
