@@ -51,12 +51,25 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
         console.print(
             f"{progress.n_reused} of {progress.n_processes} calculations were reused from earlier runs (AiiDA's cache)."
         )
+    console.print(_tell_cost())
     if output is not None:
         written = write_results(run, progress, output)
         console.print(f'results in {output}: {", ".join(path.name for path in written)}')
     if not progress.is_ok:
         console.print(f'[bold red]run {progress.pk} failed:[/] {progress.message or progress.state}', soft_wrap=True)
         sys.exit(1)
+
+
+def _tell_cost() -> str:
+    from aiida_mlip_autopipe.provenance.cost import profile_cost
+
+    cost = profile_cost()
+    processes = ', '.join(f'{number} {outcome}' for outcome, number in sorted(cost.processes.items(), reverse=True))
+    database, files = cost.database_bytes / 1024**2, cost.repository_bytes / 1024**2
+    return (
+        f'the profile holds {cost.n_nodes} nodes ({processes} processes) in {database:.1f} MB of database and '
+        f'{files:.1f} MB of files'
+    )
 
 
 def print_failures(found: list[Failure]) -> None:

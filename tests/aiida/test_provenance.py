@@ -10,6 +10,7 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
+from aiida_mlip_autopipe.provenance.cost import profile_cost
 from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage, potential_lineage
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
@@ -148,6 +149,15 @@ def test_the_call_tree_has_every_process(exploration):
     for call in tree:
         assert call.parent in seen
         seen.add(call.pk)
+
+
+def test_the_cost_counts_all(exploration):
+    """Nodes and processes are counted, and both stores have a size, whatever the database."""
+    cost = profile_cost()
+    assert cost.n_nodes == orm.QueryBuilder().append(orm.Node).count()
+    assert sum(cost.processes.values()) == orm.QueryBuilder().append(orm.ProcessNode).count()
+    assert cost.processes['ok'] >= 1 + len(exploration.called_descendants)
+    assert cost.database_bytes > 10_000 and cost.repository_bytes > 1_000
 
 
 def test_a_potential_from_a_file_has_no_past(potential):
