@@ -25,7 +25,7 @@ def build() -> engine.ProcessBuilder:
         pw_code='pw@localhost',
         structure=orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)),
         protocol='fast',
-        overrides={'exploration': {'temperatures_K': [600.0, 1200.0], 'n_to_select': 10}},
+        overrides={'exploration': {'temperatures_K': [600.0, 1800.0], 'n_to_select': 10}},
         surrogate=PotentialData.from_file(SURROGATE, inspect_potential(SURROGATE), origin='file'),
     )
     builder.metadata.label = 'silicon'

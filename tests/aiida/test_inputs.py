@@ -33,7 +33,7 @@ def test_the_example_without_the_command_line_tool(worker_code, pw_code, pseudo_
     shutil.copy(EXAMPLE / 'silicon.model', tmp_path)
     builder = runpy.run_path(str(tmp_path / 'launch.py'))['build']()
     assert problem_of(builder) is None
-    assert builder.configuration['exploration']['temperatures_K'] == [600.0, 1200.0]
+    assert builder.configuration['exploration']['temperatures_K'] == [600.0, 1800.0]
     assert builder.surrogate.elements == ['Si']
 
 
