@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ['follow', 'progress_table']
 
-INTERVAL_S = 1.0
+INTERVAL_S = 2.0
 LINE_INTERVAL_S = 20.0
 STATE_STYLES = {'running': 'cyan', 'done': 'green', 'failed': 'bold red'}
 

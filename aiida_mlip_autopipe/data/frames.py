@@ -26,7 +26,7 @@ class FramesData(SinglefileData):
     its ``info``. Attributes: ``n_frames``, ``elements`` and, on labelled sets, ``label_fingerprint``.
     """
 
-    _FILENAME = 'frames.extxyz'
+    FILENAME = 'frames.extxyz'
 
     @classmethod
     def from_atoms(cls, frames: Sequence[Atoms], label_fingerprint: str | None = None) -> FramesData:
@@ -39,7 +39,7 @@ class FramesData(SinglefileData):
         if not frames:
             raise ValueError('frames: an empty list; a FramesData holds at least one frame')
         with TemporaryDirectory() as folder:
-            path = Path(folder) / cls._FILENAME
+            path = Path(folder) / cls.FILENAME
             write_extxyz(path, frames)
             node = cls(path)
         node._describe(frames)

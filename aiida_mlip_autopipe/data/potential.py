@@ -17,7 +17,7 @@ class PotentialData(SinglefileData):
     cutoff ``r_max`` (Å), precision, licence and origin, and nothing here ever loads it.
     """
 
-    _FILENAME = 'potential.model'
+    FILENAME = 'potential.model'
     _REQUIRED = ('sha256', 'elements', 'r_max', 'dtype')
 
     @classmethod
@@ -29,7 +29,7 @@ class PotentialData(SinglefileData):
         :param origin: where it comes from: a foundation name, ``file`` or ``trained``.
         :param licence: the licence of the weights.
         """
-        node = cls(Path(path).resolve(), filename=cls._FILENAME)
+        node = cls(Path(path).resolve(), filename=cls.FILENAME)
         node.base.attributes.set_many({**properties, 'origin': origin, 'licence': licence})
         return node
 

@@ -23,6 +23,6 @@ class DirectSamplingParser(WorkerParser):
         name = DirectSamplingCalculation.CANDIDATES_FILE
         selection = self.read_json(DirectSamplingCalculation.SELECTION_FILE)
         with self.retrieved.base.repository.open(name, 'rb') as handle:
-            self.out('candidates', FramesData(handle, filename=FramesData._FILENAME))
+            self.out('candidates', FramesData(handle, filename=FramesData.FILENAME))
         self.out('selection', selection_array(selection['table'], selection['scores']))
         self.out('report', Dict(outputs))

@@ -24,7 +24,7 @@ class MaceTrainParser(WorkerParser):
         for name, column in self.read_json(MaceTrainCalculation.HISTORY_FILE).items():
             history.set_array(name, np.asarray(column, dtype=float))
         with self.retrieved.base.repository.open(MaceTrainCalculation.POTENTIAL_FILE, 'rb') as handle:
-            potential = PotentialData(handle, filename=PotentialData._FILENAME)
+            potential = PotentialData(handle, filename=PotentialData.FILENAME)
         training = self.node.inputs.training
         potential.base.attributes.set_many(
             {
