@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from aiida import orm
+from aiida.common.exceptions import NotExistentAttributeError
 
 from .calls import Call, call_tree
 from .states import LABEL_LINK
@@ -124,8 +125,11 @@ class ProgressReader:
         progress = StageProgress(
             stage.link, stage.pk, state, _seconds(stage), len(work), sum(call.cached_from is not None for call in work)
         )
-        counts = _COUNTS[stage.link.split('_')[0]](stage, calls, self._ask_job)
-        progress = replace(progress, **counts)
+        try:
+            progress = replace(progress, **_COUNTS[stage.link.split('_')[0]](stage, calls, self._ask_job))
+        except NotExistentAttributeError:
+            # What comes from the cache is finished a moment before it has its outputs: the next reading finds them.
+            return replace(progress, state='running')
         if state == 'failed':
             progress = replace(progress, detail=stage.message or stage.state)
         if stage.is_terminated:

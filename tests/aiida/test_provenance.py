@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 from aiida import engine, orm
+from aiida.common.links import LinkType
 from ase.build import bulk
+from plumpy import ProcessState
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.provenance.cost import profile_cost
 from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage, potential_lineage
+from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
 from aiida_mlip_autopipe.science.parameters import (
     DescriptorParameters,
@@ -173,3 +176,18 @@ def test_unknown_frames_and_processes_are_named():
         frame_lineage('no-such-frame')
     with pytest.raises(ValueError, match='987654'):
         call_tree(987654)
+
+
+def test_a_job_that_is_finished_before_it_has_its_outputs(localhost):
+    """A job from the cache is, for a moment, finished and without outputs: its stage is still running then."""
+    run, stage, base = (orm.WorkChainNode() for _ in range(3))
+    job = orm.CalcJobNode(computer=localhost, process_type='aiida.calculations:mlip_autopipe.mace_md')
+    for caller, called, label in ((run, stage, 'explore_r1'), (stage, base, 'md_0'), (base, job, 'iteration_01')):
+        caller.store()
+        link_type = LinkType.CALL_CALC if called is job else LinkType.CALL_WORK
+        called.base.links.add_incoming(caller, link_type=link_type, link_label=label)
+    job.set_process_state(ProcessState.FINISHED)
+    job.set_exit_status(0)
+    job.store()
+    (progress,) = ProgressReader(run.pk).read().stages
+    assert (progress.name, progress.state) == ('explore_r1', 'running')
