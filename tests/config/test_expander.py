@@ -60,7 +60,7 @@ def test_example_is_ten_lines_and_expands():
     assert len(EXAMPLE.read_text().splitlines()) <= 10
     expansion = ConfigExpander(EXAMPLE).expand(CUTOFFS)
     assert expansion.origins['exploration.temperatures_K'] == 'user'
-    assert expansion.configuration.exploration.temperatures_K == [600.0, 1200.0]
+    assert expansion.configuration.exploration.temperatures_K == [600.0, 1800.0]
 
 
 def test_user_is_above_protocol_and_heuristic_and_default():
