@@ -4,6 +4,7 @@ It needs a profile with the codes ``mlip-worker@localhost`` and ``pw@localhost``
 ``autopipe/pbe``; ``mlip-autopipe init`` sets these up.
 """
 
+import sys
 from pathlib import Path
 
 from aiida import engine, orm
@@ -15,7 +16,8 @@ from aiida_mlip_autopipe.science.training import inspect_potential
 AutoPipeWorkChain = WorkflowFactory('mlip_autopipe.autopipe')
 PotentialData = DataFactory('mlip_autopipe.potential')
 
-SURROGATE = Path(__file__).parent / 'silicon.model'
+# `verdi run` sets `__file__` to the name alone; the first argument has the folder, too.
+SURROGATE = Path(sys.argv[0]).resolve().parent / 'silicon.model'
 
 
 def build() -> engine.ProcessBuilder:
