@@ -15,6 +15,7 @@ from aiida.engine import Process, calcfunction
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.selection import selection_array
+from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.science.parameters import (
     DescriptorParameters,
     DynamicsParameters,
@@ -78,7 +79,7 @@ def generate_structures(structure: orm.Data, parameters: orm.Dict) -> dict[str, 
     """
     from aiida_mlip_autopipe.science.generate import StructureGenerator
 
-    sources = structure.get_atoms() if isinstance(structure, FramesData) else [structure.get_ase()]
+    sources = source_atoms(structure)
     generator = StructureGenerator(GenerationParameters(**parameters.get_dict()))
     elements = sorted({symbol for atoms in sources for symbol in atoms.symbols})
     seeds = generator.generate(sources)

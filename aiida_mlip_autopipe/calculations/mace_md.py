@@ -8,6 +8,7 @@ from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.frames import MANIFEST
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 
 from .worker_job import WorkerCalculation
@@ -20,8 +21,7 @@ class MaceMdCalculation(WorkerCalculation):
 
     STAGE = 'md'
     PARAMETERS = DynamicsParameters
-    MANIFEST_FILE = 'manifest.json'
-    RETRIEVED = (MANIFEST_FILE,)
+    RETRIEVED = (MANIFEST,)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -69,7 +69,7 @@ def _frames_are_there(node: orm.CalcJobNode) -> bool:
     if remote.is_cleaned:
         return False
     try:
-        return MaceMdCalculation.MANIFEST_FILE in remote.listdir()
+        return MANIFEST in remote.listdir()
     except OSError:
         return False
 

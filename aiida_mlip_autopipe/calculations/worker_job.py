@@ -18,10 +18,9 @@ from aiida.engine import CalcJob, CalcJobProcessSpec
 from pydantic import ValidationError
 
 from aiida_mlip_autopipe.science.parameters import StageParameters
+from aiida_mlip_autopipe.worker.files import RESULT_FILE, SCHEMA_VERSION
 
-__all__ = ['SCHEMA_VERSION', 'WorkerCalculation', 'validate_parameters']
-
-SCHEMA_VERSION = 1
+__all__ = ['WorkerCalculation', 'validate_parameters']
 
 
 def validate_parameters(model: type[StageParameters]) -> Callable[[orm.Dict | None, Any], str | None]:
@@ -49,8 +48,6 @@ class WorkerCalculation(CalcJob):
     PARAMETERS: ClassVar[type[StageParameters]]
     RETRIEVED: ClassVar[tuple[str, ...]] = ()
     INPUT_FILE = 'input.json'
-    RESULT_FILE = 'result.json'
-    PROGRESS_FILE = 'progress.json'
     LOG_FILE = 'worker.log'
 
     @classmethod
@@ -118,7 +115,7 @@ class WorkerCalculation(CalcJob):
         code.stdout_name = self.LOG_FILE
         code.join_files = True
         calculation.codes_info = [code]
-        calculation.retrieve_list = [self.RESULT_FILE, self.LOG_FILE, *self.RETRIEVED]
+        calculation.retrieve_list = [RESULT_FILE, self.LOG_FILE, *self.RETRIEVED]
         return calculation
 
     def link_inputs(self, calculation: CalcInfo) -> None:

@@ -43,9 +43,7 @@ def expand_in_profile(path: Path) -> Expansion:
     from aiida_mlip_autopipe.workflows.inputs import family_cutoffs
 
     expander = ConfigExpander(path)
-    sources = _frames_of_node(expander)
-    label = expander.expand(sources=sources).configuration.labelling.pseudo_family
-    return expander.expand(cutoffs=family_cutoffs(label), sources=sources)
+    return expander.expand(cutoffs=family_cutoffs, sources=_frames_of_node(expander))
 
 
 def prepare(path: Path) -> Launch:
@@ -136,9 +134,10 @@ def _frames_of_node(expander: ConfigExpander) -> list[Atoms] | None:
     from aiida.orm import StructureData
 
     from aiida_mlip_autopipe.data import FramesData
+    from aiida_mlip_autopipe.data.source import source_atoms
 
     node = _load_node(identifier, 'system.node', (StructureData, FramesData))
-    return node.get_atoms() if isinstance(node, FramesData) else [node.get_ase()]
+    return source_atoms(node)
 
 
 def _load_node(identifier: Any, key: str, types: tuple[type, ...]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiida.orm import Dict
 
-from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
+from aiida_mlip_autopipe.science.frames import MANIFEST
 
 from .worker_job import WorkerParser
 
@@ -18,4 +18,4 @@ class MaceMdParser(WorkerParser):
 
     def parse_outputs(self, outputs: dict[str, Any]) -> None:
         """Attach ``manifest``, with what the worker says of the run beside it."""
-        self.out('manifest', Dict({**self.read_json(MaceMdCalculation.MANIFEST_FILE), 'run': outputs}))
+        self.out('manifest', Dict({**self.read_json(MANIFEST), 'run': outputs}))

@@ -8,7 +8,7 @@ from typing import Any
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
-from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
 __all__ = ['WorkerParser']
 
@@ -19,7 +19,7 @@ class WorkerParser(Parser):
     def parse(self, **kwargs: Any) -> ExitCode | None:
         """Turn the worker's result into outputs or into the exit code of its error."""
         try:
-            result = self.read_json(WorkerCalculation.RESULT_FILE)
+            result = self.read_json(RESULT_FILE)
         except FileNotFoundError:
             return self.exit_codes.ERROR_INCOMPLETE
         if result['status'] != 'ok':

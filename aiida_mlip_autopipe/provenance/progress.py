@@ -18,12 +18,13 @@ from typing import Any, cast
 from aiida import orm
 from aiida.common.exceptions import NotExistentAttributeError
 
+from aiida_mlip_autopipe.worker.files import PROGRESS_FILE
+
 from .calls import Call, call_tree
 from .states import LABEL_LINK
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
 
-PROGRESS_FILE = 'progress.json'
 # A remote computer is not asked more often than this, whatever the rate of the display.
 REMOTE_INTERVAL_S = 15.0
 STAGE_KINDS = ('generate', 'label', 'train', 'explore', 'evaluate')

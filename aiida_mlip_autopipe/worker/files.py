@@ -1,4 +1,4 @@
-"""The JSON files that the worker leaves."""
+"""The JSON files between the worker and whoever sent it: their names, their version, how they are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ['write_json']
+__all__ = ['PROGRESS_FILE', 'RESULT_FILE', 'SCHEMA_VERSION', 'write_json']
+
+SCHEMA_VERSION = 1
+RESULT_FILE = 'result.json'
+PROGRESS_FILE = 'progress.json'
 
 
 def write_json(path: Path, content: Any) -> None:

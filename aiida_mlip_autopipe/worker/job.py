@@ -19,12 +19,11 @@ from types import FrameType
 from typing import Any
 
 from aiida_mlip_autopipe.worker.errors import InputError, error_code
-from aiida_mlip_autopipe.worker.files import write_json
+from aiida_mlip_autopipe.worker.files import PROGRESS_FILE, RESULT_FILE, SCHEMA_VERSION, write_json
 from aiida_mlip_autopipe.worker.stages import STAGES, Job
 
-__all__ = ['SCHEMA_VERSION', 'Progress', 'read_input', 'run_job']
+__all__ = ['Progress', 'read_input', 'run_job']
 
-SCHEMA_VERSION = 1
 PROGRESS_INTERVAL_S = 1.0
 PACKAGES = ('aiida-mlip-autopipe', 'ase', 'e3nn', 'h5py', 'mace-torch', 'numba', 'numpy', 'scikit-learn', 'torch')
 _INPUT_KEYS = {'parameters': dict, 'files': dict, 'arguments': dict}
@@ -34,14 +33,14 @@ def run_job(stage: str, path: Path) -> int:
     """Run a stage on an input file; write ``result.json`` beside it, last and in one go; return the exit status."""
     started = time.monotonic()
     folder = path.absolute().parent
-    result_path = folder / 'result.json'
+    result_path = folder / RESULT_FILE
     result_path.unlink(missing_ok=True)  # a result of an earlier attempt is not this one's
     _route_messages()
     signal.signal(signal.SIGTERM, _stop)
     error, outputs = None, {}
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            progress = Progress(folder / 'progress.json')
+            progress = Progress(folder / PROGRESS_FILE)
             outputs = STAGES[stage](read_input(stage, path), progress)
             progress.flush()
     except Exception as caught:

@@ -9,11 +9,11 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida.engine import ProcessBuilder
 from aiida.plugins import GroupFactory
-from ase import Atoms
 from pydantic import ValidationError
 
 from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.data.source import source_atoms
 
 __all__ = [
     'build_inputs',
@@ -21,7 +21,6 @@ __all__ = [
     'expand_for',
     'family_cutoffs',
     'load_family',
-    'source_atoms',
     'validate_configuration',
     'validate_inputs',
 ]
@@ -54,11 +53,6 @@ def family_cutoffs(label: str) -> dict[str, tuple[float, float]]:
     """Return the recommended cutoffs (wavefunctions, density) of each element of a family, in Ry."""
     family = load_family(label)
     return {element: family.get_recommended_cutoffs(elements=element, unit='Ry') for element in sorted(family.elements)}
-
-
-def source_atoms(structure: orm.StructureData | FramesData) -> list[Atoms]:
-    """Return the frames of a source structure."""
-    return structure.get_atoms() if isinstance(structure, FramesData) else [structure.get_ase()]
 
 
 def expand_for(
