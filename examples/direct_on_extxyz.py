@@ -3,8 +3,8 @@
     python examples/direct_on_extxyz.py trajectory.extxyz --select 20 --output selected.extxyz
 
 Without a file it makes its own frames: silicon, rattled and strained more and more. Frames may differ in size and
-composition; each becomes one SOAP vector, averaged over its atoms. The report tells how well the selection covers all
-frames, beside a random selection of the same size.
+composition; each becomes one vector, averaged over its atoms: by SOAP, ACE or the features of a MACE potential. The
+report tells how well the selection covers all frames, beside a random selection of the same size.
 """
 
 import argparse
@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.descriptors import SOAP
+from aiida_mlip_autopipe.science.descriptors import make_descriptor
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
-from aiida_mlip_autopipe.science.parameters import DescriptorParameters
+from aiida_mlip_autopipe.science.parameters import DescriptorParameters, descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler
 
 
@@ -33,11 +33,10 @@ def rattled_silicon(n_frames: int = 500, random_seed: int = 0) -> list[Atoms]:
     return frames
 
 
-def describe(frames: list[Atoms], parameters: DescriptorParameters) -> np.ndarray:
-    """Return the SOAP vector of each frame, (n_frames, n_features)."""
+def describe(frames: list[Atoms], parameters: DescriptorParameters, potential: Path | None = None) -> np.ndarray:
+    """Return the vector of each frame, (n_frames, n_features)."""
     species = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-    soap = SOAP(species, **parameters.model_dump(exclude={'kind'}))
-    return np.array([soap.create(atoms) for atoms in frames])
+    return np.asarray(make_descriptor(parameters, species, potential).create(frames))
 
 
 def main(arguments: list[str] | None = None) -> DirectSampler:
@@ -46,12 +45,14 @@ def main(arguments: list[str] | None = None) -> DirectSampler:
     parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; rattled silicon if not given')
     parser.add_argument('-n', '--select', type=int, default=20, help='how many frames to select (default: 20)')
     parser.add_argument('-o', '--output', type=Path, help='write the selected frames to an extxyz file')
+    parser.add_argument('-d', '--descriptor', choices=['soap', 'ace', 'mace'], default='soap')
+    parser.add_argument('--potential', type=Path, help='a MACE .model file, for the descriptor mace')
     parser.add_argument('--clustering', choices=['kmeans', 'kmedoids'], default='kmeans')
     parser.add_argument('--random-seed', type=int, default=0)
     chosen = parser.parse_args(arguments)
 
     frames = read_extxyz(chosen.frames) if chosen.frames else rattled_silicon()
-    rows = describe(frames, DescriptorParameters())
+    rows = describe(frames, descriptor_parameters(chosen.descriptor), chosen.potential)
     sampler = DirectSampler(chosen.select, chosen.clustering, random_state=chosen.random_seed).fit(rows)
 
     for name, value in sampler.report_.items():

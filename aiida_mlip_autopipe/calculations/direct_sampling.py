@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
-from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
 
 from .worker_job import WorkerCalculation
@@ -29,24 +29,48 @@ class DirectSamplingCalculation(WorkerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
+        spec.input(
+            'potential',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential whose features describe the frames; for the descriptor mace, and for no other.',
+        )
         spec.input_namespace('shards', valid_type=orm.RemoteData, required=True, help='The folders of the MD jobs.')
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.direct_sampling'
-        spec.inputs.validator = _readable_from_one_computer
+        spec.inputs.validator = _can_be_sampled
         spec.output('candidates', valid_type=FramesData, help='The selected frames.')
         spec.output('selection', valid_type=orm.ArrayData, help='The selection table, a row for each candidate.')
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters and coverage.')
 
     def worker_files(self) -> dict[str, Any]:
-        """Return the names under which the MD folders are linked."""
-        return {'folders': sorted(self.inputs.shards)}
+        """Return the names of the MD folders and, if there is one, of the potential."""
+        folders = {'folders': sorted(self.inputs.shards)}
+        return {**folders, 'potential': self.file_name('potential')} if 'potential' in self.inputs else folders
 
     def link_inputs(self, calculation: CalcInfo) -> None:
-        """Link the MD folders into the job."""
+        """Link the MD folders into the job, and copy the potential if there is one."""
+        super().link_inputs(calculation)
         for name, remote in self.inputs.shards.items():
             calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), name))
 
 
-def _readable_from_one_computer(inputs: dict[str, Any], _namespace: Any) -> str | None:
+def _can_be_sampled(inputs: dict[str, Any], _namespace: Any) -> str | None:
+    return _readable_from_one_computer(inputs) or _has_its_potential(inputs)
+
+
+def _has_its_potential(inputs: dict[str, Any]) -> str | None:
+    """Return what is wrong with the potential: a job that needs none must not depend on one, or caching is in vain."""
+    if 'parameters' not in inputs:
+        return None
+    kind = SamplingParameters(**inputs['parameters'].get_dict()).descriptor.kind
+    if kind == 'mace' and 'potential' not in inputs:
+        return 'potential: missing, but the descriptor is mace; give the potential whose features describe the frames'
+    if kind != 'mace' and 'potential' in inputs:
+        return f'potential: the descriptor {kind} needs none; leave it out, or choose the descriptor mace'
+    return None
+
+
+def _readable_from_one_computer(inputs: dict[str, Any]) -> str | None:
     shards = inputs.get('shards', {})
     if not shards:
         return 'shards: empty; give the remote_folder of at least one finished MD job'

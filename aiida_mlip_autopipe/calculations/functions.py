@@ -6,6 +6,7 @@ give the same answers. The daemon never runs them: a calcfunction blocks its wor
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,12 +18,12 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.science.parameters import (
-    DescriptorParameters,
     DynamicsParameters,
     GenerationParameters,
     LabellingParameters,
     SamplingParameters,
     TrainingParameters,
+    descriptor_parameters,
 )
 
 from .labels import check_label, fingerprint, labelled_atoms
@@ -112,35 +113,48 @@ def run_mace_md(potential: PotentialData, seeds: FramesData, parameters: orm.Dic
 
 
 @calcfunction
-def calculate_descriptors(shards: orm.FolderData, parameters: orm.Dict) -> orm.ArrayData:
+def calculate_descriptors(
+    shards: orm.FolderData, parameters: orm.Dict, potential: PotentialData | None = None
+) -> orm.ArrayData:
     """Describe every frame of a folder of shards.
 
-    :param parameters: ``DescriptorParameters``.
-    :returns: array ``features``, shape (n_frames, n_features).
+    :param parameters: ``SoapParameters``, ``AceParameters`` or ``MaceFeaturesParameters``, told apart by ``kind``.
+    :param potential: the potential whose features are wanted, for ``kind: mace``.
+    :returns: array ``features``, shape (n_frames, n_features); NaN in the rows of frames that cannot be described.
     """
     from aiida_mlip_autopipe.science.sampling import describe_folders
 
-    with shards.base.repository.as_path() as folder:
-        features = describe_folders([folder], DescriptorParameters(**parameters.get_dict()))
+    chosen = descriptor_parameters(parameters.get_dict())
+    with shards.base.repository.as_path() as folder, _path_of(potential) as model:
+        features = describe_folders([folder], chosen, potential=model)
     return orm.ArrayData({'features': features})
 
 
 @calcfunction
-def direct_sampling_local(shards: orm.FolderData, parameters: orm.Dict) -> dict[str, orm.Data]:
+def direct_sampling_local(
+    shards: orm.FolderData, parameters: orm.Dict, potential: PotentialData | None = None
+) -> dict[str, orm.Data]:
     """Select candidates in this process: the twin of the ``direct_sampling`` CalcJob.
 
     :param parameters: ``SamplingParameters``.
+    :param potential: the potential whose features describe the frames, for the descriptor ``mace``.
     :returns: ``candidates``, ``selection`` and ``report``, as the CalcJob gives them.
     """
     from aiida_mlip_autopipe.science.sampling import select_candidates
 
-    with shards.base.repository.as_path() as folder:
-        chosen = select_candidates([folder], SamplingParameters(**parameters.get_dict()))
+    sampling = SamplingParameters(**parameters.get_dict())
+    with shards.base.repository.as_path() as folder, _path_of(potential) as model:
+        chosen = select_candidates([folder], sampling, potential=model)
     return {
         'candidates': FramesData.from_atoms(chosen.candidates),
         'selection': selection_array(chosen.table, chosen.scores),
         'report': orm.Dict(chosen.report),
     }
+
+
+def _path_of(potential: PotentialData | None) -> AbstractContextManager[Path | None]:
+    """Return the file of a potential for as long as it is needed; None where there is none."""
+    return nullcontext() if potential is None else potential.as_path()
 
 
 @calcfunction

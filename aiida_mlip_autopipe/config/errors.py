@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from aiida_mlip_autopipe.config.schema import Configuration, model_of
+from aiida_mlip_autopipe.config.schema import Configuration, kinds_at, model_of
 
 __all__ = ['ConfigError', 'key_path', 'nearest', 'show', 'translate']
 
@@ -33,6 +33,7 @@ WANTED = {
     'list_type': 'a list; write it as [value, ...]',
     'dict_type': SECTION,
     'model_type': SECTION,
+    'model_attributes_type': 'a name or a section; give one',
 }
 
 
@@ -57,8 +58,9 @@ def translate(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     """Return the problems of a pydantic error of ``Configuration`` as ``key: value is not ...; give ...``."""
     problems: dict[str, str] = {}
     for details in error.errors(include_url=False):
-        path = key_path(_known_part(details['loc'], data) if details['type'] != 'missing' else details['loc'])
-        problems.setdefault(path, _problem(details, data))  # one for a value: a union complains once for each branch
+        location = _location(details, data)
+        # one for a value: a union complains once for each branch
+        problems.setdefault(key_path(location), _problem(details, location, data))
     return list(problems.values())
 
 
@@ -88,26 +90,48 @@ def show(value: Any) -> str:
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
-def _problem(details: Any, data: Mapping[str, Any]) -> str:
-    location = _known_part(details['loc'], data)
+def _problem(details: Any, location: tuple[Any, ...], data: Mapping[str, Any]) -> str:
     kind, value, context = details['type'], details['input'], details.get('ctx', {})
     path = key_path(location)
     prefix = f'{path}: ' if path else ''
     if kind == 'extra_forbidden':
-        return _unknown_key(location)
+        return _unknown_key(location, data)
     if kind == 'value_error':
         return f'{prefix}{context["error"]}'
     if kind == 'missing':
-        return f'{key_path(details["loc"])}: missing; give {_meaning(details["loc"])}'
+        return f'{path}: missing; give {_meaning(location, data)}'
     if kind in BOUNDS:
         name, sign = BOUNDS[kind]
         bound = f'{sign} {_number(context[name])}{_unit(location)}'
-        return f'{prefix}{show(value)} is not {bound}; give a value {bound}: {_meaning(location)}'
+        return f'{prefix}{show(value)} is not {bound}; give a value {bound}: {_meaning(location, data)}'
+    if kind == 'union_tag_invalid':
+        value, kind, context = value['kind'], 'literal_error', {'expected': _alternatives(context['expected_tags'])}
+    if kind == 'literal_error' and ', ' not in context['expected'] and ' or ' not in context['expected']:
+        return f'{prefix}{show(value)} is not {context["expected"]}: {_meaning(location, data)}'
     if kind == 'literal_error':
         return f'{prefix}{show(value)} is not one of {context["expected"]}; {_near_literal(value, context["expected"])}'
     if kind == 'too_short':
-        return f'{prefix}{show(value)} is empty; give at least {context["min_length"]} value: {_meaning(location)}'
-    return f'{prefix}{show(value)} is not {WANTED.get(kind, details["msg"])}: {_meaning(location)}'
+        least = f'at least {context["min_length"]} value'
+        return f'{prefix}{show(value)} is empty; give {least}: {_meaning(location, data)}'
+    return f'{prefix}{show(value)} is not {WANTED.get(kind, details["msg"])}: {_meaning(location, data)}'
+
+
+def _location(details: Any, data: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the keys and indices, as the data has them, of what an error is about."""
+    location = _without_kinds(details['loc'])
+    if details['type'] == 'union_tag_invalid':
+        return (*location, 'kind')
+    return location if details['type'] == 'missing' else _known_part(location, data)
+
+
+def _without_kinds(location: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the location without the kinds that pydantic puts between a section and what is in it."""
+    plain: list[Any] = []
+    for index, part in enumerate(location):
+        follows_section = bool(plain) and location[index - 1] == plain[-1]
+        if not (follows_section and part in kinds_at([name for name in plain if isinstance(name, str)])):
+            plain.append(part)
+    return tuple(plain)
 
 
 def _known_part(location: Sequence[Any], data: Any) -> tuple[Any, ...]:
@@ -122,10 +146,10 @@ def _known_part(location: Sequence[Any], data: Any) -> tuple[Any, ...]:
     return tuple(known)
 
 
-def _unknown_key(location: tuple[Any, ...]) -> str:
-    """Say which key was meant: one of the same section, else the same key in another section."""
+def _unknown_key(location: tuple[Any, ...], data: Mapping[str, Any]) -> str:
+    """Say which key was meant: one of the same section, else the same key in another section or of another kind."""
     *parents, key = location
-    model = model_of(parents)
+    model = model_of(parents, data)
     path, siblings = key_path(location), list(model.model_fields) if model else []
     near = nearest(str(key), siblings)
     if near:
@@ -134,6 +158,10 @@ def _unknown_key(location: tuple[Any, ...]) -> str:
     elsewhere = nearest(str(key), others, 0.8)
     if elsewhere:
         return f'{path}: unknown key; did you mean {key_path(others[elsewhere])}?'
+    kinds = [kind for kind, other in kinds_at(parents).items() if key in other.model_fields]
+    if kinds and model:
+        kind = model.model_fields['kind'].default
+        return f'{path}: kind {kind} has no such key, {" and ".join(kinds)} has; its keys are {", ".join(siblings)}'
     return f'{path}: unknown key; the keys of {key_path(parents) or "the input"} are {", ".join(siblings)}'
 
 
@@ -144,13 +172,14 @@ def _all_keys() -> Iterator[tuple[str, str]]:
             yield from ((section, name) for name in model.model_fields)
 
 
-def _meaning(location: Sequence[Any]) -> str:
-    """Return what a key holds, from its description in the schema."""
+def _meaning(location: Sequence[Any], data: Mapping[str, Any]) -> str:
+    """Return what a key holds: the first sentence of its description in the schema."""
     names = [part for part in location if isinstance(part, str)]
     for depth in range(len(names), 0, -1):
-        model = model_of(names[: depth - 1])
+        model = model_of(names[: depth - 1], data)
         if model is not None and names[depth - 1] in model.model_fields:
-            return _lower_first(model.model_fields[names[depth - 1]].description or '').rstrip('.')
+            description = model.model_fields[names[depth - 1]].description or ''
+            return _lower_first(description.split('. ')[0]).rstrip('.')
     return 'see the documentation of input.yaml'
 
 
@@ -169,6 +198,11 @@ def _unit(location: Sequence[Any]) -> str:
 
 def _number(value: float) -> str:
     return f'{value:g}' if abs(value) < 1e6 else str(value)
+
+
+def _alternatives(quoted: str) -> str:
+    """Return ``'a', 'b', 'c'`` as ``'a', 'b' or 'c'``."""
+    return ' or '.join(quoted.rsplit(', ', 1))
 
 
 def _near_literal(value: Any, expected: str) -> str:

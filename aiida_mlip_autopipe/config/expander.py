@@ -31,12 +31,13 @@ from aiida_mlip_autopipe.config.system import (
     pseudopotential_problems,
 )
 from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_supercell, lattice_constant
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.science.parameters import LabellingParameters, named_kind
 
 __all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol']
 
 PROTOCOLS: tuple[str, ...] = get_args(Configuration.model_fields['protocol'].annotation)
 DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
+WEIGHTS_PREFIX = 'exploration.descriptor.compression.species_weighting.'
 HEADER = """The full configuration, as it is run. After each value, where it is from:
 user: the input; protocol: the protocol's file; heuristic: estimated for this system, and from what;
 default: the schema. This file is an input itself: run it to repeat, change it to vary."""
@@ -133,7 +134,7 @@ class ConfigExpander:
         ConfigError
             With all problems of the input.
         """
-        user = _without_empty_sections(self.data)
+        user = _without_empty_sections(_spelled_out(self.data))
         structures, problems = self._sources(user, sources)
         problems += self._surrogate(user)
         protocol = load_protocol(user['protocol'] if user.get('protocol') in PROTOCOLS else DEFAULT_PROTOCOL)
@@ -142,16 +143,17 @@ class ConfigExpander:
         if structures:
             elements = _elements(structures)
             recommended, lacking = _cutoffs(given, elements, cutoffs)
-            problems += lacking + _magnetization_problems(given, elements)
+            problems += lacking + _element_problems(given, elements)
             suggestions = suggest(structures, protocol.heuristics, given, recommended) | _lattice(user['system'])
-        layers = [_nested({key: item.value for key, item in suggestions.items()}), protocol.configuration, user]
+        preset = _of_same_kind(protocol.configuration, user)
+        layers = [_nested({key: item.value for key, item in suggestions.items()}), preset, user]
         configuration, invalid = _validated(_merged(layers))
         problems += invalid
         if configuration is not None and structures and not problems:
             problems += _source_problems(configuration, structures)
         if configuration is None or problems:
             raise ConfigError(problems, self.name)
-        origins = _origins(configuration, given, flatten(protocol.configuration), suggestions)
+        origins = _origins(configuration, given, flatten(preset), suggestions)
         reasons = {key: item.reason for key, item in suggestions.items() if origins.get(key) == 'heuristic'}
         return Expansion(configuration, origins, reasons | _notes(configuration, origins, structures), structures)
 
@@ -192,6 +194,14 @@ def _elements(sources: Sequence[Atoms]) -> list[str]:
     return sorted({symbol for atoms in sources for symbol in atoms.symbols})
 
 
+def _spelled_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with the bare name of a descriptor as a section, so that a protocol's values can join it."""
+    exploration = data.get('exploration')
+    if not isinstance(exploration, Mapping) or 'descriptor' not in exploration:
+        return dict(data)
+    return {**data, 'exploration': {**exploration, 'descriptor': named_kind(exploration['descriptor'])}}
+
+
 def _without_empty_sections(data: Mapping[str, Any], location: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a copy without sections that hold nothing; null for a value stays, as it may mean no bound."""
     kept: dict[str, Any] = {}
@@ -213,6 +223,18 @@ def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(below, Mapping)
             merged[key] = _merged([below, value]) if both else value  # type: ignore[list-item]
     return merged
+
+
+def _of_same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings without those that are of another kind than the one above them: they do not mix."""
+    kept: dict[str, Any] = {}
+    for key, value in below.items():
+        upper = above.get(key)
+        if not (isinstance(value, Mapping) and isinstance(upper, Mapping)):
+            kept[key] = value
+        elif upper.get('kind', value.get('kind')) == value.get('kind'):
+            kept[key] = _of_same_kind(value, upper)
+    return kept
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,13 +278,20 @@ def _cutoffs(
     return (None if problems else cutoffs), problems
 
 
-def _magnetization_problems(given: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
-    prefix = 'labelling.atomic_magnetization.'
+def _element_problems(given: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
+    """Return what is wrong with the elements that are keys."""
     problems = []
-    for symbol in (key.removeprefix(prefix) for key in given if key.startswith(prefix)):
-        if symbol not in elements:
-            wrong = element_problems([symbol]) or [f'{symbol} is not in the system ({", ".join(elements)}); remove it']
-            problems += [f'{prefix}{symbol}: {problem}' for problem in wrong]
+    for prefix in ('labelling.atomic_magnetization.', WEIGHTS_PREFIX):
+        for symbol in (key.removeprefix(prefix) for key in given if key.startswith(prefix)):
+            if symbol not in elements:
+                wrong = element_problems([symbol]) or [
+                    f'{symbol} is not in the system ({", ".join(elements)}); remove it'
+                ]
+                problems += [f'{prefix}{symbol}: {problem}' for problem in wrong]
+    weighted = {key.removeprefix(WEIGHTS_PREFIX) for key in given if key.startswith(WEIGHTS_PREFIX)}
+    missing = sorted(set(elements) - weighted)
+    if weighted and missing:
+        problems.append(f'{WEIGHTS_PREFIX[:-1]}: no weight for {", ".join(missing)}; give one for each element')
     return problems
 
 

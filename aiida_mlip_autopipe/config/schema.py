@@ -6,10 +6,11 @@ configuration have the same structure: the expansion of an expansion is itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from aiida_mlip_autopipe.science.parameters import (
     EvaluationParameters,
@@ -17,6 +18,7 @@ from aiida_mlip_autopipe.science.parameters import (
     GenerationParameters,
     LabellingParameters,
     LoopParameters,
+    SparseParameters,
     StageParameters,
     TrainingParameters,
 )
@@ -29,16 +31,9 @@ __all__ = [
     'OptionsConfiguration',
     'Protocol',
     'SystemConfiguration',
+    'kinds_at',
     'model_of',
 ]
-
-
-class SparseParameters(StageParameters):
-    """A section of alternatives: those that are not given are left out of what is written."""
-
-    @model_serializer(mode='wrap')
-    def _given_only(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class SystemConfiguration(SparseParameters):
@@ -176,13 +171,39 @@ class Protocol(BaseModel):
     configuration: dict[str, dict[str, Any]]
 
 
-def model_of(location: Iterable[str]) -> type[BaseModel] | None:
-    """Return the model at a place in the configuration (``['exploration', 'guards']``), or None if it is none."""
+def model_of(location: Sequence[str], data: Any = None) -> type[BaseModel] | None:
+    """Return the model at a place in the configuration (``['exploration', 'guards']``), or None if it is none.
+
+    Where there is one for each kind (``['exploration', 'descriptor']``) it is that of the kind in the data, else the
+    first. Where null may stand for a section, it is one only if the data has one.
+    """
     model: type[BaseModel] = Configuration
     for name in location:
+        data = data.get(name) if isinstance(data, Mapping) else None
         field = model.model_fields.get(name)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        annotation = _required(field.annotation, data) if field else None
+        if kinds := _kinds(field):
+            model = kinds.get(str(data.get('kind')) if isinstance(data, Mapping) else '', next(iter(kinds.values())))
+        elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        else:
             return None
-        model = annotation
     return model
+
+
+def _required(annotation: Any, data: Any) -> Any:
+    """Return what an annotation allows beside None, if the data is a section."""
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    return parts[0] if isinstance(data, Mapping) and len(parts) == 1 else annotation
+
+
+def kinds_at(location: Sequence[str]) -> dict[str, type[BaseModel]]:
+    """Return the models, by kind, that a place in the configuration may have; empty where there are no kinds."""
+    model = model_of(location[:-1]) if location else None
+    return _kinds(model.model_fields.get(location[-1])) if model else {}
+
+
+def _kinds(field: FieldInfo | None) -> dict[str, type[BaseModel]]:
+    if field is None or field.discriminator is None:
+        return {}
+    return {model.model_fields['kind'].default: model for model in get_args(field.annotation)}

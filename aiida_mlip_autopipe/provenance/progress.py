@@ -215,10 +215,29 @@ def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, An
             tripped += said.get('guards_tripped', 0)
     details = [f'{tripped} replicas stopped by a guard'] if tripped else []
     if stage.is_ok:
-        details.insert(0, f'{orm.load_node(stage.pk).outputs.candidates.n_frames} candidates')
+        outputs = orm.load_node(stage.pk).outputs
+        details.insert(0, f'{outputs.candidates.n_frames} candidates')
+        details += _tell_masked(outputs.report.get_dict())
     elif any(call.link == 'sampling' for call in calls):
-        details.insert(0, 'selecting candidates')
+        said = _ask_sampling(calls, ask)
+        of = f' ({said["frames_described"]} of {said["frames_total"]} frames described)' if said else ''
+        details.insert(0, f'selecting candidates{of}')
+        details += _tell_masked(said)
     return {'done': done, 'total': total or None, 'unit': 'frames', 'detail': ', '.join(details)}
+
+
+def _ask_sampling(calls: list[Call], ask: Ask) -> dict[str, Any]:
+    """Return what the sampling job at work wrote last; empty if there is none."""
+    for call in calls:
+        if call.process_type.endswith('mlip_autopipe.direct_sampling') and not call.is_terminated:
+            return ask(call.pk)
+    return {}
+
+
+def _tell_masked(report: Mapping[str, Any]) -> list[str]:
+    """Return how many frames could not be described, in words, if there are any."""
+    n_masked = sum(report.get('frames_masked', {}).values())
+    return [f'{n_masked} broken frames left out'] if n_masked else []
 
 
 def _count_training(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:

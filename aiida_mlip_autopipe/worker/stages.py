@@ -106,9 +106,10 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     from aiida_mlip_autopipe.science.sampling import select_candidates
 
     folders, parameters = job.paths('folders'), job.validated(SamplingParameters)
+    potential = job.path('potential') if parameters.descriptor.kind == 'mace' else None
     if not any(read_manifest(folder, verify=False)['n_frames'] for folder in folders):
         raise NoFramesError(f'the {len(folders)} MD folders hold no frame: every replica was stopped by a guard')
-    selection = select_candidates(folders, parameters, progress=tell)
+    selection = select_candidates(folders, parameters, tell, potential)
     scores = np.asarray(selection.scores)
     scores = scores[:: max(1, -(-len(scores) // MAX_SCORES))].astype(float)
     write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)

@@ -27,7 +27,11 @@ class ExplorerWorkChain(WorkChain):
         """Define the ports and the outline."""
         super().define(spec)
         spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
-        spec.input('potential', valid_type=PotentialData, help='The potential that drives the dynamics.')
+        spec.input(
+            'potential',
+            valid_type=PotentialData,
+            help='The potential that drives the dynamics, and describes the frames where the descriptor is mace.',
+        )
         spec.input('seeds', valid_type=FramesData, help='The structures to start from.')
         spec.input(
             'dynamics',
@@ -103,11 +107,17 @@ class ExplorerWorkChain(WorkChain):
         return None
 
     def run_sampling(self) -> ToContext:
-        """Submit the sampling beside the shards."""
+        """Submit the sampling beside the shards; the potential goes along only where the descriptor is its own.
+
+        Otherwise the job would be another one for the cache with each new potential.
+        """
+        job = {**self.job_inputs(self.inputs.sampling), 'shards': self.ctx.shards}
+        if SamplingParameters(**self.inputs.sampling.get_dict()).descriptor.kind == 'mace':
+            job['potential'] = self.inputs.potential
         return ToContext(
             sampling=self.submit(
                 DirectSamplingBaseWorkChain,
-                job={**self.job_inputs(self.inputs.sampling), 'shards': self.ctx.shards},
+                job=job,
                 metadata={'call_link_label': 'sampling'},
             )
         )

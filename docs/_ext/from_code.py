@@ -94,14 +94,17 @@ def _limits(metadata: list[Any]) -> list[str]:
 
 
 def _inner_limits(annotation: Any) -> list[str]:
-    """Return the bounds of what a list or an optional value holds."""
+    """Return the bounds of what a list or an optional value holds, or of each alternative."""
+    found = []
     for part in typing.get_args(annotation):
         if typing.get_origin(part) is typing.Annotated:
             fields = typing.get_args(part)[1:]
             each = ['each'] if typing.get_origin(annotation) is list else []
             limits = [limit for one in fields for limit in _limits(getattr(one, 'metadata', [one]))]
-            return [' '.join([*each, ', '.join(limits)])]
-    return []
+            found += [' '.join([*each, ', '.join(limits)])] if limits else []
+        elif typing.get_origin(part) is list:
+            found += _inner_limits(part)
+    return [' or '.join(found)] if found else []
 
 
 def _number(value: float) -> str:

@@ -20,19 +20,23 @@ from aiida_mlip_autopipe.calculations.functions import calculate_descriptors, di
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import (
-    DescriptorParameters,
+    AceParameters,
     DynamicsParameters,
     EvaluationParameters,
+    MaceFeaturesParameters,
     SamplingParameters,
+    SoapParameters,
     TrainingParameters,
 )
 from aiida_mlip_autopipe.workflows.direct_sampling_base import DirectSamplingBaseWorkChain
 from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
 from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
 
-DESCRIPTOR = DescriptorParameters(n_max=2, l_max=1, r_cut=4.0)
+DESCRIPTOR = SoapParameters(n_max=2, l_max=1, r_cut=4.0)
 DYNAMICS = DynamicsParameters(temperatures_K=[300.0, 600.0], n_steps=10, sample_interval=1, random_seed=7)
 SAMPLING = SamplingParameters(n_to_select=3, descriptor=DESCRIPTOR)
+MACE_FEATURES = MaceFeaturesParameters(model_dtype='float64', batch_size=4)
+ACE = AceParameters(r_cut=4.0, n_max=[3, 2, 1], l_max=[0, 2, 1])
 
 
 def as_dict(parameters: Any) -> orm.Dict:
@@ -86,12 +90,68 @@ def test_job_and_calcfunction_give_the_same_answers(worker_code, potential, md_j
         parameters=as_dict(SAMPLING),
         shards={'md_0': md_job.outputs.remote_folder},
     )
+    assert_same_selection(remote, local)
+
+
+@pytest.mark.parametrize('descriptor', [ACE, MACE_FEATURES], ids=lambda parameters: parameters.kind)
+def test_job_and_calcfunction_agree_for_each_descriptor(worker_code, potential, md_job, descriptor):
+    """The frames of one MD job, sampled beside the shards and in this process."""
+    given = {'potential': potential} if descriptor.kind == 'mace' else {}
+    sampling = SAMPLING.model_copy(update={'descriptor': descriptor})
+    remote_folder = md_job.outputs.remote_folder
+    shards = orm.FolderData(tree=remote_folder.get_remote_path())
+    features = calculate_descriptors(shards=shards, parameters=as_dict(descriptor), **given).get_array('features')
+    assert len(features) == md_job.outputs.manifest['n_frames']
+    assert np.isfinite(features).all()
+    assert len(np.unique(features, axis=0)) == len(features)
+
+    local = direct_sampling_local(shards=shards, parameters=as_dict(sampling), **given)
+    remote, node = engine.run_get_node(
+        DirectSamplingCalculation,
+        code=worker_code,
+        parameters=as_dict(sampling),
+        shards={'md_0': remote_folder},
+        **given,
+    )
+    assert node.is_finished_ok, node.exit_message
+    assert_same_selection(remote, local)
+
+
+def assert_same_selection(remote: dict[str, Any], local: dict[str, Any]) -> None:
+    """Compare what a job and its twin selected, up to the name of the MD job."""
     for one, other in zip(remote['candidates'].get_atoms(), local['candidates'].get_atoms(), strict=True):
         assert without_job(one.info['frame_id']) == without_job(other.info['frame_id'])
         np.testing.assert_array_equal(one.positions, other.positions)
     for name in ('index', 'cluster', 'distance'):
         np.testing.assert_allclose(remote['selection'].get_array(name), local['selection'].get_array(name))
-    assert remote['report'].get_dict() == pytest.approx(local['report'].get_dict())
+    reports = [outputs['report'].get_dict() for outputs in (remote, local)]
+    assert [report.pop('frames_masked') for report in reports] == [{}, {}]
+    assert reports[0] == pytest.approx(reports[1])
+
+
+def test_the_potential_of_a_sampling_job(worker_code, potential, md_job):
+    """Needed for its own features, and an input that changes nothing is refused: both before submission."""
+    inputs = {'code': worker_code, 'shards': {'md_0': md_job.outputs.remote_folder}}
+    with pytest.raises(ValueError, match='potential: missing, but the descriptor is mace'):
+        engine.run(DirectSamplingCalculation, parameters=orm.Dict({'descriptor': 'mace'}), **inputs)
+    with pytest.raises(ValueError, match='potential: the descriptor soap needs none'):
+        engine.run(DirectSamplingCalculation, parameters=as_dict(SAMPLING), potential=potential, **inputs)
+
+
+def test_exploration_hands_its_potential_on_where_it_describes(worker_code, potential):
+    """With soap the sampling job does not depend on the potential, so that it can be taken from the cache."""
+    for descriptor in (DESCRIPTOR, MACE_FEATURES):
+        _, node = engine.run_get_node(
+            ExplorerWorkChain,
+            worker_code=worker_code,
+            potential=potential,
+            seeds=FramesData.from_atoms([silicon(0)]),
+            dynamics=as_dict(DYNAMICS),
+            sampling=as_dict(SAMPLING.model_copy(update={'descriptor': descriptor})),
+        )
+        assert node.is_finished_ok, node.exit_message
+        (job,) = [one for one in node.called_descendants if one.process_label == 'DirectSamplingCalculation']
+        assert ('potential' in job.inputs) == (descriptor.kind == 'mace')
 
 
 def test_descriptors_of_a_folder_of_shards(potential):

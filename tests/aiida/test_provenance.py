@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -18,16 +19,16 @@ from aiida_mlip_autopipe.provenance.lineage import frame_lineage, potential_line
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
 from aiida_mlip_autopipe.science.parameters import (
-    DescriptorParameters,
     DynamicsParameters,
     LabellingParameters,
     SamplingParameters,
+    SoapParameters,
 )
 from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
 from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
 
 DYNAMICS = DynamicsParameters(temperatures_K=[300.0], n_steps=5, sample_interval=1, random_seed=11)
-SAMPLING = SamplingParameters(n_to_select=2, descriptor=DescriptorParameters(n_max=2, l_max=1, r_cut=4.0))
+SAMPLING = SamplingParameters(n_to_select=2, descriptor=SoapParameters(n_max=2, l_max=1, r_cut=4.0))
 LABELLING = LabellingParameters(
     ecutwfc_Ry=12, ecutrho_Ry=48, kpoints_distance=1.5, conv_thr_per_atom_Ry=1e-6, min_success_fraction=0.5
 )
@@ -178,14 +179,32 @@ def test_unknown_frames_and_processes_are_named():
         call_tree(987654)
 
 
-def test_a_job_that_is_finished_before_it_has_its_outputs(localhost):
-    """A job from the cache is, for a moment, finished and without outputs: its stage is still running then."""
+def job_in_a_stage(localhost, name: str, link: str) -> tuple[orm.WorkChainNode, orm.CalcJobNode]:
+    """Return a run and the job that its exploration calls under a name; the job is not stored yet."""
     run, stage, base = (orm.WorkChainNode() for _ in range(3))
-    job = orm.CalcJobNode(computer=localhost, process_type='aiida.calculations:mlip_autopipe.mace_md')
-    for caller, called, label in ((run, stage, 'explore_r1'), (stage, base, 'md_0'), (base, job, 'iteration_01')):
+    job = orm.CalcJobNode(computer=localhost, process_type=f'aiida.calculations:mlip_autopipe.{name}')
+    for caller, called, label in ((run, stage, 'explore_r1'), (stage, base, link), (base, job, 'iteration_01')):
         caller.store()
         link_type = LinkType.CALL_CALC if called is job else LinkType.CALL_WORK
         called.base.links.add_incoming(caller, link_type=link_type, link_label=label)
+    return run, job
+
+
+def test_a_sampling_job_at_work_tells_how_far_it_is(localhost, tmp_path):
+    """The frames described so far, and those left out, as the worker's progress file says."""
+    said = {'frames_described': 120, 'frames_total': 600, 'frames_masked': {'not finite': 2, 'collapsed': 1}}
+    (tmp_path / 'progress.json').write_text(json.dumps(said))
+    run, job = job_in_a_stage(localhost, 'direct_sampling', 'sampling')
+    job.set_process_state(ProcessState.WAITING)
+    job.set_remote_workdir(str(tmp_path))
+    job.store()
+    (progress,) = ProgressReader(run.pk).read().stages
+    assert progress.detail == 'selecting candidates (120 of 600 frames described), 3 broken frames left out'
+
+
+def test_a_job_that_is_finished_before_it_has_its_outputs(localhost):
+    """A job from the cache is, for a moment, finished and without outputs: its stage is still running then."""
+    run, job = job_in_a_stage(localhost, 'mace_md', 'md_0')
     job.set_process_state(ProcessState.FINISHED)
     job.set_exit_status(0)
     job.store()

@@ -1,22 +1,32 @@
-"""SOAP beside dscribe, on the same frames in the same run. No time is asserted: machines differ, the ratio tells.
+"""SOAP beside dscribe and featomic, on the same frames in the same run. No time is asserted: machines differ.
 
-``OMP_NUM_THREADS=1 pytest tests/benchmarks/test_descriptors.py --benchmark-only --benchmark-timer=time.process_time``
+``OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1 pytest tests/benchmarks -k descriptors``
 """
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
+from ase.neighborlist import neighbor_list
 from dscribe import descriptors as dscribe_descriptors
+from featomic import SoapPowerSpectrum
 
 from aiida_mlip_autopipe.science.descriptors import SOAP
 
-N_FRAMES = 8
+from .conftest import cpu_time
 
 
-def rattled(atoms: Atoms) -> list[Atoms]:
+def rattled(atoms: Atoms, n_frames: int) -> list[Atoms]:
     frames = []
-    for number in range(N_FRAMES):
+    for number in range(n_frames):
         frame = atoms.copy()
         frame.positions += np.random.default_rng(number).normal(scale=0.05, size=(len(atoms), 3))
         frame.wrap()  # dscribe does not wrap
@@ -24,46 +34,144 @@ def rattled(atoms: Atoms) -> list[Atoms]:
     return frames
 
 
-def silicon() -> list[Atoms]:
-    return rattled(bulk('Si', 'diamond', a=5.43, cubic=True) * (2, 2, 2))
+def silicon(repeat: int, n_frames: int) -> list[Atoms]:
+    return rattled(bulk('Si', 'diamond', a=5.43, cubic=True) * (repeat, repeat, repeat), n_frames)
 
 
 def alloy() -> list[Atoms]:
     atoms = bulk('Ni', 'fcc', a=3.6, cubic=True) * (3, 3, 3)
     atoms.numbers = np.random.default_rng(0).permutation(np.resize([24, 26, 27, 28], len(atoms)))
-    return rattled(atoms)
+    return rattled(atoms, 8)
 
 
-CASES = {
-    'Si, 64 atoms': (silicon, {'r_cut': 5.0, 'n_max': 8, 'l_max': 6, 'sigma': 0.5}),
-    'CrFeCoNi, 108 atoms': (alloy, {'r_cut': 5.0, 'n_max': 6, 'l_max': 4, 'sigma': 0.5}),
+def water() -> list[Atoms]:
+    """64 molecules on a grid at the density of the liquid, turned at random."""
+    generator = np.random.default_rng(0)
+    box = Atoms(cell=[12.42] * 3, pbc=True)
+    for place in np.ndindex(4, 4, 4):
+        single = molecule('H2O')
+        single.euler_rotate(*generator.uniform(0, 360, 3))
+        single.positions += (np.array(place) + 0.5) * 12.42 / 4 - single.positions.mean(axis=0)
+        box += single
+    return rattled(box, 8)
+
+
+CASES: dict[str, tuple[Callable[[], list[Atoms]], dict[str, Any]]] = {
+    'Si, 64 atoms': (lambda: silicon(2, 16), {'n_max': 8, 'l_max': 6, 'sigma': 0.5}),
+    'Si, 64 atoms, wide': (lambda: silicon(2, 16), {'n_max': 8, 'l_max': 6, 'sigma': 1.0}),
+    'CrFeCoNi, 108 atoms': (alloy, {'n_max': 6, 'l_max': 4, 'sigma': 0.5}),
+    'water, 64 molecules': (water, {'n_max': 8, 'l_max': 6, 'sigma': 0.5}),
+    'Si, 1000 atoms': (lambda: silicon(5, 2), {'n_max': 8, 'l_max': 6, 'sigma': 0.5}),
+    'Si, 64 atoms, polynomial': (lambda: silicon(2, 4), {'n_max': 8, 'l_max': 6, 'sigma': 0.5, 'rbf': 'polynomial'}),
+    'CrFeCoNi, polynomial': (lambda: alloy()[:4], {'n_max': 6, 'l_max': 4, 'sigma': 0.5, 'rbf': 'polynomial'}),
 }
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest):
-    make, settings = CASES[request.param]
-    frames = make()
-    return request.param, frames, {'species': sorted({*frames[0].symbols}), 'periodic': True, **settings}
+def stacked(frames: list[Atoms]) -> tuple[np.ndarray, ...]:
+    positions = np.array([frame.positions for frame in frames])
+    return frames[0].numbers, positions, np.array([frame.cell.array for frame in frames]), frames[0].pbc
+
+
+def featomic_time(frames: list[Atoms], cutoff: float, settings: dict[str, Any]) -> float:
+    """Return featomic's CPU time for per-atom rows with as many neighbours, in s; its radial basis is another."""
+    calculator = SoapPowerSpectrum(
+        cutoff={'radius': cutoff, 'smoothing': {'type': 'Step'}},
+        density={'type': 'Gaussian', 'width': settings['sigma']},
+        basis={
+            'type': 'TensorProduct',
+            'max_angular': settings['l_max'],
+            'radial': {'type': 'Gto', 'max_radial': settings['n_max'] - 1},
+        },
+    )
+    return cpu_time(lambda: calculator.compute(frames, use_native_system=True), rounds=2)
 
 
 @pytest.mark.parametrize('average', ['off', 'outer', 'inner'])
-@pytest.mark.parametrize('package', ['dscribe', 'ours'])
-def test_soap(benchmark, case, average: str, package: str):
-    """Time per call: eight frames. Both are warmed up first, so compilation does not count."""
-    name, frames, settings = case
-    benchmark.group = f'{name}, average={average!r}'
-    reference = dscribe_descriptors.SOAP(**settings, average=average)
-    soap = SOAP(**settings, average=average)
-    if package == 'dscribe':
-        rows = benchmark.pedantic(lambda: reference.create(frames), rounds=3, warmup_rounds=1)
-        expected = soap.create(frames)
-    else:
-        stacked = np.array([frame.positions for frame in frames])
-        cells = np.array([frame.cell.array for frame in frames])
-        numbers, pbc = frames[0].numbers, frames[0].pbc
-        create = soap.create_stacked
-        rows = benchmark.pedantic(lambda: create(stacked, numbers, cells, pbc), rounds=3, warmup_rounds=1)
-        expected = reference.create(frames)
-    benchmark.extra_info['n_atoms'] = sum(map(len, frames))
-    np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+@pytest.mark.parametrize('name', CASES)
+def test_soap(benchmark, add_row, name: str, average: str):
+    """CPU time per atom, compilation not counted, and the largest deviation from dscribe."""
+    make, settings = CASES[name]
+    frames = make()
+    common = {'species': sorted({*frames[0].symbols}), 'r_cut': 5.0, 'average': average, 'periodic': True, **settings}
+    soap, reference = SOAP(**common), dscribe_descriptors.SOAP(**common)
+    arrays = stacked(frames)
+    out = soap.create_frames(*arrays)
+    benchmark.pedantic(lambda: soap.create_frames(*arrays, out=out), rounds=7)
+    n_atoms = sum(map(len, frames))
+    ours = benchmark.stats.stats.min / n_atoms * 1e6
+    rounds = 1 if 'rbf' in settings else 3
+    expected = reference.create(frames)
+    theirs = cpu_time(lambda: reference.create(frames), rounds) / n_atoms * 1e6
+    deviation = np.abs(out - expected).max() / np.abs(expected).max()
+    row = {
+        'frames': name,
+        'average': average,
+        'sigma (Å)': settings['sigma'],
+        'features': soap.get_number_of_features(),
+        'neighbours': round(len(neighbor_list('i', frames[0], soap.cutoff)) / len(frames[0])) + 1,
+        'ours (µs/atom)': f'{ours:.2f}',
+        'dscribe': f'{theirs:.1f}',
+        'ratio': f'{theirs / ours:.1f}',
+        'largest deviation': f'{deviation:.0e}',
+    }
+    if average == 'off' and 'rbf' not in settings:
+        row['featomic'] = f'{featomic_time(frames, soap.cutoff, settings) / n_atoms * 1e6:.1f}'
+    add_row('SOAP: CPU time', **row)
+    assert deviation < 1e-6
+
+
+@pytest.mark.parametrize('average', ['off', 'inner'])
+def test_two_threads(benchmark, add_row, average: str):
+    """Wall time of one thread over that of two, over frames."""
+    arrays = stacked(silicon(2, 400))
+    soap = SOAP(['Si'], 5.0, 8, 6, 0.5, average=average)
+    out = soap.create_frames(*arrays)
+
+    def wall_time(n_jobs: int) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            soap.create_frames(*arrays, out=out, n_jobs=n_jobs)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    one, two = wall_time(1), wall_time(2)
+    benchmark.pedantic(lambda: soap.create_frames(*arrays, out=out, n_jobs=2), rounds=1)
+    per_atom = 1e6 / out.shape[0] / 64
+    add_row(
+        'SOAP: two threads over 400 frames of Si, 64 atoms',
+        **{
+            'average': average,
+            'one (µs/atom, wall)': f'{one * per_atom:.2f}',
+            'two': f'{two * per_atom:.2f}',
+            'speed-up': f'{one / two:.2f}',
+        },
+    )
+
+
+FIRST_CALL = """
+import time
+from ase.build import bulk
+from aiida_mlip_autopipe.science.descriptors import ACE, SOAP
+start = time.perf_counter()
+{descriptor}.create(bulk('Si'))
+print(time.perf_counter() - start)
+"""
+
+
+@pytest.mark.parametrize(
+    'descriptor', ["SOAP(['Si'], 5.0, 8, 6, 0.5)", "SOAP(['C', 'H', 'O', 'Si'], 5.0, 6, 4, 0.5)", "ACE(['Si'])"]
+)
+def test_first_call(benchmark, add_row, tmp_path, monkeypatch, descriptor: str):
+    """Wall time from the constructor to the first row: compiled afresh, and by a new process from the cache."""
+    monkeypatch.setenv('NUMBA_CACHE_DIR', str(tmp_path))
+    command = [sys.executable, '-c', FIRST_CALL.format(descriptor=descriptor)]
+
+    def first_call() -> float:
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    compiled = first_call()
+    cached = benchmark.pedantic(first_call, rounds=1)
+    add_row(
+        'First call', descriptor=f'`{descriptor}`', **{'compiled (s)': f'{compiled:.1f}', 'cached (s)': f'{cached:.2f}'}
+    )

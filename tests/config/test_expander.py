@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,43 @@ def test_protocols_are_valid_and_applied(protocol):
     assert expansion.configuration.generation.target_atoms == values.configuration['generation']['target_atoms']
     assert len(expansion.configuration.exploration.temperatures_K) == values.heuristics.n_temperatures
     assert expansion.configuration.labelling.ecutwfc_Ry == 16 * values.heuristics.cutoff_factor
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+@pytest.mark.parametrize('kind', ['soap', 'ace', 'mace'])
+def test_a_descriptor_may_be_a_bare_name(protocol, kind):
+    """The name alone and the section are the same, and it is the user's; a protocol's values join their own kind."""
+    text = f'{SILICON}protocol: {protocol}\nexploration: '
+    expansion = ConfigExpander(f'{text}{{descriptor: {kind}}}').expand(CUTOFFS)
+    descriptor = expansion.configuration.exploration.descriptor
+    assert descriptor.kind == kind
+    assert (
+        descriptor
+        == ConfigExpander(f'{text}{{descriptor: {{kind: {kind}}}}}').expand().configuration.exploration.descriptor
+    )
+    assert expansion.origins['exploration.descriptor.kind'] == 'user'
+    preset = load_protocol(protocol).configuration['exploration'].get('descriptor', {})
+    others = {key: origin for key, origin in expansion.origins.items() if key.startswith('exploration.descriptor.')}
+    joined = {f'exploration.descriptor.{key}' for key in preset if kind == 'soap'} - {'exploration.descriptor.kind'}
+    assert {key for key, origin in others.items() if origin == 'protocol'} == joined
+    assert (kind != 'soap') or all(getattr(descriptor, key) == value for key, value in preset.items())
+    assert ConfigExpander(expansion.dump()).expand().configuration == expansion.configuration
+
+
+def test_descriptor_in_full_survives_the_dump_and_json():
+    weighting = '{function: poly, r0: 6.0, c: 1, m: 2, w0: 0.5}'
+    compression = '{mode: mu2, species_weighting: {Si: 1.0, C: 0.3}}'
+    for descriptor in (
+        f'{{kind: soap, rbf: polynomial, l_max: 12, weighting: {weighting}, compression: {compression}}}',
+        '{kind: ace, correlation_order: 4, n_max: [6, 3, 2, 1], l_max: [0, 3, 2, 1], average: inner}',
+        '{kind: ace, correlation_order: 2, max_degree: 8}',
+        '{kind: mace, layers: [1], invariants_only: false, model_dtype: float64, device: cpu}',
+    ):
+        text = f'system: {{prototype: zincblende, composition: SiC}}\nexploration: {{descriptor: {descriptor}}}'
+        expansion = ConfigExpander(text).expand(CUTOFFS)
+        configuration = expansion.configuration
+        assert ConfigExpander(expansion.dump()).expand().configuration == configuration
+        assert Configuration(**json.loads(configuration.model_dump_json())) == configuration
 
 
 def test_dump_is_yaml_that_gives_the_same_configuration_again():
@@ -307,6 +345,47 @@ def test_bad_values(extra, expected):
 )  # fmt: skip
 def test_bad_systems(system, expected):
     assert problems(f'system: {system}\nprotocol: fast', cutoffs=CUTOFFS)[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ('descriptor', 'expected'),
+    [
+        ('sope', ".kind: 'sope' is not one of 'soap', 'ace' or 'mace'; did you mean 'soap'?"),
+        ('{kind: }', '.kind: null is not one of'),
+        ('3', ': 3 is not a name or a section; give one: how a frame becomes a vector'),
+        ('{r_cut: 99}', '.r_cut: 99 is not <= 12; give a value <= 12: cutoff radius, in Å'),
+        ('{sigma: 0.01}', '.sigma: 0.01 is not >= 0.1; give a value >= 0.1: width of the atomic Gaussians'),
+        ('{n_mox: 3}', '.n_mox: unknown key; did you mean exploration.descriptor.n_max?'),
+        ('{kind: ace, sigma: 1}', '.sigma: kind ace has no such key, soap has; its keys are kind, r_cut'),
+        ('{kind: mace, soap: 1}', '.soap: unknown key; the keys of exploration.descriptor are kind, layers'),
+        ('{kind: ace, correlation_order: 5}', '.correlation_order: 5 is not <= 4; give a value <= 4: neighbours'),
+        ('{kind: ace, n_max: [8, 4]}', ': n_max [8, 4] has 2 values for correlation_order 3; give one for each order'),
+        ('{kind: ace, n_max: [8, 0, 1]}', '.n_max[1]: 0 is not >= 1; give a value >= 1: number of radial functions'),
+        ('{kind: ace, l_max: [1, 2, 1]}', ': l_max [1, 2, 1] has 1 for order 1; give at most 0 there'),
+        ('{kind: ace, max_degree: 4, n_max: [1, 1, 1]}', ': max_degree (4) is given together with n_max'),
+        ('{kind: mace, average: inner}', ".average: 'inner' is not 'outer': the features are averaged over the atoms"),
+        ('{kind: mace, layers: 0}', '.layers: 0 is not a list; write it as [value, ...]: which message-passing layers'),
+        ('{kind: mace, layers: []}', '.layers: [] is empty; give at least 1 value: which message-passing layers'),
+        ('{kind: mace, layers: [0, 99]}', '.layers[1]: 99 is not <= 15'),
+        ('{weighting: 3}', '.weighting: 3 is not a section; give keys and values'),
+        ('{weighting: {functoin: pow}}', '.weighting.functoin: unknown key; did you mean exploration.descriptor.w'),
+        ('{weighting: {function: poly}}', '.weighting: function poly needs c, m, r0; give a value for each'),
+        ('{weighting: {w0: 1, d: 2}}', '.weighting: without a function there is no d; remove it or name another'),
+        ('{weighting: {}}', '.weighting: neither function nor w0 is given; give one, or null for no weighting'),
+        ('{compression: {mode: mu3}}', ".compression.mode: 'mu3' is not one of 'off', 'crossover', 'mu2' or 'mu1nu1'"),
+        ('{compression: {species_weighting: {Si: 1, Ge: 1}}}', '.compression.species_weighting.Ge: Ge is not in'),
+    ],
+)  # fmt: skip
+def test_bad_descriptors(descriptor, expected):
+    """The key, the value and the bound, without the kind that pydantic puts between the section and its key."""
+    found = only_problem(f'{SILICON}exploration: {{descriptor: {descriptor}}}', cutoffs=CUTOFFS)
+    assert found.startswith(f'exploration.descriptor{expected}')
+
+
+def test_weights_of_elements_cover_the_system():
+    text = 'system: {prototype: zincblende, composition: SiC}\nexploration: {descriptor: {compression: '
+    found = only_problem(text + '{species_weighting: {Si: 1}}}}', cutoffs=CUTOFFS)
+    assert found.endswith('species_weighting: no weight for C; give one for each element')
 
 
 def test_missing_structure_file_names_what_is_there(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.descriptors import SOAP
+from aiida_mlip_autopipe.science.descriptors import SOAP, make_descriptor
 from aiida_mlip_autopipe.science.frames import (
     ManifestError,
     ShardWriter,
@@ -14,8 +14,9 @@ from aiida_mlip_autopipe.science.frames import (
     write_extxyz,
     write_manifest,
 )
-from aiida_mlip_autopipe.science.parameters import SamplingParameters
+from aiida_mlip_autopipe.science.parameters import SamplingParameters, descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler, describe_folders, select_candidates
+from tests.potentials import tiny_potential
 
 DESCRIPTOR = {'r_cut': 3.5, 'n_max': 3, 'l_max': 2}
 
@@ -83,7 +84,10 @@ def test_candidates_carry_origin_and_reason(folders, tmp_path):
     assert selection.report['n_finite'] == 44
     assert len(selection.candidates) == selection.report['n_selected'] == 10
     assert 34 not in selection.table['index']
-    assert told[-1] == {'frames_described': 45, 'frames_total': 45}
+    masked = selection.report['frames_masked']
+    assert told[-1] == {'frames_described': 45, 'frames_total': 45, 'frames_masked': masked}
+    assert sum(masked.values()) == 1
+    assert 'frames_masked' not in told[0]
     assert selection.scores.dtype == np.float32
     assert selection.scores.shape == (45, min(selection.report['n_components'], 2))
     assert np.flatnonzero(np.isnan(selection.scores).any(axis=1)).tolist() == [34]
@@ -120,6 +124,44 @@ def test_scores_are_those_of_the_frames_descriptors(folders):
     np.testing.assert_allclose(np.delete(selection.scores, 34, axis=0), sampler.scores_[:, :2], rtol=1e-5, atol=1e-5)
     index = selection.table['index']
     np.testing.assert_array_equal(index - (index > 34), sampler.selected_idx_)
+
+
+@pytest.mark.parametrize(
+    'descriptor',
+    [
+        {'rbf': 'polynomial', 'n_max': 3, 'l_max': 2, 'r_cut': 3.5, 'compression': {'mode': 'mu1nu1'}},
+        {
+            'weighting': {'function': 'pow', 'r0': 2.0, 'c': 1.0, 'd': 1.0, 'm': 4.0},
+            'n_max': 3,
+            'l_max': 2,
+            'r_cut': 3.5,
+        },
+        {'kind': 'ace', 'r_cut': 4.0, 'correlation_order': 3, 'n_max': [3, 2, 1], 'l_max': [0, 2, 1]},
+        {'kind': 'ace', 'r_cut': 4.0, 'max_degree': 3, 'average': 'inner'},
+        {'kind': 'mace', 'batch_size': 4},
+    ],
+)
+def test_frames_are_selected_by_each_descriptor(folders, tmp_path, descriptor):
+    chosen = descriptor_parameters(descriptor)
+    potential = tiny_potential(tmp_path, ['C', 'Si']) if chosen.kind == 'mace' else None
+    frames = load_frames(folders, [index for index in range(45) if index != 34])
+    one_by_one = make_descriptor(chosen, ['C', 'Si'], potential)
+    expected = [one_by_one.create(atoms) for atoms in frames]
+    rows = describe_folders(folders, chosen, potential=potential)
+    assert np.isnan(rows[34]).all()
+    np.testing.assert_allclose(np.delete(rows, 34, axis=0), expected, rtol=1e-4, atol=1e-6)
+
+    parameters = SamplingParameters(n_to_select=8, descriptor=chosen)
+    selection = select_candidates(folders, parameters, potential=potential)
+    assert len(selection.candidates) == 8
+    assert sum(selection.report['frames_masked'].values()) == 1
+    again = select_candidates(folders, SamplingParameters(**parameters.model_dump(mode='json')), potential=potential)
+    np.testing.assert_array_equal(again.table['index'], selection.table['index'])
+
+
+def test_features_of_a_potential_need_one(folders):
+    with pytest.raises(ValueError, match='needs a potential'):
+        select_candidates(folders, SamplingParameters(descriptor='mace'))
 
 
 def test_same_answer_twice_and_for_another_seed_another_baseline(folders):

@@ -13,14 +13,23 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from h5py import File
 
 from aiida_mlip_autopipe.science.dynamics import NoFramesError
-from aiida_mlip_autopipe.science.frames import ManifestError, read_extxyz, read_manifest, write_extxyz
+from aiida_mlip_autopipe.science.frames import (
+    ManifestError,
+    file_sha256,
+    read_extxyz,
+    read_manifest,
+    write_extxyz,
+    write_manifest,
+)
 from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
 from aiida_mlip_autopipe.worker.errors import InputError, error_code
 from aiida_mlip_autopipe.worker.job import read_input, run_job
 from aiida_mlip_autopipe.worker.stages import STAGES
 from tests.labels import labelled_silicon
+from tests.potentials import tiny_potential as tiny_potential_of
 
 MD = {'n_steps': 6, 'sample_interval': 2, 'timestep_fs': 1.0, 'temperatures_K': [300, 600], 'n_processes': 1}
 SAMPLE = {'n_to_select': 3, 'descriptor': {'n_max': 2, 'l_max': 1, 'r_cut': 4.0}}
@@ -118,6 +127,38 @@ def test_md_jobs_then_sample(here, md_files, tmp_path):
     assert code == 'SCRATCH_MISSING' and 'r001.h5' in message
     code, message = failure(here(tmp_path, 'sample', SAMPLE, {'folders': ['md_0', 'md_9']}))
     assert code == 'SCRATCH_MISSING' and 'md_9' in message
+
+
+def test_sample_by_the_features_of_a_potential(here, md_files, tmp_path):
+    """Its file is needed; a broken frame is counted and left out; an element that it does not know is named."""
+    n_frames = here(tmp_path, 'md', MD, md_files)['outputs']['n_frames']
+    parameters = {'n_to_select': 3, 'descriptor': 'mace'}
+    files = {'folders': ['.'], 'potential': md_files['potential']}
+    code, message = failure(here(tmp_path, 'sample', parameters, {'folders': ['.']}))
+    assert code == 'INVALID_INPUT' and 'files.potential is None' in message
+
+    spoil_first_frame(tmp_path)
+    result = here(tmp_path, 'sample', parameters, files)
+    assert result['status'] == 'ok', result['error']
+    assert list(result['outputs']['frames_masked'].values()) == [1]
+    assert result['outputs']['n_finite'] == n_frames - 1
+    progress = json.loads((tmp_path / 'progress.json').read_text())
+    assert progress['frames_described'] == progress['frames_total'] == n_frames
+    assert progress['frames_masked'] == result['outputs']['frames_masked']
+
+    other = tiny_potential_of(tmp_path, ['C'])
+    code, message = failure(here(tmp_path, 'sample', parameters, files | {'potential': other.name}))
+    assert code == 'POTENTIAL_UNUSABLE' and 'knows C, but not Si' in message
+
+
+def spoil_first_frame(folder):
+    """Make the first frame of the first shard unusable and say so in the manifest."""
+    manifest = read_manifest(folder)
+    shard = manifest['shards'][0]
+    with File(folder / shard['path'], 'r+') as file:
+        file['particles/all/position/value'][0, 0, 0] = np.nan
+    shard |= {'sha256': file_sha256(folder / shard['path']), 'bytes': (folder / shard['path']).stat().st_size}
+    write_manifest(folder, manifest)
 
 
 def test_md_errors_have_their_codes(here, md_files, tmp_path):

@@ -1,5 +1,9 @@
-"""How a frame becomes a vector: SOAP, compiled with Numba."""
+"""How a frame becomes a vector: SOAP and ACE, compiled with Numba, and the learned features of a MACE potential."""
 
-from aiida_mlip_autopipe.science.descriptors.soap import SOAP, describe
+from aiida_mlip_autopipe.science.descriptors.ace import ACE
+from aiida_mlip_autopipe.science.descriptors.base import DescribedChunk, Descriptor
+from aiida_mlip_autopipe.science.descriptors.describe import describe, make_descriptor
+from aiida_mlip_autopipe.science.descriptors.mace_features import MACEFeatures
+from aiida_mlip_autopipe.science.descriptors.soap import SOAP
 
-__all__ = ['SOAP', 'describe']
+__all__ = ['ACE', 'SOAP', 'DescribedChunk', 'Descriptor', 'MACEFeatures', 'describe', 'make_descriptor']

@@ -1,122 +1,76 @@
 """SOAP as dscribe defines it, for stacked frames.
 
 The Smooth Overlap of Atomic Positions describes an atom's surroundings by the power spectrum of the density of its
-neighbours, one Gaussian of width sigma each, expanded in spherical harmonics and Gaussian-type orbitals that are
-orthonormalised after Löwdin. Features agree with dscribe 2.1 in value and order, with one difference: positions are
-wrapped first, so that displacing an atom by a lattice vector changes nothing.
+neighbours, one Gaussian of width sigma each, expanded in spherical harmonics and an orthonormal radial basis. Names,
+values and order of features are those of dscribe 2.1, with two differences: positions are wrapped first, so that
+displacing an atom by a lattice vector changes nothing; and the polynomial basis is integrated in full.
 
 Source: A. P. Bartók, R. Kondor and G. Csányi, Phys. Rev. B 87, 184115 (2013); L. Himanen et al., Comput. Phys. Commun.
-247, 106949 (2020).
+247, 106949 (2020); compressions: J. P. Darby, J. R. Kermode and G. Csányi, npj Comput. Mater. 8, 166 (2022).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.parameters import DescriptorParameters
+from aiida_mlip_autopipe.science.descriptors import numba_kernels
+from aiida_mlip_autopipe.science.descriptors.base import Descriptor, atomic_numbers_of
+from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, sized
+from aiida_mlip_autopipe.science.descriptors.radial import (
+    DECAY,
+    gto_functions,
+    polynomial_functions,
+    tabulate,
+)
 
-if TYPE_CHECKING:
-    from ase import Atoms
+__all__ = ['SOAP']
 
-    from aiida_mlip_autopipe.science.frames import FrameChunk
+MAX_N, MAX_L = 32, 20
 
-__all__ = ['SOAP', 'describe', 'gto_basis']
-
-#: Radial functions have decayed to this at their own radius, and so has a neighbour's Gaussian at the cutoff.
-DECAY = 1e-3
-
-
-def gto_basis(r_cut: float, n_max: int, l_max: int, sigma: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return the radial basis in the form that the kernel reads.
-
-    With ``a = linspace(1, r_cut, n_max)``, primitives r^l exp(-alpha_lk r²) decay to 1e-3 at a_k:
-    ``alpha_lk = -ln(1e-3 / a_k^l) / a_k²``. Their overlap
-    ``S_kk' = 1/2 Gamma(l + 3/2) (alpha_k + alpha_k')^(-l - 3/2)`` gives the Löwdin weights ``beta_l = S^(-1/2)``.
-    The integral with a Gaussian of width sigma is analytic.
-
-    Parameters
-    ----------
-    r_cut : float
-        Cutoff radius of the basis, in Å.
-    n_max, l_max : int
-        Number of radial functions and largest degree.
-    sigma : float
-        Width of the Gaussians, in Å.
-
-    Returns
-    -------
-    cutoff : float
-        Distance up to which atoms count, in Å.
-    exponents : numpy.ndarray
-        (l_max + 1, n_max), in 1/Å².
-    transforms : numpy.ndarray
-        (l_max + 1, n_max, n_max): from primitives to orthonormal functions, with all prefactors.
-
-    Raises
-    ------
-    ValueError
-        If the primitives are too alike to be orthonormalised.
-    """
-    from scipy.linalg import inv, sqrtm
-    from scipy.special import gamma
-
-    eta = 1 / (2 * sigma**2)
-    radii = np.linspace(1, r_cut, n_max)
-    exponents = np.empty((l_max + 1, n_max))
-    transforms = np.empty((l_max + 1, n_max, n_max))
-    for degree in range(l_max + 1):
-        alpha = -np.log(DECAY / radii**degree) / radii**2
-        overlap = 0.5 * gamma(degree + 1.5) * np.add.outer(alpha, alpha) ** (-degree - 1.5)
-        beta = sqrtm(inv(overlap))
-        if np.iscomplexobj(beta) or not np.isfinite(beta).all():
-            raise ValueError(
-                f'n_max={n_max} radial functions inside r_cut={r_cut} Å are too alike to be orthonormalised '
-                f'(at l={degree}); lower n_max or raise r_cut'
-            )
-        widening = 1 + alpha / eta
-        exponents[degree] = alpha / widening
-        transforms[degree] = beta * ((np.pi / eta) ** 1.5 * widening ** (-degree - 1.5))
-    return float(r_cut + sigma * np.sqrt(-2 * np.log(DECAY))), exponents, transforms
+#: Parameters of each weighting function, and its code in the kernel.
+_WEIGHTINGS = {
+    'poly': (numba_kernels.POLY, ('c', 'm', 'r0')),
+    'pow': (numba_kernels.POW, ('c', 'd', 'm', 'r0')),
+    'exp': (numba_kernels.EXP, ('c', 'd', 'r0')),
+}
+_COMPRESSIONS = ('off', 'crossover', 'mu2', 'mu1nu1')
 
 
-def _atomic_numbers(species: Iterable[int | str]) -> np.ndarray:
-    """Return the distinct atomic numbers of symbols or numbers, ascending."""
-    from ase.data import atomic_numbers, chemical_symbols
-
-    numbers = set()
-    for item in species:
-        number = atomic_numbers.get(item) if isinstance(item, str) else int(item)
-        if number is None or not 0 < number < len(chemical_symbols):
-            raise ValueError(f'species holds {item!r}, which is no element; give symbols or atomic numbers')
-        numbers.add(number)
-    if not numbers:
-        raise ValueError('species is empty; give the elements of all frames that will be described')
-    return np.array(sorted(numbers), dtype=np.int64)
-
-
-class SOAP:
+class SOAP(Descriptor):
     """SOAP power spectra, with dscribe's names.
 
     Parameters
     ----------
     species : iterable of str or int
         All elements that will be met.
-    r_cut : float
-        Cutoff radius, in Å; above 1. Atoms count up to r_cut + 3.717 sigma.
+    r_cut : float, optional
+        Cutoff radius of the radial basis, in Å; above 1 for ``gto``. Atoms count up to r_cut + 3.717 sigma. It may be
+        left out where a weighting function says at which distance it has decayed.
     n_max : int
-        Number of radial functions.
+        Number of radial functions, at most 32.
     l_max : int
         Largest degree of the spherical harmonics, at most 20.
     sigma : float
         Width of the Gaussians, in Å.
+    rbf : str
+        Radial basis: ``gto`` (Gaussian-type orbitals) or ``polynomial``.
+    weighting : mapping, optional
+        ``function``: ``poly``, c (1 + 2 (r/r0)³ - 3 (r/r0)²)^m up to r0; ``pow``, c / (d + (r/r0)^m); ``exp``,
+        c / (d + exp(-r/r0)); with its parameters ``c``, ``d``, ``m``, ``r0`` (Å), and ``threshold``, from which r_cut
+        follows where it is not given. ``w0``: weight of an atom on the centre.
     average : str
-        ``off``: a row per atom; ``inner``: expansion coefficients averaged over the atoms; ``outer``: power spectra
-        averaged over the atoms.
+        ``off``: a row per centre; ``inner``: expansion coefficients averaged over the centres; ``outer``: power spectra
+        averaged over the centres.
+    compression : mapping
+        ``mode``: ``off``; ``crossover``, like species only; ``mu2``, all species in one density; ``mu1nu1``, each
+        species with the sum of all. ``species_weighting``: None, or the weight of each of the species.
     periodic : bool
         Whether the periodic directions of a frame are respected; otherwise it is taken as isolated.
+    dtype : str
+        Of the rows: ``float64`` or ``float32``.
 
     Raises
     ------
@@ -127,161 +81,186 @@ class SOAP:
     def __init__(
         self,
         species: Iterable[int | str],
-        r_cut: float,
-        n_max: int,
-        l_max: int,
+        r_cut: float | None = None,
+        n_max: int = 8,
+        l_max: int = 6,
         sigma: float = 1.0,
+        rbf: Literal['gto', 'polynomial'] = 'gto',
+        weighting: Mapping[str, Any] | None = None,
         average: Literal['off', 'inner', 'outer'] = 'off',
+        compression: Mapping[str, Any] | None = None,
         periodic: bool = True,
+        dtype: Literal['float64', 'float32'] = 'float64',
     ) -> None:
-        if not (np.isfinite(r_cut) and r_cut > 1):
-            raise ValueError(f'r_cut={r_cut} must be a finite length above 1 Å')
-        if not (np.isfinite(sigma) and sigma > 0):
-            raise ValueError(f'sigma={sigma} must be a finite length above 0 Å')
-        if n_max < 1:
-            raise ValueError(f'n_max={n_max} must be at least 1')
-        if not 0 <= l_max <= 20:
-            raise ValueError(f'l_max={l_max} must be between 0 and 20')
-        if average not in ('off', 'inner', 'outer'):
-            raise ValueError(f"average={average!r} must be 'off', 'inner' or 'outer'")
-        self.species = _atomic_numbers(species)
-        self.r_cut, self.n_max, self.l_max, self.sigma = float(r_cut), int(n_max), int(l_max), float(sigma)
-        self.average, self.periodic = average, periodic
-        self._cutoff, self._exponents, self._transforms = gto_basis(r_cut, n_max, l_max, sigma)
+        super().__init__(species, average, periodic, dtype)
+        kind, weights, decayed = _parse_weighting(weighting or {})
+        self.r_cut = float(decayed if r_cut is None else r_cut)
+        _check_bounds(self.r_cut, n_max, l_max, sigma, rbf)
+        self.n_max, self.l_max, self.sigma, self.rbf = int(n_max), int(l_max), float(sigma), rbf
+        self.compression, species_weights = self._parse_compression(compression or {})
+        self.cutoff = self.r_cut + self.sigma * float(np.sqrt(-2 * np.log(DECAY)))
+        functions = gto_functions if rbf == 'gto' else polynomial_functions
+        table, intervals_per_A = tabulate(functions(self.r_cut, self.n_max, self.l_max, self.sigma), self.cutoff)
+        mixing, pairs = _channels(self.compression, species_weights)
+        self._basis = numba_kernels.SoapBasis(
+            species=self.species,
+            cutoff=self.cutoff,
+            table=table,
+            intervals_per_A=intervals_per_A,
+            norms=_norms(self.l_max),
+            mixing=mixing,
+            pairs=pairs,
+            weighting=kind,
+            weights=weights,
+            degrees=sized(self.l_max + 1),
+            functions=sized(self.n_max),
+            blocks=sized(-(-self.n_max // LANES)),
+        )
 
     def get_number_of_features(self) -> int:
         """Return the length of a row."""
-        n_channels = len(self.species) * self.n_max
-        return n_channels * (n_channels + 1) // 2 * (self.l_max + 1)
+        return int(self._pair_ends()[-1])
 
-    def create(self, system: Atoms | Sequence[Atoms]) -> np.ndarray | list[np.ndarray]:
-        """Describe one frame or several.
-
-        Parameters
-        ----------
-        system : ase.Atoms or sequence of ase.Atoms
-            Frames.
-
-        Returns
-        -------
-        numpy.ndarray or list of numpy.ndarray
-            One frame: (features,), or (N, features) with ``average='off'``. Several: stacked along a first axis; with
-            ``average='off'`` and unequal numbers of atoms a list.
+    def get_location(self, species: Sequence[int | str]) -> slice:
+        """Return where in a row the features of a pair of species stand.
 
         Raises
         ------
         ValueError
-            If a frame has an element that is not among the species, or periodic directions but no cell for them.
+            If it is no pair, a species is not among those of the descriptor, or the compression leaves the pair out.
         """
-        from ase import Atoms
+        if len(species) != 2:
+            raise ValueError(f'species={tuple(species)} are {len(species)}; give a pair of symbols or atomic numbers')
+        numbers = [int(atomic_numbers_of([item])[0]) for item in species]
+        self._check_species(np.array(numbers))
+        low, high = sorted(int(np.flatnonzero(self.species == number)[0]) for number in numbers)
+        mode = self.compression
+        if mode in ('crossover', 'mu1nu1') and low != high:
+            raise ValueError(f'compression {mode!r} has no features of the pair {tuple(species)}; ask for one species')
+        if mode == 'mu2':
+            index = 0
+        elif mode == 'off':
+            index = self._basis.pairs.tolist().index([low, high])
+        else:
+            index = low
+        ends = self._pair_ends()
+        return slice(int(ends[index - 1]) if index else 0, int(ends[index]))
 
-        if isinstance(system, Atoms):
-            return self._create_single(system)
-        rows = [self._create_single(atoms) for atoms in system]
-        return np.array(rows) if len({row.shape for row in rows}) == 1 else rows
+    def _pair_ends(self) -> np.ndarray:
+        """Return where the features of each pair of channels end, (P,)."""
+        like = self._basis.pairs[:, 0] == self._basis.pairs[:, 1]
+        return np.cumsum(np.where(like, self.n_max * (self.n_max + 1) // 2, self.n_max**2) * (self.l_max + 1))
 
-    def _create_single(self, atoms: Atoms) -> np.ndarray:
-        cell = atoms.cell.array
-        if self.periodic and np.linalg.matrix_rank(cell[atoms.pbc]) < atoms.pbc.sum():
-            raise ValueError(
-                f'the frame has pbc={atoms.pbc.tolist()} but its cell {cell.tolist()} does not span these '
-                'directions; set the cell or switch pbc off'
-            )
-        return self.create_stacked(atoms.positions[None], atoms.numbers, cell[None], atoms.pbc)[0]
-
-    def create_stacked(
-        self, positions: np.ndarray, numbers: np.ndarray, cells: np.ndarray, pbc: np.ndarray
+    def _describe(
+        self,
+        positions: np.ndarray,
+        numbers: np.ndarray,
+        cells: np.ndarray,
+        pbc: np.ndarray,
+        centers: np.ndarray | None,
+        rows: np.ndarray,
     ) -> np.ndarray:
-        """Describe the stacked frames of one trajectory.
-
-        Parameters
-        ----------
-        positions : numpy.ndarray
-            (T, N, 3), in Å.
-        numbers : numpy.ndarray
-            Atomic numbers (N,), the same in all frames.
-        cells : numpy.ndarray
-            (T, 3, 3), in Å.
-        pbc : numpy.ndarray
-            Periodic directions (3,).
-
-        Returns
-        -------
-        numpy.ndarray
-            (T, features), or (T, N, features) with ``average='off'``. Frames without a usable geometry (coordinates
-            not finite or exploded, a cell without volume or collapsed) give NaN.
-
-        Raises
-        ------
-        ValueError
-            If an element is not among the species, there is no atom, or shapes do not match.
-        """
-        from aiida_mlip_autopipe.science.descriptors import numba_kernels
-
-        positions = np.ascontiguousarray(positions, dtype=np.float64)
-        numbers = np.ascontiguousarray(numbers, dtype=np.int64)
-        cells = np.ascontiguousarray(cells, dtype=np.float64)
-        flags = np.array(pbc, dtype=np.bool_) if self.periodic else np.zeros(3, dtype=np.bool_)
-        self._check(positions, numbers, cells, flags)
+        if centers is None:
+            centers = np.empty((len(positions), 0, 3))
+        elif centers.ndim == 1:
+            centers = positions[:, centers]
         mode = {'off': numba_kernels.OFF, 'inner': numba_kernels.INNER, 'outer': numba_kernels.OUTER}[self.average]
-        features = numba_kernels.calculate_soap_descriptors_fast(
-            positions, numbers, cells, flags, self.species, self._cutoff, self._exponents, self._transforms, mode
+        return numba_kernels.calculate_soap_descriptors_fast(
+            positions, numbers, cells, pbc, centers, self._basis, mode, rows
         )
-        return features if self.average == 'off' else features[:, 0]
 
-    def _check(self, positions: np.ndarray, numbers: np.ndarray, cells: np.ndarray, pbc: np.ndarray) -> None:
-        expected = (len(positions), len(numbers), 3)
-        if positions.shape != expected or cells.shape != (len(positions), 3, 3) or pbc.shape != (3,):
+    def _parse_compression(self, compression: Mapping[str, Any]) -> tuple[str, np.ndarray]:
+        """Return the mode and the weight of each species."""
+        unknown = set(compression) - {'mode', 'species_weighting'}
+        if unknown:
+            raise ValueError(f"compression has the keys {sorted(unknown)}; it knows 'mode' and 'species_weighting'")
+        mode = compression.get('mode', 'off')
+        if mode not in _COMPRESSIONS:
+            raise ValueError(f'compression mode {mode!r} must be one of {", ".join(_COMPRESSIONS)}')
+        given = compression.get('species_weighting')
+        if given is None:
+            return mode, np.ones(len(self.species))
+        weights = {int(atomic_numbers_of([item])[0]): float(value) for item, value in given.items()}
+        if sorted(weights) != self.species.tolist() or not np.isfinite(list(weights.values())).all():
             raise ValueError(
-                f'shapes do not match: positions {positions.shape}, numbers {numbers.shape}, cells '
-                f'{cells.shape}, pbc {pbc.shape}; give (T, N, 3), (N,), (T, 3, 3), (3,)'
+                f'species_weighting {dict(given)} must give a finite weight to each of the species '
+                f'{self.species.tolist()} and to no other'
             )
-        if len(numbers) == 0:
-            raise ValueError('the frames have no atoms; there is nothing to describe')
-        missing = sorted(set(numbers.tolist()) - set(self.species.tolist()))
-        if missing:
-            raise ValueError(
-                f'atomic numbers {missing} of the frames are not among species {self.species.tolist()}; add them there'
-            )
+        return mode, np.array([weights[number] for number in self.species.tolist()])
 
 
-def describe(
-    chunks: Iterable[FrameChunk],
-    species: Iterable[int | str],
-    parameters: DescriptorParameters,
-    progress: Callable[[dict[str, Any]], None] | None = None,
-) -> np.ndarray:
-    """Describe frames chunk by chunk: one row per frame, averaged over its atoms.
+def _check_bounds(r_cut: float, n_max: int, l_max: int, sigma: float, rbf: str) -> None:
+    if rbf not in ('gto', 'polynomial'):
+        raise ValueError(f"rbf={rbf!r} must be 'gto' or 'polynomial'")
+    smallest = 1 if rbf == 'gto' else 0
+    if not (np.isfinite(r_cut) and r_cut > smallest):
+        raise ValueError(f'r_cut={r_cut} must be a finite length above {smallest} Å')
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise ValueError(f'sigma={sigma} must be a finite length above 0 Å')
+    if not (1 <= n_max <= MAX_N and n_max == int(n_max)):
+        raise ValueError(f'n_max={n_max} must be an integer between 1 and {MAX_N}')
+    if not (0 <= l_max <= MAX_L and l_max == int(l_max)):
+        raise ValueError(f'l_max={l_max} must be an integer between 0 and {MAX_L}')
 
-    Parameters
-    ----------
-    chunks : iterable of FrameChunk
-        Frames of equal composition within a chunk, in order.
-    species : iterable of str or int
-        All elements of all chunks.
-    parameters : DescriptorParameters
-        Descriptor and its settings.
-    progress : callable, optional
-        Called after each chunk with ``{'frames_described': int}``.
 
-    Returns
-    -------
-    numpy.ndarray
-        (n_frames, features), float64; NaN in the rows of frames without a usable geometry.
+def _parse_weighting(weighting: Mapping[str, Any]) -> tuple[int, np.ndarray, float]:
+    """Return the code of the weighting function, its parameters (5,), and the distance at which it has decayed, in Å.
 
-    Raises
-    ------
-    ValueError
-        If a chunk has an element that is not among the species.
+    That distance is NaN where there is no function: r_cut has to be given then.
     """
-    soap = SOAP(
-        species, parameters.r_cut, parameters.n_max, parameters.l_max, parameters.sigma, average=parameters.average
-    )
-    rows = [np.empty((0, soap.get_number_of_features()))]
-    n_described = 0
-    for chunk in chunks:
-        rows.append(soap.create_stacked(chunk.positions, chunk.numbers, chunk.cells, chunk.pbc))
-        n_described += len(rows[-1])
-        if progress is not None:
-            progress({'frames_described': n_described})
-    return np.concatenate(rows)
+    name = weighting.get('function')
+    if name is not None and name not in _WEIGHTINGS:
+        raise ValueError(f'weighting function {name!r} must be one of {", ".join(_WEIGHTINGS)}')
+    kind, needed = _WEIGHTINGS[name] if name is not None else (numba_kernels.NO_WEIGHTING, ())
+    unknown = set(weighting) - {'function', 'w0', 'threshold', 'c', 'd', 'm', 'r0'}
+    missing = [key for key in needed if key not in weighting]
+    if unknown or missing:
+        raise ValueError(f'weighting {dict(weighting)}: unknown keys {sorted(unknown)}, missing keys {missing}')
+    values = {key: float(weighting[key]) for key in needed}
+    if weighting.get('w0') is not None:
+        values['w0'] = float(weighting['w0'])
+    for key, value in values.items():
+        if not (np.isfinite(value) and (value > 0 if key == 'r0' else value >= 0)):
+            raise ValueError(f'weighting {key}={value} must be finite and {"above" if key == "r0" else "at least"} 0')
+    c, d, m, r0 = values.get('c', 0.0), values.get('d', 0.0), values.get('m', 0.0), values.get('r0', 1.0)
+    parameters = np.array([c, d, m, r0, values.get('w0', np.nan)])
+    return kind, parameters, _decayed_at(name, c, d, m, r0, float(weighting.get('threshold', 1e-2)))
+
+
+def _decayed_at(name: str | None, c: float, d: float, m: float, r0: float, threshold: float) -> float:
+    """Return the distance at which a weighting function has fallen to the threshold, in Å; NaN without a function."""
+    with np.errstate(all='ignore'):
+        if name == 'poly':
+            return r0
+        if name == 'pow':
+            return float(r0 * np.power(c / threshold - d, 1 / np.float64(m)))
+        if name == 'exp':
+            return float(r0 * np.log(c / threshold - d))
+    return np.nan
+
+
+def _channels(mode: str, species_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of each species in each channel, (channels, S), and the pairs of channels, (P, 2)."""
+    n_species = len(species_weights)
+    single, total = np.diag(species_weights), species_weights[None]
+    if mode == 'mu2':
+        return total.copy(), np.array([[0, 0]])
+    if mode == 'mu1nu1':
+        return np.concatenate([single, total]), np.array([[z, n_species] for z in range(n_species)])
+    if mode == 'crossover':
+        return single, np.array([[z, z] for z in range(n_species)])
+    return single, np.array([[z, other] for z in range(n_species) for other in range(z, n_species)])
+
+
+def _norms(l_max: int) -> np.ndarray:
+    """Return what makes solid harmonics orthonormal, times the root of the prefactor of the power spectrum, (lm,).
+
+    ``sqrt((2 l + 1) / (4 pi) / ((l - m)! (l + m)!))``, times sqrt(2) for m > 0, and ``sqrt(pi sqrt(8 / (2 l + 1)))``.
+    """
+    from scipy.special import gammaln
+
+    degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
+    orders = np.abs(np.arange((l_max + 1) ** 2) - degrees * (degrees + 1))
+    ratio = np.exp(-gammaln(degrees - orders + 1) - gammaln(degrees + orders + 1))
+    squares = (2 * degrees + 1) / (4 * np.pi) * np.where(orders > 0, 2.0, 1.0) * ratio
+    return np.sqrt(squares * np.pi * np.sqrt(8 / (2 * degrees + 1)))

@@ -40,17 +40,21 @@ class Selection:
     scores : numpy.ndarray
         The first two components (or one) of all frames, (n_frames, 1 or 2), float32; NaN for frames left out.
     report : dict
-        Plain numbers; see :class:`~aiida_mlip_autopipe.science.sampling.direct.DirectSampler`.
+        Plain numbers, see :class:`~aiida_mlip_autopipe.science.sampling.direct.DirectSampler`; and ``frames_masked``:
+        for each reason why frames could not be described, how many there were.
     """
 
     candidates: list[Atoms]
     table: dict[str, np.ndarray]
     scores: np.ndarray
-    report: dict[str, int | float]
+    report: dict[str, Any]
 
 
 def describe_folders(
-    folders: Sequence[Path], parameters: DescriptorParameters, progress: Progress | None = None
+    folders: Sequence[Path],
+    parameters: DescriptorParameters,
+    progress: Progress | None = None,
+    potential: str | Path | None = None,
 ) -> np.ndarray:
     """Describe every frame of the folders of MD jobs.
 
@@ -61,20 +65,23 @@ def describe_folders(
     parameters : DescriptorParameters
         Descriptor and its settings.
     progress : callable, optional
-        Called with ``{'frames_described': int, 'frames_total': int}`` after each chunk.
+        Called with ``{'frames_described': int, 'frames_total': int}`` after each chunk, and ``'frames_masked'``, a
+        count for each reason, once there are broken frames.
+    potential : path, optional
+        The MACE potential whose features describe the frames; for the descriptor ``mace``.
 
     Returns
     -------
     numpy.ndarray
         (n_frames, features): folders in order, shards in the manifest's order, frames in time; NaN in the rows of
-        frames without a usable geometry. The species are those of all shards together.
+        frames that cannot be described. The species are those of all shards together.
 
     Raises
     ------
     ManifestError
         If a manifest or a shard is missing or differs from what was written.
     ValueError
-        If there is no frame.
+        If there is no frame, or the potential is missing.
     """
     folders = [Path(folder) for folder in folders]
     shard_sizes = [shard['n_frames'] for folder in folders for shard in read_manifest(folder)['shards']]
@@ -89,11 +96,15 @@ def describe_folders(
         if progress is not None:
             progress({**state, 'frames_total': n_frames})
 
-    return describe(iter_chunks(folders), _species(folders, shard_sizes), parameters, tell)
+    species = _species(folders, shard_sizes)
+    return describe(iter_chunks(folders), species, parameters, tell, potential, on_error='mask')
 
 
 def select_candidates(
-    folders: Sequence[Path], parameters: SamplingParameters, progress: Progress | None = None
+    folders: Sequence[Path],
+    parameters: SamplingParameters,
+    progress: Progress | None = None,
+    potential: str | Path | None = None,
 ) -> Selection:
     """Select the frames worth a label from the shards of MD jobs.
 
@@ -104,7 +115,9 @@ def select_candidates(
     parameters : SamplingParameters
         How many, by which descriptor and method.
     progress : callable, optional
-        Called with ``{'frames_described': int, 'frames_total': int}`` after each chunk.
+        As `describe_folders` calls it.
+    potential : path, optional
+        The MACE potential whose features describe the frames; for the descriptor ``mace``.
 
     Returns
     -------
@@ -115,9 +128,16 @@ def select_candidates(
     ManifestError
         If a manifest or a shard is missing or differs from what was written.
     ValueError
-        If there is no frame, or none with a usable geometry.
+        If there is no frame, or none that can be described; if the potential is missing.
     """
-    rows = describe_folders(folders, parameters.descriptor, progress)
+    masked: dict[str, int] = {}
+
+    def tell(state: dict[str, Any]) -> None:
+        masked.update(state.get('frames_masked', {}))
+        if progress is not None:
+            progress(state)
+
+    rows = describe_folders(folders, parameters.descriptor, tell, potential)
     sampler = DirectSampler(
         parameters.n_to_select,
         parameters.clustering,
@@ -136,7 +156,8 @@ def select_candidates(
     }
     for rank, atoms in enumerate(candidates):
         atoms.info.update({name: table[name][rank].item() for name in ('cluster', 'rank', 'distance', 'reason')})
-    return Selection(candidates, table, sampler.scores_[:, :2].astype(np.float32), sampler.report_)
+    report = {**sampler.report_, 'frames_masked': masked}
+    return Selection(candidates, table, sampler.scores_[:, :2].astype(np.float32), report)
 
 
 def _species(folders: Sequence[Path], shard_sizes: Sequence[int]) -> list[int]:

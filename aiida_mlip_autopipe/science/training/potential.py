@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from ase import Atoms
     from mace.calculators import MACECalculator
 
-__all__ = ['PotentialError', 'check_elements', 'inspect_potential', 'load_calculator', 'quiet', 'resolve_device']
+__all__ = [
+    'PotentialError',
+    'check_elements',
+    'inspect_potential',
+    'load_calculator',
+    'load_model',
+    'quiet',
+    'resolve_device',
+]
 
 _NOISY_WARNINGS = (
     '.*weights_only.*',
@@ -93,7 +101,7 @@ def inspect_potential(path: str | Path) -> dict[str, Any]:
     PotentialError
         If the file is missing or is not a MACE potential.
     """
-    model = _load_model(Path(path))
+    model = load_model(Path(path))
     parameters = list(model.parameters())
     return {
         'sha256': file_sha256(path),
@@ -115,7 +123,7 @@ def load_calculator(path: str | Path, dtype: str = 'float64', device: str = 'aut
         If the device does not exist.
     """
     device = resolve_device(device)
-    model = _load_model(Path(path))
+    model = load_model(Path(path))
     with quiet():
         from mace.calculators import MACECalculator
 
@@ -135,7 +143,14 @@ def check_elements(elements: Iterable[str], frames: Iterable[Atoms], path: str |
         )
 
 
-def _load_model(path: Path) -> Any:
+def load_model(path: Path) -> Any:
+    """Return the torch model of a file, on the CPU.
+
+    Raises
+    ------
+    PotentialError
+        If the file is missing or is not a MACE potential.
+    """
     if not path.is_file():
         raise PotentialError(f'{path} is not a file: give the path of a MACE .model file')
     with quiet():

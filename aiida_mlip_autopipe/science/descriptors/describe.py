@@ -1,0 +1,101 @@
+"""Parameters to a descriptor, and frames on disk to rows: what the pipeline asks of this room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiida_mlip_autopipe.science.descriptors.ace import ACE
+from aiida_mlip_autopipe.science.descriptors.base import Descriptor, OnError
+from aiida_mlip_autopipe.science.descriptors.mace_features import MACEFeatures
+from aiida_mlip_autopipe.science.descriptors.soap import SOAP
+
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.frames import FrameChunk
+    from aiida_mlip_autopipe.science.parameters import DescriptorParameters
+
+__all__ = ['describe', 'make_descriptor']
+
+
+def make_descriptor(
+    parameters: DescriptorParameters, species: Iterable[int | str], potential: str | Path | None = None
+) -> Descriptor:
+    """Return the descriptor that the parameters ask for.
+
+    Parameters
+    ----------
+    parameters : DescriptorParameters
+        Kind and settings.
+    species : iterable of str or int
+        All elements that will be met.
+    potential : path, optional
+        The MACE potential whose features are wanted; for ``kind: mace`` only.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of bounds, or the potential is missing.
+    """
+    settings = parameters.model_dump(exclude={'kind'})
+    if parameters.kind == 'mace':
+        if potential is None:
+            raise ValueError('descriptor mace needs a potential; give one, or choose soap or ace')
+        return MACEFeatures(potential, **settings)
+    if parameters.kind == 'ace':
+        return ACE(species, **settings)
+    return SOAP(species, **settings)
+
+
+def describe(
+    chunks: Iterable[FrameChunk],
+    species: Iterable[int | str],
+    parameters: DescriptorParameters,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    potential: str | Path | None = None,
+    n_jobs: int = 1,
+    on_error: OnError = 'mask',
+) -> np.ndarray:
+    """Describe frames chunk by chunk: one row per frame, averaged over its atoms.
+
+    Parameters
+    ----------
+    chunks : iterable of FrameChunk
+        Frames of equal composition within a chunk, in order.
+    species : iterable of str or int
+        All elements of all chunks.
+    parameters : DescriptorParameters
+        Descriptor and its settings.
+    progress : callable, optional
+        Called after each chunk with ``{'frames_described': int}``, and ``'frames_masked': {reason: int}`` if any were.
+    potential : path, optional
+        The MACE potential, for ``kind: mace``.
+    n_jobs : int
+        Threads over the frames of a chunk.
+    on_error : str
+        ``mask``: rows of frames that cannot be described are NaN; or ``raise``.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_frames, features), float64; NaN in the rows of masked frames.
+
+    Raises
+    ------
+    ValueError
+        If a chunk has an element that is not among the species.
+    """
+    descriptor = make_descriptor(parameters, species, potential)
+    rows = [np.empty((0, descriptor.get_number_of_features()))]
+    n_described = 0
+    masked: Counter[str] = Counter()
+    for described in descriptor.stream(chunks, n_jobs, on_error):
+        rows.append(described.rows.astype(np.float64))
+        n_described += len(described.rows)
+        masked.update(problem.reason for problem in described.masked.values())
+        if progress is not None:
+            progress({'frames_described': n_described} | ({'frames_masked': dict(masked)} if masked else {}))
+    return np.concatenate(rows)

@@ -1,0 +1,408 @@
+"""Explicit vectors of eight doubles, for the inner loops that the compiler would not vectorise by itself.
+
+Each function emits LLVM instructions when Numba compiles a kernel, so that loops over degrees and radial functions are
+unrolled and sums stay in registers. Sizes have to be known by then: they travel as the *lengths* of tuples (see
+:func:`sized`), Numba compiles one version per length, and its cache on disk keeps them apart by signature. Nothing here
+allocates or checks bounds; arrays are one-dimensional, contiguous and padded to whole vectors.
+
+On processors without 512-bit registers a vector becomes several; results differ by rounding at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba.core import types
+from numba.extending import intrinsic
+
+__all__ = [
+    'LANES',
+    '_Emitter',
+    'accumulate',
+    'add_scaled',
+    'collect_within',
+    'multiply_rows',
+    'sized',
+    'solid_harmonics',
+]
+
+LANES = 8
+
+#: Sums that are kept in registers at once: what the processor has, less what the loop itself needs.
+MAX_SUMS = 25 if get_host_cpu_features().get('avx512f') else 6
+
+_DOUBLE, _INDEX = ir.DoubleType(), ir.IntType(64)
+_VECTOR = ir.VectorType(_DOUBLE, LANES)
+_INDICES, _MASK = ir.VectorType(_INDEX, LANES), ir.VectorType(ir.IntType(1), LANES)
+_FUSED = ('contract',)
+
+
+def sized(length: int) -> tuple[int, ...]:
+    """Return a tuple whose length, and so whose type, carries a size to the compiler."""
+    return (0,) * length
+
+
+class _Emitter:
+    """Writes vector instructions over the pointers of the arrays that an intrinsic was given."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> None:
+        self.builder = builder
+        self.arguments = [
+            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+            for kind, value in zip(signature.args, arguments, strict=True)
+        ]
+
+    def index(self, value: int) -> Any:
+        return ir.Constant(_INDEX, value)
+
+    def add(self, one: Any, two: Any) -> Any:
+        return self.builder.add(one, two if isinstance(two, ir.Value) else self.index(two))
+
+    def times(self, one: Any, two: Any) -> Any:
+        return self.builder.mul(one, two if isinstance(two, ir.Value) else self.index(two))
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(_VECTOR, [float(value)] * LANES)
+
+    def product(self, one: Any, two: Any) -> Any:
+        return self.builder.fmul(one, two, flags=_FUSED)
+
+    def fused(self, one: Any, two: Any, three: Any) -> Any:
+        """Return one * two + three."""
+        return self.builder.fadd(self.product(one, two), three, flags=_FUSED)
+
+    def scalar(self, pointer: Any, index: Any) -> Any:
+        return self.builder.load(self.builder.gep(pointer, [index]), align=8)
+
+    def load(self, pointer: Any, index: Any) -> Any:
+        address = self.builder.bitcast(self.builder.gep(pointer, [index]), _VECTOR.as_pointer())
+        return self.builder.load(address, align=8)
+
+    def store(self, vector: Any, pointer: Any, index: Any) -> None:
+        address = self.builder.bitcast(self.builder.gep(pointer, [index]), _VECTOR.as_pointer())
+        self.builder.store(vector, address, align=8)
+
+    def load_indices(self, pointer: Any, index: Any) -> Any:
+        address = self.builder.bitcast(self.builder.gep(pointer, [index]), _INDICES.as_pointer())
+        return self.builder.load(address, align=8)
+
+    def call(self, name: str, kind: Any, *arguments: Any) -> Any:
+        """Call an LLVM intrinsic on vectors."""
+        signature = ir.FunctionType(kind, [argument.type for argument in arguments])
+        return self.builder.call(self.builder.module.declare_intrinsic(name, fnty=signature), arguments)
+
+    def compress_store(self, vector: Any, mask: Any, pointer: Any, index: Any) -> None:
+        """Store the lanes in the mask one after the other; what follows them is overwritten with anything."""
+        name = f'llvm.experimental.vector.compress.v{LANES}{"f64" if vector.type is _VECTOR else "i64"}'
+        packed = self.call(name, vector.type, vector, mask, ir.Constant(vector.type, ir.Undefined))
+        address = self.builder.bitcast(self.builder.gep(pointer, [index]), vector.type.as_pointer())
+        self.builder.store(packed, address, align=8)
+
+    def spread(self, value: Any) -> Any:
+        """Return a vector of one value."""
+        undefined = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
+        single = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        return self.builder.shuffle_vector(single, undefined, zeros)
+
+    def sum_over(self, count: Any, sums: list[Any], terms: Any) -> list[Any]:
+        """Emit a loop over range(count); ``terms(step, sums)`` returns the sums after a step. Return the last sums."""
+        builder = self.builder
+        before = builder.block
+        loop, after = builder.append_basic_block('sum'), builder.append_basic_block('summed')
+        builder.cbranch(builder.icmp_signed('>', count, self.index(0)), loop, after)
+        builder.position_at_end(loop)
+        step = builder.phi(_INDEX)
+        running = [builder.phi(value.type) for value in sums]
+        following = terms(step, running)
+        next_step = self.add(step, 1)
+        body_end = builder.block
+        builder.cbranch(builder.icmp_signed('<', next_step, count), loop, after)
+        step.add_incoming(self.index(0), before)
+        step.add_incoming(next_step, body_end)
+        for phi, start, value in zip(running, sums, following, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, body_end)
+        builder.position_at_end(after)
+        results = [builder.phi(value.type) for value in sums]
+        for phi, start, value in zip(results, sums, following, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, body_end)
+        return results
+
+
+def _degrees(degrees: Any, step: Any) -> list[int]:
+    """Return the degrees l that are meant: all up to the largest, or the even ones."""
+    return list(range(0, len(degrees), len(step)))
+
+
+@intrinsic
+def collect_within(typingctx, images, n_images, ranks, begin, end, site, limit, lowest, x, y, z, found_ranks, count):
+    """Append images begin to end to x, y, z and ranks, from count on, as displacements from a site; return the count.
+
+    Only those with r² <= limit and a rank of at least ``lowest``. ``images`` holds n_images of x, then of y, then z;
+    eight of them are looked at together, and whole vectors are stored.
+    """
+    signature = types.int64(images, n_images, ranks, begin, end, site, limit, lowest, x, y, z, found_ranks, count)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        all_images, stride, all_ranks, first, last, centre, bound, low = emitter.arguments[:8]
+        targets, start = emitter.arguments[8:12], emitter.arguments[12]
+        origin = [emitter.spread(emitter.scalar(centre, emitter.index(axis))) for axis in range(3)]
+        bounds, lows = emitter.spread(bound), emitter.spread(low)
+        lanes = ir.Constant(_INDICES, list(range(LANES)))
+
+        def look(step: Any, counts: list[Any]) -> list[Any]:
+            j = emitter.add(first, emitter.times(step, LANES))
+            displacements = [
+                builder.fsub(emitter.load(all_images, emitter.add(j, emitter.times(stride, axis))), origin[axis])
+                for axis in range(3)
+            ]
+            dx, dy, dz = displacements
+            r2 = emitter.fused(dz, dz, emitter.fused(dy, dy, emitter.product(dx, dx)))
+            numbers = emitter.load_indices(all_ranks, j)
+            inside = builder.icmp_signed('<', lanes, emitter.spread(builder.sub(last, j)))
+            wanted = builder.and_(inside, builder.icmp_signed('>=', numbers, lows))
+            mask = builder.and_(wanted, builder.fcmp_ordered('<=', r2, bounds))
+            for values, target in zip((*displacements, numbers), targets, strict=True):
+                emitter.compress_store(values, mask, target, counts[0])
+            bits = builder.zext(builder.bitcast(mask, ir.IntType(LANES)), _INDEX)
+            return [builder.add(counts[0], emitter.call('llvm.ctpop.i64', _INDEX, bits))]
+
+        steps = builder.sdiv(emitter.add(builder.sub(last, first), LANES - 1), emitter.index(LANES))
+        return emitter.sum_over(steps, [start], look)[0]
+
+    return signature, emit
+
+
+@intrinsic
+def add_scaled(typingctx, norms, count, share, values, start, target, place, blocks):
+    """Add share norms[lm] values[start + lm n_pad + n] to target[place + lm n_pad + n], for lm < count and all n."""
+    signature = types.void(norms, count, share, values, start, target, place, blocks)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        factors, number, portion, source, first, out, base = emitter.arguments[:7]
+
+        def scale(lm: Any, _: list[Any]) -> list[Any]:
+            factor = emitter.spread(builder.fmul(emitter.scalar(factors, lm), portion))
+            for block in range(len(blocks)):
+                offset = emitter.add(emitter.times(lm, LANES * len(blocks)), LANES * block)
+                index = emitter.add(base, offset)
+                scaled = emitter.fused(
+                    factor, emitter.load(source, emitter.add(first, offset)), emitter.load(out, index)
+                )
+                emitter.store(scaled, out, index)
+            return []
+
+        emitter.sum_over(number, [], scale)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def solid_harmonics(typingctx, x, y, z, start, weights, first, harmonics, distances, degrees, step):
+    """Write solid harmonics of eight displacements, w r^l Y_lm / norm_lm, lm = l² + l + m, and their lengths r.
+
+    Displacements stand at start in x, y, z, weights at first, a multiple of 8; harmonics go to 8 lm + lane beyond
+    first n_lm, lengths to distances[first].
+
+    With P_mm = (2m - 1)!! and P_l+1,m = (2l + 1) z P_lm - (l + m)(l - m) r² P_l-1,m (E. W. Hobson, The theory of
+    spherical and ellipsoidal harmonics (1931)), times the real or imaginary part of (x + iy)^m: no division, no root.
+    ``step`` of length 2 leaves out odd degrees.
+    """
+    signature = types.void(x, y, z, start, weights, first, harmonics, distances, degrees, step)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        px, py, pz, begin, pw, lane, out, lengths = emitter.arguments[:8]
+        vx, vy, vz = (emitter.load(pointer, begin) for pointer in (px, py, pz))
+        vw, base = emitter.load(pw, lane), emitter.times(lane, len(degrees) ** 2)
+        r2 = emitter.fused(vz, vz, emitter.fused(vy, vy, emitter.product(vx, vx)))
+        emitter.store(emitter.call(f'llvm.sqrt.v{LANES}f64', _VECTOR, r2), lengths, lane)
+        l_max, wanted = len(degrees) - 1, _degrees(degrees, step)
+        odd_z = [emitter.product(emitter.constant(2 * l + 1), vz) for l in range(l_max)]  # noqa: E741
+        cosine, sine, diagonal = vw, None, 1
+        for m in range(l_max + 1):
+            previous, current = None, emitter.constant(diagonal)
+            for l in range(m, l_max + 1):  # noqa: E741
+                if l in wanted:
+                    for sign, part in ((1, cosine), (-1, sine)):
+                        if part is not None:
+                            place = emitter.add(base, LANES * (l * l + l + sign * m))
+                            emitter.store(emitter.product(current, part), out, place)
+                if l < l_max:
+                    following = emitter.product(odd_z[l], current)
+                    if previous is not None:
+                        scaled = emitter.product(emitter.constant(-(l + m) * (l - m)), r2)
+                        following = emitter.fused(scaled, previous, following)
+                    previous, current = current, following
+            diagonal *= 2 * m + 1
+            if sine is None:
+                cosine, sine = emitter.product(vx, cosine), emitter.product(vy, cosine)
+            else:
+                minus_sine = emitter.product(emitter.constant(-1.0), sine)
+                cosine, sine = (
+                    emitter.fused(vx, cosine, emitter.product(vy, minus_sine)),
+                    emitter.fused(vx, sine, emitter.product(vy, cosine)),
+                )
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _groups(degrees: list[int]) -> list[list[int]]:
+    """Split degrees so that the sums of a group fit into registers; a degree that alone is too large stands alone."""
+    groups: list[list[int]] = []
+    size = 0
+    for l in degrees:  # noqa: E741
+        if not groups or size + 2 * l + 1 > MAX_SUMS:
+            groups.append([])
+            size = 0
+        groups[-1].append(l)
+        size += 2 * l + 1
+    return groups
+
+
+@intrinsic
+def accumulate(
+    typingctx, harmonics, offsets, fractions, count, table, degree_stride, density, place, degrees, blocks, step
+):
+    """Add neighbours to a density: density[place + lm n_pad + n] += harmonics[lm] g_nl(r), for all n.
+
+    The radial functions are cubics in t, the fraction of a table's interval: coefficients of order k stand at
+    table[offset + l degree_stride + k n_pad + n]. ``blocks`` has the length n_pad / 8; a degree_stride of 0 means the
+    same radial functions for all degrees. Neighbour j has its harmonics at 8 ((j // 8) n_lm + lm) + j % 8.
+    """
+    signature = types.void(
+        harmonics, offsets, fractions, count, table, degree_stride, density, place, degrees, blocks, step
+    )
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        values, starts, parts, number, cubics, stride, out, base = emitter.arguments[:8]
+        width = LANES * len(blocks)
+
+        def add_group(group: list[int], block: int) -> None:
+            places = [
+                emitter.add(base, lm * width + block * LANES)
+                for degree in group
+                for lm in range(degree**2, (degree + 1) ** 2)
+            ]
+
+            def terms(j: Any, sums: list[Any]) -> list[Any]:
+                lane = emitter.builder.and_(j, emitter.index(LANES - 1))
+                neighbour = emitter.add(emitter.times(emitter.builder.sub(j, lane), len(degrees) ** 2), lane)
+                t = emitter.spread(emitter.scalar(parts, j))
+                row = emitter.add(emitter.scalar(starts, j), block * LANES)
+                following: list[Any] = []
+                for l in group:  # noqa: E741
+                    cubic = emitter.add(row, emitter.times(stride, l))
+                    radial = emitter.load(cubics, emitter.add(cubic, 3 * width))
+                    for order in (2, 1, 0):
+                        radial = emitter.fused(radial, t, emitter.load(cubics, emitter.add(cubic, order * width)))
+                    for lm in range(l * l, (l + 1) * (l + 1)):
+                        value = emitter.spread(emitter.scalar(values, emitter.add(neighbour, LANES * lm)))
+                        following.append(emitter.fused(value, radial, sums[len(following)]))
+                return following
+
+            sums = emitter.sum_over(number, [emitter.load(out, index) for index in places], terms)
+            for value, index in zip(sums, places, strict=True):
+                emitter.store(value, out, index)
+
+        for block in range(len(blocks)):
+            for group in _groups(_degrees(degrees, step)):
+                add_group(group, block)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def multiply_rows(typingctx, values, one, two, count, out, place, functions, shape):
+    """Write sum_m c_nm c'_n'm for one degree and two channels, rows n one after the other from out[place].
+
+    Row n of a like pair (``shape`` of length 1) begins at n' = n, that of an unlike pair (length 2) at 0. Coefficients
+    stand at values[one + m n_pad + n] and values[two + m n_pad + n']. Whole vectors are stored: each row overwrites the
+    excess of the one before, and the last one reaches up to 7 beyond its end.
+    """
+    signature = types.void(values, one, two, count, out, place, functions, shape)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        coefficients, first, second, number, rows, target = emitter.arguments[:6]
+        n_max, like = len(functions), len(shape) == 1
+        width = -(-n_max // LANES) * LANES
+        tiles = [(n, start) for n in range(n_max) for start in range(n if like else 0, n_max, LANES)]
+        place = 0
+        for tile_group in [tiles[i : i + MAX_SUMS - 1] for i in range(0, len(tiles), MAX_SUMS - 1)]:
+
+            def terms(m: Any, sums: list[Any], tile_group: list[tuple[int, int]] = tile_group) -> list[Any]:
+                left = emitter.add(first, emitter.times(m, width))
+                right = emitter.add(second, emitter.times(m, width))
+                return [
+                    emitter.fused(
+                        emitter.spread(emitter.scalar(coefficients, emitter.add(left, n))),
+                        emitter.load(coefficients, emitter.add(right, start)),
+                        running,
+                    )
+                    for (n, start), running in zip(tile_group, sums, strict=True)
+                ]
+
+            sums = emitter.sum_over(number, [emitter.constant(0.0)] * len(tile_group), terms)
+            for (_, start), value in zip(tile_group, sums, strict=True):
+                emitter.store(value, rows, emitter.add(target, place))
+                place += min(LANES, n_max - start)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def weighted_sum(typingctx, values, first, second, weights, start, count, place):
+    """values[place] = sum of weights[t] values[8 first[t]] values[8 second[t]] over start <= t < start + count."""
+    signature = types.void(values, first, second, weights, start, count, place)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        data, left, right, factors, begin, number, target = emitter.arguments
+
+        def terms(step: Any, sums: list[Any]) -> list[Any]:
+            t = emitter.add(begin, step)
+            one = emitter.load(data, emitter.times(emitter.scalar(left, t), LANES))
+            two = emitter.load(data, emitter.times(emitter.scalar(right, t), LANES))
+            return [emitter.fused(emitter.product(emitter.spread(emitter.scalar(factors, t)), one), two, sums[0])]
+
+        emitter.store(emitter.sum_over(number, [emitter.constant(0.0)], terms)[0], data, target)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def scalar_product(typingctx, values, left, right, count, factor, out, place):
+    """out[place] = factor times the sum of values[left + 8 k] values[right + 8 k] over 0 <= k < count."""
+    signature = types.void(values, left, right, count, factor, out, place)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        data, one, two, number, scale, results, target = emitter.arguments
+
+        def terms(step: Any, sums: list[Any]) -> list[Any]:
+            offset = emitter.times(step, LANES)
+            return [
+                emitter.fused(
+                    emitter.load(data, emitter.add(one, offset)), emitter.load(data, emitter.add(two, offset)), sums[0]
+                )
+            ]
+
+        total = emitter.sum_over(number, [emitter.constant(0.0)], terms)[0]
+        emitter.store(emitter.product(emitter.spread(scale), total), results, target)
+        return context.get_dummy_value()
+
+    return signature, emit
