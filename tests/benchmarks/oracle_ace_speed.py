@@ -1,4 +1,4 @@
-"""How long python-ace takes for the functions of ``test_ace.py``, order by order: prints JSON.
+"""How long python-ace takes for the functions of ``test_descriptors_ace.py``, order by order: prints JSON.
 
 Run it in python-ace's own environment (see ``tests/science/make_ace_oracle.py``), on an idle machine::
 

@@ -22,15 +22,18 @@ from aiida_mlip_autopipe.science.descriptors.numba_kernels import (
     OFF,
 )
 from aiida_mlip_autopipe.science.descriptors.numba_neighbours import (
+    ANY_RANK,
     COINCIDENT,
     COLLAPSED,
     FINE,
     MIN_DISTANCE,
+    SPECIES_MASK,
     aligned_zeros,
     bin_images,
     collect_neighbours,
     compiled,
     entry,
+    lean,
     room_for,
     sort_by_kind,
     species_places,
@@ -83,7 +86,7 @@ class AceBasis(NamedTuple):
     blocks: tuple[int, ...]
 
 
-@compiled
+@lean
 def _add_neighbours(batch, begin, count, basis, buffers, density, place):
     """Add neighbours begin to begin + count of a batch, all of one species, to the density at ``place``.
 
@@ -117,7 +120,7 @@ def _add_neighbours(batch, begin, count, basis, buffers, density, place):
     return on_centre
 
 
-@compiled
+@lean
 def _add_environment(found, n_found, kinds, sorted_found, counts, room, basis, buffers, density):
     """Add the n_found displacements from a centre, of given kinds, to the density; return how many stand on it."""
     n_species = len(basis.species)
@@ -134,7 +137,7 @@ def _add_environment(found, n_found, kinds, sorted_found, counts, room, basis, b
     return on_centre
 
 
-@compiled
+@lean
 def _multiply(values, basis, out):
     """Evaluate all functions for the densities in the eight lanes."""
     multiply_densities(
@@ -143,7 +146,7 @@ def _multiply(values, basis, out):
     )  # fmt: skip
 
 
-@compiled
+@lean
 def _write_lanes(out, n_lanes, first, rows):
     """Write functions (functions, 8), flat, to rows (first + lane, functions)."""
     for block in range(0, rows.shape[1], LANES):
@@ -152,7 +155,7 @@ def _write_lanes(out, n_lanes, first, rows):
                 rows[first + lane, f] = out[LANES * f + lane]
 
 
-@compiled
+@lean
 def _sum_lanes(totals, scale, row):
     """Write the sums over the lanes of totals (functions, 8), flat, times ``scale``."""
     for f in range(len(row)):
@@ -183,11 +186,11 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
     out, totals = aligned_zeros(n_values), aligned_zeros(n_values)
     for i in range(len(sites)):
         n_found = collect_neighbours(
-            sites[i], places[i], -1, images, ranks, starts, n_bins, basis.cutoff, found, found_ranks, 0
+            sites[i], places[i], ANY_RANK, images, ranks, starts, n_bins, basis.cutoff, found, found_ranks, 0
         )
         if n_species > 1:
             for j in range(n_found):
-                kinds[j] = channels[(found_ranks[j] + 1) >> 2]
+                kinds[j] = found_ranks[j] & SPECIES_MASK
         if _add_environment(found, n_found, kinds, sorted_found, counts, room, basis, buffers, density) > 1:
             return COINCIDENT
         if average == INNER:
@@ -249,7 +252,7 @@ def calculate_ace_descriptors_fast(positions, numbers, cells, pbc, centers, basi
         if status[t] != FINE:
             continue
         images, ranks, starts, places, n_bins = bin_images(
-            atoms, atom_coordinates, site_coordinates, cell, dual, pbc, basis.cutoff
+            atoms, channels, atom_coordinates, site_coordinates, cell, dual, pbc, basis.cutoff
         )
         if len(ranks) == 0:
             status[t] = COLLAPSED

@@ -27,15 +27,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors.numba_neighbours import (
+    ANY_RANK,
     COINCIDENT,
     COLLAPSED,
     FINE,
     MIN_DISTANCE,
+    SPECIES_MASK,
     aligned_zeros,
     bin_images,
     collect_neighbours,
     compiled,
     entry,
+    lean,
+    lowest_partner,
     room_for,
     sort_by_kind,
     species_places,
@@ -45,6 +49,7 @@ from aiida_mlip_autopipe.science.descriptors.numba_vectors import (
     LANES,
     accumulate,
     add_scaled,
+    find_intervals,
     multiply_rows,
     sized,
     solid_harmonics,
@@ -69,7 +74,7 @@ OFF, INNER, OUTER = range(3)
 NO_WEIGHTING, POLY, POW, EXP = range(4)
 
 #: Neighbours whose harmonics are held at a time: they stay in the first-level cache.
-BATCH = 32
+BATCH = 64
 
 #: Pairs of a kind wait until there are so many: then the sums are fetched and stored more rarely.
 MIN_WAITING = 4 * BATCH
@@ -123,7 +128,7 @@ class SoapBasis(NamedTuple):
     blocks: tuple[int, ...]
 
 
-@compiled
+@lean
 def _weight(r, kind, weights):
     """Return the weight of a neighbour at distance r (in Å), as dscribe defines the three functions."""
     c, d, m, r0, on_centre = weights
@@ -139,7 +144,7 @@ def _weight(r, kind, weights):
     return 1.0
 
 
-@compiled
+@lean
 def _set_weights(batch, start, size, basis, weights):
     """Fill the weights of neighbours from start on."""
     x, y, z = batch
@@ -148,27 +153,14 @@ def _set_weights(batch, start, size, basis, weights):
         weights[j] = _weight(r, basis.weighting, basis.weights)
 
 
-@compiled
-def _find_intervals(distances, size, basis, offsets, fractions):
-    """Fill where in the table each distance stands; return how many are shorter than ``MIN_DISTANCE``."""
-    row = 4 * LANES * len(basis.blocks) * len(basis.degrees)
-    last = len(basis.table) // row - 1
-    on_centre = 0
-    for j in range(size):
-        u = distances[j] * basis.intervals_per_A
-        interval = min(int(u), last)
-        offsets[j] = interval * row
-        fractions[j] = u - interval - 0.5
-        on_centre += int(distances[j] < MIN_DISTANCE)
-    return on_centre
-
-
-@compiled
+@lean
 def _add_neighbours(batch, begin, count, basis, step, buffers, density, place):
     """Add neighbours begin to begin + count, of one species, to the density at ``place``; return how many on it."""
     x, y, z = batch
     harmonics, distances, offsets, fractions, weights = buffers
     weighted = basis.weighting != NO_WEIGHTING or not math.isnan(basis.weights[4])
+    row = 4 * LANES * len(basis.blocks) * len(basis.degrees)
+    n_intervals = len(basis.table) // row
     on_centre = 0
     for start in range(begin, begin + count, BATCH):
         size = min(BATCH, begin + count - start)
@@ -176,7 +168,9 @@ def _add_neighbours(batch, begin, count, basis, step, buffers, density, place):
             _set_weights(batch, start, size, basis, weights)
         for j in range(0, size, LANES):
             solid_harmonics(x, y, z, start + j, weights, j, harmonics, distances, basis.degrees, step)
-        on_centre += _find_intervals(distances, size, basis, offsets, fractions)
+            on_centre += find_intervals(
+                distances, j, size - j, basis.intervals_per_A, n_intervals, row, offsets, fractions, MIN_DISTANCE
+            )
         accumulate(
             harmonics, offsets, fractions, size, basis.table, 4 * LANES * len(basis.blocks), density, place,
             basis.degrees, basis.blocks, step,
@@ -184,7 +178,7 @@ def _add_neighbours(batch, begin, count, basis, step, buffers, density, place):
     return on_centre
 
 
-@compiled
+@lean
 def _mix(density, basis, share, coefficients):
     """Fill coefficients (channels, lm, n), flat, from the densities of the species, times ``share``."""
     n_harmonics = len(basis.degrees) ** 2
@@ -200,9 +194,9 @@ def _mix(density, basis, share, coefficients):
                 )  # fmt: skip
 
 
-@compiled
+@lean
 def _write_power_spectrum(coefficients, basis, row):
-    """Fill a row with the products of coefficients, in the order of the pairs, l, n, n'."""
+    """Fill a row with the products of coefficients, in the order of the pairs, l, n, n', and up to 7 places beyond."""
     n_max, width = len(basis.functions), LANES * len(basis.blocks)
     size = len(basis.degrees) ** 2 * width
     place = 0
@@ -220,9 +214,9 @@ def _write_power_spectrum(coefficients, basis, row):
                 place += n_max * n_max
 
 
-@compiled
+@lean
 def _copy(values, scale, row):
-    """Write scaled values to a row, in its precision."""
+    """Write scaled values to a row."""
     for f in range(len(row)):
         row[f] = scale * values[f]
 
@@ -245,7 +239,8 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
     n_species, width = len(basis.species), LANES * len(basis.blocks)
     size = len(basis.degrees) ** 2 * width
     room = len(ranks) + LANES
-    found, batch = room_for(1, room), room_for(n_species, room)
+    found = room_for(1, room)
+    batch = found if n_species == 1 else room_for(n_species, room)
     found_ranks, kinds = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
     buffers, counts = _buffers(basis), np.zeros(n_species, dtype=np.int64)
     density = aligned_zeros(n_species * size)
@@ -253,25 +248,27 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
     row, total = aligned_zeros(rows.shape[1] + LANES), np.zeros(rows.shape[1])
     for i in range(len(sites)):
         n_found = collect_neighbours(
-            sites[i], places[i], -1, images, ranks, starts, n_bins, basis.cutoff, found, found_ranks, 0
+            sites[i], places[i], ANY_RANK, images, ranks, starts, n_bins, basis.cutoff, found, found_ranks, 0
         )
-        on_centre = 0
-        if n_species == 1:
-            on_centre = _add_neighbours(found, 0, n_found, basis, ALL_DEGREES, buffers, density, 0)
-        else:
+        counts[0] = n_found
+        if n_species > 1:
             for j in range(n_found):
-                kinds[j] = channels[(found_ranks[j] + 1) >> 2]
+                kinds[j] = found_ranks[j] & SPECIES_MASK
             counts[:] = 0
             sort_by_kind(found, n_found, kinds, batch, counts, room)
-            for species in range(n_species):
-                on_centre += _add_neighbours(
-                    batch, species * room, counts[species], basis, ALL_DEGREES, buffers, density, species * size
-                )
+        on_centre = 0
+        for species in range(n_species):
+            on_centre += _add_neighbours(
+                batch, species * room, counts[species], basis, ALL_DEGREES, buffers, density, species * size
+            )
         if on_centre > 1:
             return COINCIDENT
         if average != INNER:
             _mix(density, basis, 1.0, coefficients)
             density[:] = 0.0
+            if average == OFF and i < len(sites) - LANES:
+                _write_power_spectrum(coefficients, basis, rows[i])  # the excess is overwritten by what follows
+                continue
             _write_power_spectrum(coefficients, basis, row)
             if average == OFF:
                 _copy(row, 1.0, rows[i])
@@ -287,7 +284,7 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
     return FINE
 
 
-@compiled
+@lean
 def _add_on_centre(channels, basis, density):
     """Add each atom to the density around itself: only l = 0 counts there."""
     width = LANES * len(basis.blocks)
@@ -301,7 +298,7 @@ def _add_on_centre(channels, basis, density):
             density[channel * size + n] += weight * value
 
 
-@compiled
+@lean
 def _add_pairs(pair_density, n_species, degrees, width, density):
     """Add the densities of pairs of species to those of the species, from both ends of each pair."""
     size = len(degrees) ** 2 * width
@@ -317,7 +314,7 @@ def _add_pairs(pair_density, n_species, degrees, width, density):
             kind += 1
 
 
-@compiled
+@lean
 def _pair_kind(one, two, n_species):
     """Return the number of a pair of species, counted as in the features; ~number if the first is the higher."""
     low, high = min(one, two), max(one, two)
@@ -325,7 +322,7 @@ def _pair_kind(one, two, n_species):
     return ~kind if one > two else kind
 
 
-@compiled
+@lean
 def _add_waiting(batch, counts, room, least, basis, buffers, pair_density):
     """Add pairs of those kinds of which at least so many wait to their densities; return how many have no length."""
     n_species = len(basis.species)
@@ -353,25 +350,26 @@ def _describe_pairs(channels, sites, places, images, ranks, starts, n_bins, basi
     n_kinds = n_species * (n_species + 1) // 2
     size = len(basis.degrees) ** 2 * width
     room = len(ranks) + MIN_WAITING + LANES
-    found, batch = room_for(1, room), room_for(n_kinds, room)
+    found = room_for(1, room)
+    batch = found if n_species == 1 else room_for(n_kinds, room)
     found_ranks, kinds = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
     buffers, counts = _buffers(basis), np.zeros(n_kinds, dtype=np.int64)
     density, pair_density = aligned_zeros(n_species * size), aligned_zeros(n_kinds * size)
     coincident = 0
     for i in range(len(sites)):
         waiting = counts[0] if n_species == 1 else 0
+        lowest = lowest_partner(i)
         n_found = collect_neighbours(
-            sites[i], places[i], 4 * i + 1, images, ranks, starts, n_bins, basis.cutoff, found, found_ranks, waiting
+            sites[i], places[i], lowest, images, ranks, starts, n_bins, basis.cutoff, found, found_ranks, waiting
         )
         least = MIN_WAITING if i < len(sites) - 1 else 0
         if n_species == 1:
             counts[0] = n_found
-            coincident += _add_waiting(found, counts, 0, least, basis, buffers, pair_density)
         else:
             for j in range(n_found):
-                kinds[j] = _pair_kind(channels[i], channels[(found_ranks[j] + 1) >> 2], n_species)
+                kinds[j] = _pair_kind(channels[i], found_ranks[j] & SPECIES_MASK, n_species)
             sort_by_kind(found, n_found, kinds, batch, counts, room)
-            coincident += _add_waiting(batch, counts, room, least, basis, buffers, pair_density)
+        coincident += _add_waiting(batch, counts, room, least, basis, buffers, pair_density)
     if coincident > 0:
         return COINCIDENT
     _add_pairs(pair_density, n_species, basis.degrees, width, density)
@@ -405,7 +403,7 @@ def calculate_soap_descriptors_fast(positions, numbers, cells, pbc, centers, bas
     average : int
         ``OFF``, ``INNER`` or ``OUTER``.
     rows : numpy.ndarray
-        (T, C or N, features) for ``OFF``, otherwise (T, 1, features), float64 or float32; filled in the order of the
+        (T, C or N, features) for ``OFF``, otherwise (T, 1, features), float64, C-contiguous; filled in the order of the
         basis' pairs, l, n, n'.
 
     Returns
@@ -423,7 +421,7 @@ def calculate_soap_descriptors_fast(positions, numbers, cells, pbc, centers, bas
         if status[t] != FINE:
             continue
         images, ranks, starts, places, n_bins = bin_images(
-            atoms, atom_coordinates, site_coordinates, cell, dual, pbc, basis.cutoff
+            atoms, channels, atom_coordinates, site_coordinates, cell, dual, pbc, basis.cutoff
         )
         if len(ranks) == 0:
             status[t] = COLLAPSED

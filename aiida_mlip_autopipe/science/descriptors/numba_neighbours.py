@@ -21,6 +21,7 @@ from numba import njit
 from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, collect_within
 
 __all__ = [
+    'ANY_RANK',
     'BAD_CELL',
     'COINCIDENT',
     'COLLAPSED',
@@ -30,11 +31,14 @@ __all__ = [
     'MAX_IMAGES_PER_ATOM',
     'MIN_DISTANCE',
     'NOT_FINITE',
+    'SPECIES_MASK',
     'aligned_zeros',
     'bin_images',
     'collect_neighbours',
     'compiled',
     'entry',
+    'lean',
+    'lowest_partner',
     'room_for',
     'sort_by_kind',
     'species_places',
@@ -51,6 +55,12 @@ compiled = njit(  # type: ignore[call-overload]
     error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
 
+#: For what neither allocates nor returns arrays and is called for every environment: to count references to its
+#: arguments would take longer than some of the work.
+lean = njit(  # type: ignore[call-overload]
+    error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
+)
+
 #: What can be wrong with a frame.
 FINE, NOT_FINITE, BAD_CELL, EXPLODED, COLLAPSED, COINCIDENT = range(6)
 
@@ -62,6 +72,13 @@ MAX_COORDINATE = 1e6
 
 #: Atoms closer than this, in Å, stand on top of each other; an atom closer than this to a centre stands on it.
 MIN_DISTANCE = 1e-3
+
+#: Enough for the number of any element.
+SPECIES_BITS = 7
+SPECIES_MASK = 2**SPECIES_BITS - 1
+
+#: All images are neighbours, whatever their rank.
+ANY_RANK = -(2**SPECIES_BITS)
 
 #: Bins of half the cutoff: neighbours are at most two bins away.
 BINS_PER_CUTOFF = 2
@@ -233,7 +250,7 @@ def _bin(coordinate, low, margin, width, n_bins):
 
 
 @compiled
-def bin_images(atoms, atom_coordinates, site_coordinates, cell, dual, pbc, cutoff):
+def bin_images(atoms, channels, atom_coordinates, site_coordinates, cell, dual, pbc, cutoff):
     """Return all images that can be neighbours of a centre, sorted by bin.
 
     Returns
@@ -241,8 +258,9 @@ def bin_images(atoms, atom_coordinates, site_coordinates, cell, dual, pbc, cutof
     images : numpy.ndarray
         (3 M + 8,): all x, then y, then z, in Å.
     ranks : numpy.ndarray
-        (M,), int64: 4 i for atom i itself, 4 i + 1 for its images by lexicographically positive lattice vectors,
-        4 i - 1 by negative ones. Of a pair and its mirror image just one has a higher rank than its centre.
+        (M,), int64: the place of their species in the last ``SPECIES_BITS`` bits; before these 4 i for atom i itself,
+        4 i + 1 for its images by lexicographically positive lattice vectors, 4 i - 1 by negative ones. Of a pair and
+        its mirror image just one has a higher rank than its centre (:func:`lowest_partner`).
     starts : numpy.ndarray
         (bins + 1,), int64: where each bin begins.
     places : numpy.ndarray
@@ -277,7 +295,8 @@ def bin_images(atoms, atom_coordinates, site_coordinates, cell, dual, pbc, cutof
                         unsorted[x, index] = atoms[i, x] + u * cell[0, x] + v * cell[1, x] + w * cell[2, x]
                     sign = u if u != 0 else v if v != 0 else w
                     bins[0, index] = place
-                    bins[1, index] = 4 * i + (1 if sign > 0 else -1 if sign < 0 else 0)
+                    rank = 4 * i + (1 if sign > 0 else -1 if sign < 0 else 0)
+                    bins[1, index] = (rank << SPECIES_BITS) + channels[i]
                     starts[place + 2] += 1
                     index += 1
     for i in range(1, len(starts)):
@@ -291,7 +310,13 @@ def bin_images(atoms, atom_coordinates, site_coordinates, cell, dual, pbc, cutof
     return images, ranks[:n_images], starts, places, n_bins
 
 
-@compiled
+@lean
+def lowest_partner(site):
+    """Return the lowest rank with which an image makes a pair with atom ``site`` that no other centre makes."""
+    return (4 * site + 1) << SPECIES_BITS
+
+
+@lean
 def collect_neighbours(site, place, lowest_rank, images, ranks, starts, n_bins, cutoff, found, found_ranks, count):
     """Append the images within the cutoff of a centre (3,) in the bin (3,) to ``found`` and its ranks, from count on.
 
@@ -328,14 +353,15 @@ def room_for(n_kinds, room):
     return aligned_zeros(size), aligned_zeros(size), aligned_zeros(size)
 
 
-@compiled
+@lean
 def sort_by_kind(found, n_found, kinds, batch, counts, room):
-    """Distribute displacements (3 arrays) over the batches of their kinds; a negative kind ~k is turned round first."""
+    """Distribute displacements (x, y, z) over the batches of their kinds; a negative kind ~k is turned round first."""
+    x, y, z = found
+    batch_x, batch_y, batch_z = batch
     for j in range(n_found):
         kind, sign = kinds[j], 1.0
         if kind < 0:
             kind, sign = ~kind, -1.0
         place = kind * room + counts[kind]
         counts[kind] += 1
-        for axis in range(3):
-            batch[axis][place] = sign * found[axis][j]
+        batch_x[place], batch_y[place], batch_z[place] = sign * x[j], sign * y[j], sign * z[j]

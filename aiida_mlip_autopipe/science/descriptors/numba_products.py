@@ -10,20 +10,20 @@ like, and reading the list of products costs an eighth. Sums stay in a register 
 
 from __future__ import annotations
 
-from aiida_mlip_autopipe.science.descriptors.numba_neighbours import compiled
+from aiida_mlip_autopipe.science.descriptors.numba_neighbours import lean
 from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, scalar_product, weighted_sum
 
 __all__ = ['multiply_densities', 'place_density']
 
 
-@compiled
+@lean
 def place_density(density, inputs, norms, lane, values):
     """Put the density of one atom, (species, lm, n) raveled, into its lane; ``norms`` (inputs,) multiply it."""
     for i in range(len(inputs)):
         values[LANES * (1 + i) + lane] = norms[i] * density[inputs[i]]
 
 
-@compiled
+@lean
 def multiply_densities(values, inputs, starts, first, second, weights, left, right, counts, factors, out):
     """Evaluate all functions for eight atoms.
 

@@ -24,6 +24,7 @@ __all__ = [
     'accumulate',
     'add_scaled',
     'collect_within',
+    'find_intervals',
     'multiply_rows',
     'sized',
     'solid_harmonics',
@@ -252,6 +253,34 @@ def solid_harmonics(typingctx, x, y, z, start, weights, first, harmonics, distan
                     emitter.fused(vx, sine, emitter.product(vy, cosine)),
                 )
         return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def find_intervals(typingctx, distances, first, count, intervals_per_A, n_intervals, row, offsets, fractions, shortest):
+    """Find eight distances in a table: offsets[first] = row times the interval, fractions[first] that from its middle.
+
+    Returns how many of the first ``count`` of them are below ``shortest``; what the others say means nothing.
+    """
+    signature = types.int64(distances, first, count, intervals_per_A, n_intervals, row, offsets, fractions, shortest)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emitter = _Emitter(context, builder, signature, arguments)
+        lengths, lane, number, density, total, stride, places, parts, bound = emitter.arguments
+        r = emitter.load(lengths, lane)
+        u = emitter.product(r, emitter.spread(density))
+        last = emitter.spread(emitter.add(total, -1))
+        interval = builder.fptosi(u, _INDICES)
+        interval = builder.select(builder.icmp_signed('<', interval, last), interval, last)
+        address = builder.bitcast(builder.gep(places, [lane]), _INDICES.as_pointer())
+        builder.store(builder.mul(interval, emitter.spread(stride)), address, align=8)
+        middle = builder.fadd(builder.sitofp(interval, _VECTOR), emitter.constant(0.5))
+        emitter.store(builder.fsub(u, middle), parts, lane)
+        counted = builder.icmp_signed('<', ir.Constant(_INDICES, list(range(LANES))), emitter.spread(number))
+        near = builder.and_(counted, builder.fcmp_ordered('<', r, emitter.spread(bound)))
+        bits = builder.zext(builder.bitcast(near, ir.IntType(LANES)), _INDEX)
+        return emitter.call('llvm.ctpop.i64', _INDEX, bits)
 
     return signature, emit
 

@@ -165,9 +165,13 @@ class SOAP(Descriptor):
         elif centers.ndim == 1:
             centers = positions[:, centers]
         mode = {'off': numba_kernels.OFF, 'inner': numba_kernels.INNER, 'outer': numba_kernels.OUTER}[self.average]
-        return numba_kernels.calculate_soap_descriptors_fast(
-            positions, numbers, cells, pbc, centers, self._basis, mode, rows
+        exact = rows if rows.dtype == np.float64 else np.empty(rows.shape)
+        status = numba_kernels.calculate_soap_descriptors_fast(
+            positions, numbers, cells, pbc, centers, self._basis, mode, exact
         )
+        if exact is not rows:
+            rows[:] = exact
+        return status
 
     def _parse_compression(self, compression: Mapping[str, Any]) -> tuple[str, np.ndarray]:
         """Return the mode and the weight of each species."""
