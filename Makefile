@@ -18,6 +18,8 @@ DEMO_INPUT ?= examples/silicon/input.yaml
 PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
 PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
+# Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
+PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
 
 # Install Debian packages as root; otherwise say what is missing. $(1): what for, $(2): packages.
 define install_packages
@@ -61,7 +63,7 @@ test: $(INSTALLED) pw
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 test-psql: $(INSTALLED) pw postgres
-	$(BIN)/pytest tests/aiida --db-backend psql $(PYTEST_ARGS)
+	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) --db-backend psql $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
