@@ -220,7 +220,9 @@ def _run(
     command: list[str], work: Path, epochs: int, progress: Callable[[dict[str, Any]], None] | None
 ) -> dict[str, list[Any]]:
     # Two threads gain little on small frames and lose a factor of thirty where another process wants the same cores.
-    environment = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', **os.environ, 'MPLBACKEND': 'Agg'}
+    defaults = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+    # Unbuffered, so that the log's lines stand in the order in which they were written.
+    environment = defaults | dict(os.environ) | {'MPLBACKEND': 'Agg', 'PYTHONUNBUFFERED': '1'}
     history: dict[str, list[Any]] = {'epoch': [], **{key: [] for key in HISTORY_KEYS}}
     log = work / 'mace_run_train.log'
     with log.open('wb') as output:
