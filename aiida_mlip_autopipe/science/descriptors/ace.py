@@ -19,16 +19,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors import numba_ace, numba_kernels
-from aiida_mlip_autopipe.science.descriptors.base import Descriptor
+from aiida_mlip_autopipe.science.descriptors import numba_ace
+from aiida_mlip_autopipe.science.descriptors.base import Descriptor, center_positions
 from aiida_mlip_autopipe.science.descriptors.couplings import (
     MAX_COUPLED_DEGREE,
     Function,
     list_functions,
     plan_products,
 )
+from aiida_mlip_autopipe.science.descriptors.numba_kernels import MODES
 from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, sized
-from aiida_mlip_autopipe.science.descriptors.radial import tabulate
+from aiida_mlip_autopipe.science.descriptors.radial import harmonic_norms, tabulate
 
 __all__ = ['ACE', 'chebexpcos']
 
@@ -137,7 +138,7 @@ class ACE(Descriptor):
             cutoff=self.r_cut,
             table=table,
             intervals_per_A=intervals_per_A,
-            norms=_norms(l_max)[products.inputs // (blocks * LANES) % (l_max + 1) ** 2],
+            norms=np.sqrt(4 * np.pi) * harmonic_norms(l_max)[products.inputs // (blocks * LANES) % (l_max + 1) ** 2],
             **asdict(products),
             degrees=sized(l_max + 1),
             blocks=sized(blocks),
@@ -152,13 +153,9 @@ class ACE(Descriptor):
         centers: np.ndarray | None,
         rows: np.ndarray,
     ) -> np.ndarray:
-        if centers is None:
-            centers = np.empty((len(positions), 0, 3))
-        elif centers.ndim == 1:
-            centers = positions[:, centers]
-        mode = {'off': numba_kernels.OFF, 'inner': numba_kernels.INNER, 'outer': numba_kernels.OUTER}[self.average]
+        sites = center_positions(positions, centers)
         return numba_ace.calculate_ace_descriptors_fast(
-            positions, numbers, cells, pbc, centers, self._basis, mode, rows
+            positions, numbers, cells, pbc, sites, self._basis, MODES[self.average], rows
         )
 
 
@@ -218,13 +215,3 @@ def _per_order(name: str, value: int | Sequence[int], order: int, low: int, high
         if not (each == int(each) and low <= each <= high):
             raise ValueError(f'{name}={value}: for order {number} it must be an integer between {low} and {high}')
     return tuple(int(each) for each in values)
-
-
-def _norms(l_max: int) -> np.ndarray:
-    """Return what gives solid harmonics of unit vectors the norm sqrt(4 pi), (lm,)."""
-    from scipy.special import gammaln
-
-    degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-    orders = np.abs(np.arange((l_max + 1) ** 2) - degrees * (degrees + 1))
-    ratio = np.exp(-gammaln(degrees - orders + 1) - gammaln(degrees + orders + 1))
-    return np.sqrt((2 * degrees + 1) * np.where(orders > 0, 2.0, 1.0) * ratio)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.science.frames import FrameChunk
 
-__all__ = ['DescribedChunk', 'Descriptor', 'OnError', 'Problem', 'atomic_numbers_of']
+__all__ = ['DescribedChunk', 'Descriptor', 'OnError', 'Problem', 'atomic_numbers_of', 'center_positions']
 
 OnError = Literal['raise', 'mask']
 
@@ -372,6 +372,13 @@ def _parse_centers(centers: Sequence[Any], positions: np.ndarray) -> np.ndarray:
         return np.array(indices, dtype=np.int64) % len(positions)
     places = [center if index is None else positions[index] for index, center in zip(indices, centers, strict=True)]
     return np.array(places, dtype=np.float64)[None]
+
+
+def center_positions(positions: np.ndarray, centers: np.ndarray | None) -> np.ndarray:
+    """Return centres as the kernels take them, (T, C, 3), from indices, positions or None: C = 0 means all atoms."""
+    if centers is None:
+        return np.empty((len(positions), 0, 3))
+    return positions[:, centers] if centers.ndim == 1 else centers
 
 
 def _refuse(problems: dict[int, Problem], on_error: OnError) -> None:

@@ -58,6 +58,7 @@ from aiida_mlip_autopipe.science.descriptors.numba_vectors import (
 __all__ = [
     'EXP',
     'INNER',
+    'MODES',
     'NO_WEIGHTING',
     'OFF',
     'OUTER',
@@ -69,6 +70,7 @@ __all__ = [
 
 #: How rows are averaged over the centres of a frame.
 OFF, INNER, OUTER = range(3)
+MODES = {'off': OFF, 'inner': INNER, 'outer': OUTER}
 
 #: Weighting functions of a neighbour's distance.
 NO_WEIGHTING, POLY, POW, EXP = range(4)

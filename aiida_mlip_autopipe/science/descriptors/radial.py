@@ -1,4 +1,4 @@
-"""Radial functions and the tables of cubics in which the kernels look them up.
+"""Radial functions, the tables of cubics in which the kernels look them up, and the norms of their harmonics.
 
 A table covers distances from 0 to the cutoff with equal intervals. In each, a function is replaced by the cubic that
 meets it at the four Chebyshev nodes, whose error falls with the fourth power of the interval. The number of intervals
@@ -17,7 +17,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES
 
-__all__ = ['DECAY', 'gto_functions', 'polynomial_functions', 'tabulate']
+__all__ = ['DECAY', 'gto_functions', 'harmonic_norms', 'polynomial_functions', 'tabulate']
 
 #: Radial functions have decayed to this at their own radius, and so has a neighbour's Gaussian at the cutoff.
 DECAY = 1e-3
@@ -208,6 +208,19 @@ def _evaluate(cubics: np.ndarray, u: np.ndarray) -> np.ndarray:
     for order in (2, 1, 0):
         value = value * t + coefficients[:, :, order]
     return value
+
+
+def harmonic_norms(l_max: int) -> np.ndarray:
+    """Return what makes the kernels' solid harmonics orthonormal on the unit sphere, ((l_max + 1)²,).
+
+    ``sqrt((2 l + 1) / (4 pi) / ((l - m)! (l + m)!))``, times sqrt(2) for m > 0.
+    """
+    from scipy.special import gammaln
+
+    degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
+    orders = np.abs(np.arange((l_max + 1) ** 2) - degrees * (degrees + 1))
+    ratio = np.exp(-gammaln(degrees - orders + 1) - gammaln(degrees + orders + 1))
+    return np.sqrt((2 * degrees + 1) / (4 * np.pi) * np.where(orders > 0, 2.0, 1.0) * ratio)
 
 
 def _padded(cubics: np.ndarray) -> np.ndarray:

@@ -17,11 +17,13 @@ from typing import Any, Literal
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors import numba_kernels
-from aiida_mlip_autopipe.science.descriptors.base import Descriptor, atomic_numbers_of
+from aiida_mlip_autopipe.science.descriptors.base import Descriptor, atomic_numbers_of, center_positions
+from aiida_mlip_autopipe.science.descriptors.numba_kernels import MODES
 from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, sized
 from aiida_mlip_autopipe.science.descriptors.radial import (
     DECAY,
     gto_functions,
+    harmonic_norms,
     polynomial_functions,
     tabulate,
 )
@@ -160,14 +162,10 @@ class SOAP(Descriptor):
         centers: np.ndarray | None,
         rows: np.ndarray,
     ) -> np.ndarray:
-        if centers is None:
-            centers = np.empty((len(positions), 0, 3))
-        elif centers.ndim == 1:
-            centers = positions[:, centers]
-        mode = {'off': numba_kernels.OFF, 'inner': numba_kernels.INNER, 'outer': numba_kernels.OUTER}[self.average]
+        sites = center_positions(positions, centers)
         exact = rows if rows.dtype == np.float64 else np.empty(rows.shape)
         status = numba_kernels.calculate_soap_descriptors_fast(
-            positions, numbers, cells, pbc, centers, self._basis, mode, exact
+            positions, numbers, cells, pbc, sites, self._basis, MODES[self.average], exact
         )
         if exact is not rows:
             rows[:] = exact
@@ -257,14 +255,6 @@ def _channels(mode: str, species_weights: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _norms(l_max: int) -> np.ndarray:
-    """Return what makes solid harmonics orthonormal, times the root of the prefactor of the power spectrum, (lm,).
-
-    ``sqrt((2 l + 1) / (4 pi) / ((l - m)! (l + m)!))``, times sqrt(2) for m > 0, and ``sqrt(pi sqrt(8 / (2 l + 1)))``.
-    """
-    from scipy.special import gammaln
-
+    """Return the norms of the harmonics times the root of the prefactor, sqrt(pi sqrt(8 / (2 l + 1)))."""
     degrees = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-    orders = np.abs(np.arange((l_max + 1) ** 2) - degrees * (degrees + 1))
-    ratio = np.exp(-gammaln(degrees - orders + 1) - gammaln(degrees + orders + 1))
-    squares = (2 * degrees + 1) / (4 * np.pi) * np.where(orders > 0, 2.0, 1.0) * ratio
-    return np.sqrt(squares * np.pi * np.sqrt(8 / (2 * degrees + 1)))
+    return harmonic_norms(l_max) * np.sqrt(np.pi * np.sqrt(8 / (2 * degrees + 1)))
