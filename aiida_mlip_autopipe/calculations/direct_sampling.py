@@ -23,7 +23,8 @@ class DirectSamplingCalculation(WorkerCalculation):
     PARAMETERS = SamplingParameters
     CANDIDATES_FILE = 'candidates.extxyz'
     SELECTION_FILE = 'selection.json'
-    RETRIEVED = (CANDIDATES_FILE, SELECTION_FILE)
+    FIGURES_FOLDER = 'figures'
+    RETRIEVED = (CANDIDATES_FILE, SELECTION_FILE, FIGURES_FOLDER)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -36,22 +37,43 @@ class DirectSamplingCalculation(WorkerCalculation):
             help='The potential whose features describe the frames; for the descriptor mace, and for no other.',
         )
         spec.input_namespace('shards', valid_type=orm.RemoteData, required=True, help='The folders of the MD jobs.')
+        spec.input_namespace(
+            'known', valid_type=FramesData, required=False, help='Labelled sets: the selection keeps away from them.'
+        )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.direct_sampling'
         spec.inputs.validator = _can_be_sampled
-        spec.output('candidates', valid_type=FramesData, help='The selected frames.')
+        spec.output(
+            'candidates', valid_type=FramesData, required=False, help='The selected frames; missing if none is new.'
+        )
         spec.output('selection', valid_type=orm.ArrayData, help='The selection table, a row for each candidate.')
-        spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters and coverage.')
+        spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
+        spec.exit_code(
+            700,
+            'WARNING_NOTHING_NEW',
+            message='No frame is new: of {n_frames}, the farthest from a known one is at {novelty}, and '
+            'min_novelty is {min_novelty}.',
+        )
 
     def worker_files(self) -> dict[str, Any]:
-        """Return the names of the MD folders and, if there is one, of the potential."""
-        folders = {'folders': sorted(self.inputs.shards)}
-        return {**folders, 'potential': self.file_name('potential')} if 'potential' in self.inputs else folders
+        """Return the names of the MD folders, of the labelled sets and of the potential, as far as there are any."""
+        files: dict[str, Any] = {'folders': sorted(self.inputs.shards)}
+        if self.known_files():
+            files['known'] = sorted(self.known_files())
+        if 'potential' in self.inputs:
+            files['potential'] = self.file_name('potential')
+        return files
+
+    def known_files(self) -> dict[str, FramesData]:
+        """Return the labelled sets by the names of their files."""
+        return {f'known_{name}.extxyz': node for name, node in self.inputs.get('known', {}).items()}
 
     def link_inputs(self, calculation: CalcInfo) -> None:
-        """Link the MD folders into the job, and copy the potential if there is one."""
+        """Link the MD folders into the job, and copy the labelled sets and the potential if there are any."""
         super().link_inputs(calculation)
         for name, remote in self.inputs.shards.items():
             calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), name))
+        for name, known in self.known_files().items():
+            calculation.local_copy_list.append((known.uuid, known.filename, name))
 
 
 def _can_be_sampled(inputs: dict[str, Any], _namespace: Any) -> str | None:

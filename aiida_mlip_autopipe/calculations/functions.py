@@ -6,7 +6,8 @@ give the same answers. The daemon never runs them: a calcfunction blocks its wor
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import json
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -132,24 +133,39 @@ def calculate_descriptors(
 
 @calcfunction
 def direct_sampling_local(
-    shards: orm.FolderData, parameters: orm.Dict, potential: PotentialData | None = None
+    shards: orm.FolderData, parameters: orm.Dict, potential: PotentialData | None = None, **others: orm.Data
 ) -> dict[str, orm.Data]:
     """Select candidates in this process: the twin of the ``direct_sampling`` CalcJob.
 
     :param parameters: ``SamplingParameters``.
     :param potential: the potential whose features describe the frames, for the descriptor ``mace``.
-    :returns: ``candidates``, ``selection`` and ``report``, as the CalcJob gives them.
+    :param others: further folders of shards (``FolderData``), in the order of their names, and labelled sets
+        (``FramesData``) that the selection keeps away from.
+    :returns: ``candidates`` (unless nothing is new), ``selection`` and ``report``, as the CalcJob gives them; and
+        ``figures``, a folder.
     """
     from aiida_mlip_autopipe.science.sampling import select_candidates
+    from aiida_mlip_autopipe.science.sampling.figures import draw_figures
 
     sampling = SamplingParameters(**parameters.get_dict())
-    with shards.base.repository.as_path() as folder, _path_of(potential) as model:
-        chosen = select_candidates([folder], sampling, potential=model)
-    return {
-        'candidates': FramesData.from_atoms(chosen.candidates),
-        'selection': selection_array(chosen.table, chosen.scores),
-        'report': orm.Dict(chosen.report),
-    }
+    more = [others[name] for name in sorted(others)]
+    known = [atoms for node in more if isinstance(node, FramesData) for atoms in node.get_atoms()]
+    with ExitStack() as opened:
+        nodes = [shards, *(node for node in more if isinstance(node, orm.FolderData))]
+        folders = [opened.enter_context(node.base.repository.as_path()) for node in nodes]
+        model = opened.enter_context(_path_of(potential))
+        chosen = select_candidates(folders, sampling, potential=model, known=known)
+        drawn = Path(opened.enter_context(TemporaryDirectory()))
+        (drawn / 'figures.json').write_text(json.dumps(chosen.figures))
+        draw_figures(chosen.figures, drawn)
+        outputs: dict[str, orm.Data] = {
+            'selection': selection_array(chosen.table, chosen.scores),
+            'report': orm.Dict(chosen.report),
+            'figures': orm.FolderData(tree=str(drawn)),
+        }
+    if chosen.candidates:
+        outputs['candidates'] = FramesData.from_atoms(chosen.candidates)
+    return outputs
 
 
 def _path_of(potential: PotentialData | None) -> AbstractContextManager[Path | None]:

@@ -75,6 +75,9 @@ def _frame_tree(frame: FrameLineage) -> Tree:
             f'cluster {info["cluster"]}, rank {info["rank"]}, chosen as {info["reason"]}, '
             f'distance to the centre {info["distance"]:.3g}'
         )
+        if 'represents' in info:
+            novelty = f', {info["novelty"]:.3g} from the nearest labelled one' if 'novelty' in info else ''
+            chosen.add(f'stands for {info["represents"]} frames{novelty}')
     if frame.md_job_pk is not None:
         pressure = f', {info["pressure_GPa"]:g} GPa' if 'pressure_GPa' in info else ''
         dynamics = tree.add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.table import Table
 
@@ -31,8 +31,8 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
     Returns
     -------
     list of Path
-        ``potential.model``, ``dataset.extxyz``, ``test_set.extxyz``, ``exec_config_dump.yaml``, ``summary.json``: those
-        there are.
+        ``potential.model``, ``dataset.extxyz``, ``test_set.extxyz``, ``exec_config_dump.yaml``, ``selection_r1`` ...,
+        ``summary.json``: those there are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -46,9 +46,27 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
         path = folder / 'exec_config_dump.yaml'
         path.write_text(dump, encoding='utf-8')
         written.append(path)
+    written += _write_figures(progress.pk, folder)
     path = folder / 'summary.json'
     path.write_text(json.dumps(_summary(run, progress), indent=2) + '\n', encoding='utf-8')
     return [*written, path]
+
+
+def _write_figures(run: int, folder: Path) -> list[Path]:
+    """Write what shows how each round's frames were selected: a folder with figures and their data for each."""
+    from aiida.orm import CalcJobNode, load_node
+
+    from aiida_mlip_autopipe.provenance.calls import sampling_jobs
+
+    written = []
+    for stage, pk in sampling_jobs(run).items():
+        repository = cast(CalcJobNode, load_node(pk)).outputs.retrieved.base.repository
+        target = folder / f'selection_{stage.removeprefix("explore_")}'
+        target.mkdir(exist_ok=True)
+        for name in repository.list_object_names('figures'):
+            (target / name).write_bytes(repository.get_object_content(f'figures/{name}', 'rb'))
+        written.append(target)
+    return written
 
 
 def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from aiida_mlip_autopipe.config.schema import Configuration, kinds_at, model_of
 
 __all__ = ['ConfigError', 'key_path', 'nearest', 'show', 'translate']
 
-UNITS = ('per_fs', 'meV_A', 'eV_A', 'meV', 'GPa', 'eV', 'Ry', 'fs', 'K', 'A')
-UNIT_TEXT = {'per_fs': '1/fs', 'meV_A': 'meV/Å', 'eV_A': 'eV/Å', 'A': 'Å'}
+UNITS = ('per_fs', 'meV_A', 'eV_A', 'meV', 'GPa', 'eV', 'Ry', 'fs', 'K', 'A3', 'A')
+UNIT_TEXT = {'per_fs': '1/fs', 'meV_A': 'meV/Å', 'eV_A': 'eV/Å', 'A3': 'Å³', 'A': 'Å'}
 BOUNDS = {
     'greater_than': ('gt', '>'),
     'greater_than_equal': ('ge', '>='),

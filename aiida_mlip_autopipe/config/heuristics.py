@@ -18,7 +18,7 @@ from ase.data import atomic_numbers, covalent_radii
 from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS, melting_estimate, timestep_fs, unpaired_electrons
 from aiida_mlip_autopipe.config.schema import HeuristicRules
 from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
-from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters
+from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters, LimitParameters
 
 __all__ = ['Cutoffs', 'Suggestion', 'suggest']
 
@@ -91,6 +91,7 @@ def _distances(sources: Sequence[Atoms], elements: Sequence[str]) -> dict[str, S
     for section, model, margin in (
         ('generation', GenerationParameters, SEED_MARGIN),
         ('exploration.guards', GuardParameters, GUARD_MARGIN),
+        ('exploration.limits', LimitParameters, GUARD_MARGIN),
     ):
         usual = model.model_fields['min_distance_factor'].default
         factor = usual if margin * ratio >= usual else max(LOWEST_FACTOR, np.floor(100 * margin * ratio) / 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiida.engine import ExitCode
 from aiida.orm import Dict
 
 from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
@@ -18,11 +19,18 @@ __all__ = ['DirectSamplingParser']
 class DirectSamplingParser(WorkerParser):
     """Attach candidates, selection table and report."""
 
-    def parse_outputs(self, outputs: dict[str, Any]) -> None:
-        """Attach the three outputs."""
-        name = DirectSamplingCalculation.CANDIDATES_FILE
+    def parse_outputs(self, outputs: dict[str, Any]) -> ExitCode | None:
+        """Attach the outputs; a selection of nothing, because nothing is new, has no candidates."""
         selection = self.read_json(DirectSamplingCalculation.SELECTION_FILE)
-        with self.retrieved.base.repository.open(name, 'rb') as handle:
-            self.out('candidates', FramesData(handle, filename=FramesData.FILENAME))
         self.out('selection', selection_array(selection['table'], selection['scores']))
         self.out('report', Dict(outputs))
+        if outputs['n_selected'] == 0:
+            novelty = outputs['novelty']['max']
+            return self.exit_codes.WARNING_NOTHING_NEW.format(
+                n_frames=outputs['n_frames'],
+                novelty=f'{novelty:.3g}',
+                min_novelty=self.node.inputs.parameters['min_novelty'],
+            )
+        with self.retrieved.base.repository.open(DirectSamplingCalculation.CANDIDATES_FILE, 'rb') as handle:
+            self.out('candidates', FramesData(handle, filename=FramesData.FILENAME))
+        return None

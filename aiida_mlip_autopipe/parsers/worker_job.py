@@ -25,14 +25,13 @@ class WorkerParser(Parser):
         if result['status'] != 'ok':
             return self.exit_code_of(result['error'])
         try:
-            self.parse_outputs(result['outputs'])
+            return self.parse_outputs(result['outputs'])
         except FileNotFoundError as error:
             self.logger.error(f'the worker reported success but {error} did not come back')
             return self.exit_codes.ERROR_INCOMPLETE
-        return None
 
-    def parse_outputs(self, outputs: dict[str, Any]) -> None:
-        """Attach the output nodes of a finished job."""
+    def parse_outputs(self, outputs: dict[str, Any]) -> ExitCode | None:
+        """Attach the output nodes of a finished job; return the exit code of a warning, if there is one."""
         raise RuntimeError('the parser of a stage says which outputs it attaches')
 
     def exit_code_of(self, error: dict[str, str]) -> ExitCode:

@@ -6,13 +6,16 @@ failures and what it reused are told from; loading the nodes would cost a query 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from aiida import orm
 
-__all__ = ['Call', 'call_tree', 'children', 'pk_of']
+__all__ = ['Call', 'call_tree', 'children', 'pk_of', 'sampling_jobs', 'stage_of']
+
+#: Exit codes of processes that did what they could and have something to say.
+WARNINGS = range(700, 800)
 
 _TERMINAL = ('finished', 'excepted', 'killed')
 _PROJECT = (
@@ -70,8 +73,8 @@ class Call:
 
     @property
     def is_ok(self) -> bool:
-        """Return whether it finished with exit status 0."""
-        return self.state == 'finished' and self.exit_status == 0
+        """Return whether it finished, with exit status 0 or with a warning (7xx)."""
+        return self.state == 'finished' and (self.exit_status == 0 or self.exit_status in WARNINGS)
 
     @property
     def is_failed(self) -> bool:
@@ -106,6 +109,22 @@ def children(pks: Iterable[int]) -> list[Call]:
     query.append(orm.ProcessNode, with_incoming='parent', project=list(_PROJECT), edge_project='label', tag='child')
     query.order_by({'child': 'id'})
     return [_call(parent, link, values) for parent, *values, link in query.all()]
+
+
+def stage_of(call: Call, tree: Mapping[int, Call], run: int) -> str:
+    """Return the link label of the ancestor that the run itself called; ``tree`` holds the calls by their PK."""
+    while call.parent not in (0, run):
+        call = tree[call.parent]
+    return call.link or call.label
+
+
+def sampling_jobs(run: int) -> dict[str, int]:
+    """Return the PK of the sampling job of each stage of a run that has a finished one."""
+    tree = {call.pk: call for call in call_tree(run)}
+    jobs = [
+        call for call in tree.values() if call.process_type.endswith('mlip_autopipe.direct_sampling') and call.is_ok
+    ]
+    return {stage_of(call, tree, run): call.pk for call in jobs}
 
 
 def pk_of(node: orm.Node) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .calls import Call, call_tree
+from .calls import call_tree, stage_of
 
 __all__ = ['Failure', 'failures']
 
@@ -48,7 +48,7 @@ def failures(run: int) -> list[Failure]:
         Failure(
             call.pk,
             call.label,
-            _stage(call, tree, run),
+            stage_of(call, tree, run),
             call.exit_status,
             call.message or call.state,
             call.parent in tree and not tree[call.parent].is_failed,
@@ -56,10 +56,3 @@ def failures(run: int) -> list[Failure]:
         for call in sorted(tree.values(), key=lambda call: call.pk)
         if call.is_failed and call.pk not in explained
     ]
-
-
-def _stage(call: Call, tree: dict[int, Call], run: int) -> str:
-    """Return the link label of the ancestor that the run itself called."""
-    while call.parent not in (0, run):
-        call = tree[call.parent]
-    return call.link or call.label

@@ -216,7 +216,8 @@ def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, An
     details = [f'{tripped} replicas stopped by a guard'] if tripped else []
     if stage.is_ok:
         outputs = orm.load_node(stage.pk).outputs
-        details.insert(0, f'{outputs.candidates.n_frames} candidates')
+        found = f'{outputs.candidates.n_frames} candidates' if 'candidates' in outputs else 'nothing new'
+        details.insert(0, found)
         details += _tell_masked(outputs.report.get_dict())
     elif any(call.link == 'sampling' for call in calls):
         said = _ask_sampling(calls, ask)

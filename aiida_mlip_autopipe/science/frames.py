@@ -42,6 +42,7 @@ __all__ = [
 MANIFEST = 'manifest.json'
 SCHEMA_VERSION = 1
 CHUNK_BYTES = 32768
+MAX_FORCE = 'observables/max_force/value'
 
 
 class ManifestError(ValueError):
@@ -174,8 +175,8 @@ class ShardWriter:
         self._file = h5py.File(path, 'w', locking='best-effort')
         self._datasets = _create_layout(self._file, np.asarray(numbers), np.asarray(pbc, dtype=bool))
 
-    def append(self, step: int, positions: Any, cell: Any, energy: float, temperature: float) -> None:
-        """Write one frame: positions (N, 3) and cell (3, 3) in Å, energy in eV, temperature in K."""
+    def append(self, step: int, positions: Any, cell: Any, energy: float, temperature: float, max_force: float) -> None:
+        """Write one frame: positions (N, 3) and cell (3, 3) in Å, energy in eV, temperature in K, force in eV/Å."""
         values = {
             'step': step,
             'time': step * self._timestep_fs,
@@ -183,6 +184,7 @@ class ShardWriter:
             'cell': cell,
             'energy': energy,
             'temperature': temperature,
+            'max_force': max_force,
         }
         for name, dataset in self._datasets.items():
             dataset.resize(self.n_frames + 1, axis=0)
@@ -232,10 +234,12 @@ def _create_layout(file: h5py.File, numbers: np.ndarray, pbc: np.ndarray) -> dic
         'cell': growing('particles/all/box/edges/value', (3, 3), 'f8', 'angstrom'),
         'energy': growing('observables/potential_energy/value', (), 'f8', 'eV'),
         'temperature': growing('observables/temperature/value', (), 'f8', 'K'),
+        'max_force': growing(MAX_FORCE, (), 'f8', 'eV angstrom-1'),
     }
-    for group in ('particles/all/box/edges', 'observables/potential_energy', 'observables/temperature'):
-        file[group]['step'] = datasets['step']
-        file[group]['time'] = datasets['time']
+    for name in ('cell', 'energy', 'temperature', 'max_force'):
+        group = datasets[name].parent
+        group['step'] = datasets['step']
+        group['time'] = datasets['time']
     return datasets
 
 
@@ -321,6 +325,8 @@ class FrameChunk:
     steps : ndarray of int, shape (n,)
     energies : ndarray, shape (n,), in eV
     temperatures : ndarray, shape (n,), in K
+    max_forces : ndarray, shape (n,), in eV/Å
+        Of each frame the norm of the largest force on an atom; NaN where the shard does not hold it.
     """
 
     numbers: np.ndarray
@@ -333,6 +339,7 @@ class FrameChunk:
     steps: np.ndarray
     energies: np.ndarray
     temperatures: np.ndarray
+    max_forces: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -405,6 +412,7 @@ def _open_shard(path: Path) -> h5py.File:
 def _read_rows(file: h5py.File, rows: Any, folder_index: int, shard: dict[str, Any], first: int) -> FrameChunk:
     particles = file['particles/all']
     boundary = [text if isinstance(text, str) else text.decode() for text in particles['box'].attrs['boundary']]
+    steps = particles['position/step'][rows]
     return FrameChunk(
         numbers=particles['species'][()].astype(int),
         positions=particles['position/value'][rows].astype(float),
@@ -413,9 +421,10 @@ def _read_rows(file: h5py.File, rows: Any, folder_index: int, shard: dict[str, A
         folder_index=folder_index,
         shard=shard,
         first=first,
-        steps=particles['position/step'][rows],
+        steps=steps,
         energies=file['observables/potential_energy/value'][rows],
         temperatures=file['observables/temperature/value'][rows],
+        max_forces=file[MAX_FORCE][rows] if MAX_FORCE in file else np.full(len(steps), np.nan),
     )
 
 

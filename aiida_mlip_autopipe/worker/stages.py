@@ -5,10 +5,11 @@ Each takes a `Job` and a callable for progress, and returns the plain numbers th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
@@ -19,6 +20,9 @@ from aiida_mlip_autopipe.science.parameters import (
 )
 from aiida_mlip_autopipe.worker.errors import InputError
 from aiida_mlip_autopipe.worker.files import write_json
+
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.sampling import Selection
 
 __all__ = ['STAGES', 'Job']
 
@@ -98,29 +102,35 @@ def _md(job: Job, tell: Tell) -> dict[str, Any]:
 
 
 def _sample(job: Job, tell: Tell) -> dict[str, Any]:
-    """DIRECT: writes ``candidates.extxyz`` and ``selection.json``."""
-    import numpy as np
-
+    """DIRECT: writes ``candidates.extxyz``, if there are any, ``selection.json`` and ``figures/``."""
     from aiida_mlip_autopipe.science.dynamics import NoFramesError
-    from aiida_mlip_autopipe.science.frames import read_manifest, write_extxyz
+    from aiida_mlip_autopipe.science.frames import read_extxyz, read_manifest, write_extxyz
     from aiida_mlip_autopipe.science.sampling import select_candidates
+    from aiida_mlip_autopipe.science.sampling.figures import draw_figures
 
     folders, parameters = job.paths('folders'), job.validated(SamplingParameters)
     potential = job.path('potential') if parameters.descriptor.kind == 'mace' else None
+    known = [atoms for path in job.paths('known') for atoms in read_extxyz(path)] if 'known' in job.files else []
     if not any(read_manifest(folder, verify=False)['n_frames'] for folder in folders):
         raise NoFramesError(f'the {len(folders)} MD folders hold no frame: every replica was stopped by a guard')
-    selection = select_candidates(folders, parameters, tell, potential)
-    scores = np.asarray(selection.scores)
-    scores = scores[:: max(1, -(-len(scores) // MAX_SCORES))].astype(float)
-    write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)
-    write_json(
-        job.folder / 'selection.json',
-        {
-            'table': {name: np.asarray(column).tolist() for name, column in selection.table.items()},
-            'scores': [[value if np.isfinite(value) else None for value in row] for row in scores.tolist()],
-        },
-    )
+    selection = select_candidates(folders, parameters, tell, potential, known, scratch=job.folder)
+    if selection.candidates:
+        write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)
+    write_json(job.folder / 'selection.json', _plain_selection(selection))
+    figures = job.folder / 'figures'
+    figures.mkdir(exist_ok=True)
+    write_json(figures / 'figures.json', selection.figures)
+    draw_figures(selection.figures, figures)
     return dict(selection.report)
+
+
+def _plain_selection(selection: Selection) -> dict[str, Any]:
+    """Return the table and some of the scores as lists; None for what is not finite."""
+    scores = selection.scores[:: max(1, -(-len(selection.scores) // MAX_SCORES))].astype(float)
+    return {
+        'table': {name: column.tolist() for name, column in selection.table.items()},
+        'scores': [[value if math.isfinite(value) else None for value in row] for row in scores.tolist()],
+    }
 
 
 def _train(job: Job, tell: Tell) -> dict[str, Any]:

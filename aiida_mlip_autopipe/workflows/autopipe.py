@@ -14,7 +14,7 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 
 from .evaluate import EvaluationWorkChain
-from .explore import ExplorerWorkChain
+from .explore import NOTHING_NEW, ExplorerWorkChain
 from .inputs import build_inputs, expand_for, validate_configuration, validate_inputs
 from .label import LabellingEngineWorkChain
 from .train import TrainingEngineWorkChain
@@ -75,12 +75,14 @@ class AutoPipeWorkChain(WorkChain):
             while_(cls.should_continue)(
                 cls.explore,
                 cls.inspect_stage,
-                cls.label,
-                cls.inspect_stage,
-                cls.train,
-                cls.inspect_stage,
-                cls.evaluate,
-                cls.inspect_stage,
+                if_(cls.found_something_new)(
+                    cls.label,
+                    cls.inspect_stage,
+                    cls.train,
+                    cls.inspect_stage,
+                    cls.evaluate,
+                    cls.inspect_stage,
+                ),
             ),
             cls.finish,
         )
@@ -169,6 +171,9 @@ class AutoPipeWorkChain(WorkChain):
     def should_continue(self) -> bool:
         """Return whether another round is due."""
         max_rounds = self.inputs.configuration['loop']['max_rounds']
+        if not self.found_something_new():
+            self.report(f'round {self.ctx.round} found nothing new to label: {self.ctx.stage.exit_message}')
+            return False
         if self.ctx.round and self.within_tolerances():
             self.report(f'all tolerances hold after round {self.ctx.round}')
             return False
@@ -178,10 +183,16 @@ class AutoPipeWorkChain(WorkChain):
         return True
 
     def explore(self) -> ToContext:
-        """Explore from the seeds with the newest potential."""
+        """Explore from the seeds with the newest potential, for what is unlike everything labelled so far."""
         self.ctx.round += 1
         self.ctx.parameters = self.derive_parameters()
-        return self.submit_exploration(f'explore_r{self.ctx.round}', self.ctx.structures['seeds'])
+        return self.submit_exploration(
+            f'explore_r{self.ctx.round}', self.ctx.structures['seeds'], dict(self.ctx.labelled)
+        )
+
+    def found_something_new(self) -> bool:
+        """Return whether the last stage has not just been an exploration that found nothing to label."""
+        return self.ctx.stage.exit_status != NOTHING_NEW
 
     def label(self) -> ToContext:
         """Label the candidates."""
@@ -211,7 +222,7 @@ class AutoPipeWorkChain(WorkChain):
     def inspect_stage(self) -> ExitCode | None:
         """Take the results of the stage that just ended; a failed one ends the run, but what exists is handed on."""
         stage, name = self.ctx.stage, self.ctx.stage_name
-        if not stage.is_finished_ok:
+        if not stage.is_finished_ok and self.found_something_new():
             self.hand_on()
             return self.exit_codes.ERROR_STAGE_FAILED.format(
                 stage=f'{name} <{stage.pk}>', message=stage.exit_message or stage.process_state.value
@@ -258,7 +269,7 @@ class AutoPipeWorkChain(WorkChain):
         found = {atoms.get_chemical_symbols()[0] for atoms in frames if atoms.info['config_type'] == 'IsolatedAtom'}
         return sorted(set(self.ctx.structures['seeds'].elements) - found)
 
-    def submit_exploration(self, name: str, seeds: FramesData) -> ToContext:
+    def submit_exploration(self, name: str, seeds: FramesData, known: dict[str, FramesData] | None = None) -> ToContext:
         """Submit the Explorer."""
         return self.submit_stage(
             name,
@@ -267,6 +278,7 @@ class AutoPipeWorkChain(WorkChain):
                 'worker_code': self.inputs.worker_code,
                 'potential': self.ctx.potential,
                 'seeds': seeds,
+                'known': known or {},
                 'dynamics': self.ctx.parameters['dynamics'],
                 'sampling': self.ctx.parameters['sampling'],
                 'n_jobs': orm.Int(self.inputs.configuration['exploration']['n_jobs']),

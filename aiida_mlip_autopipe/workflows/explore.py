@@ -14,9 +14,9 @@ from aiida_mlip_autopipe.science.parameters import DynamicsParameters, SamplingP
 from .direct_sampling_base import DirectSamplingBaseWorkChain
 from .mace_md_base import MaceMdBaseWorkChain
 
-__all__ = ['ExplorerWorkChain']
+__all__ = ['NOTHING_NEW', 'ExplorerWorkChain']
 
-SCRATCH_MISSING = 310
+SCRATCH_MISSING, NOTHING_NEW = 310, 700
 
 
 class ExplorerWorkChain(WorkChain):
@@ -54,8 +54,13 @@ class ExplorerWorkChain(WorkChain):
             serializer=orm.to_aiida_type,
             help='MD jobs over which the replicas are spread.',
         )
+        spec.input_namespace(
+            'known', valid_type=FramesData, required=False, help='Labelled sets: the selection keeps away from them.'
+        )
         spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the jobs.')
-        spec.output('candidates', valid_type=FramesData, help='The selected frames.')
+        spec.output(
+            'candidates', valid_type=FramesData, required=False, help='The selected frames; missing if none is new.'
+        )
         spec.output('selection', valid_type=orm.ArrayData, help='The selection table.')
         spec.output('report', valid_type=orm.Dict, help='What the sampling says of frames, clusters and coverage.')
         spec.outline(
@@ -72,6 +77,7 @@ class ExplorerWorkChain(WorkChain):
         )
         spec.exit_code(320, 'ERROR_DYNAMICS_FAILED', message='No MD job finished: {message}')
         spec.exit_code(321, 'ERROR_SAMPLING_FAILED', message='The sampling failed: {message}')
+        spec.exit_code(NOTHING_NEW, 'WARNING_NOTHING_NEW', message='{message}')
 
     def run_dynamics(self) -> ToContext:
         """Submit the MD jobs, each with its share of the replicas."""
@@ -114,6 +120,8 @@ class ExplorerWorkChain(WorkChain):
         job = {**self.job_inputs(self.inputs.sampling), 'shards': self.ctx.shards}
         if SamplingParameters(**self.inputs.sampling.get_dict()).descriptor.kind == 'mace':
             job['potential'] = self.inputs.potential
+        if 'known' in self.inputs:
+            job['known'] = self.inputs.known
         return ToContext(
             sampling=self.submit(
                 DirectSamplingBaseWorkChain,
@@ -127,10 +135,11 @@ class ExplorerWorkChain(WorkChain):
         sampling = self.ctx.sampling
         if sampling.exit_status == SCRATCH_MISSING:
             return self.frames_are_gone(sampling.exit_message)
-        if not sampling.is_finished_ok:
+        if not sampling.is_finished_ok and sampling.exit_status != NOTHING_NEW:
             return self.exit_codes.ERROR_SAMPLING_FAILED.format(message=sampling.exit_message)
-        for name in ('candidates', 'selection', 'report'):
-            self.out(name, sampling.outputs[name])
+        self.out_many({name: sampling.outputs[name] for name in self.spec().outputs if name in sampling.outputs})
+        if sampling.exit_status == NOTHING_NEW:
+            return self.exit_codes.WARNING_NOTHING_NEW.format(message=sampling.exit_message)
         return None
 
     def frames_are_gone(self, message: str) -> ExitCode:

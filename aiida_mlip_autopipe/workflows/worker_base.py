@@ -19,6 +19,7 @@ __all__ = ['WorkerBaseWorkChain']
 INCOMPLETE = 400
 SCHEDULER_LIMITS = (110, 120, 140)
 SAID_BY_THE_WORKER = range(200, 400)
+WARNINGS = range(700, 800)
 
 
 class WorkerBaseWorkChain(BaseRestartWorkChain):
@@ -59,4 +60,12 @@ class WorkerBaseWorkChain(BaseRestartWorkChain):
         """Give up with the job's own exit code where the worker said why it failed."""
         if node.exit_status not in SAID_BY_THE_WORKER:
             return None
+        return ProcessHandlerReport(True, ExitCode(node.exit_status, node.exit_message))
+
+    @process_handler(priority=300)
+    def pass_on_the_warning(self, node: CalcJobNode) -> ProcessHandlerReport | None:
+        """End with the job's own exit code where it finished with a warning, and keep what it has reached."""
+        if node.exit_status not in WARNINGS:
+            return None
+        self.out_many(self.exposed_outputs(node, self._process_class))
         return ProcessHandlerReport(True, ExitCode(node.exit_status, node.exit_message))

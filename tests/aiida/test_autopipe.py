@@ -155,6 +155,22 @@ def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
     assert len(identifiers) == len(set(identifiers)) == 7
 
 
+def test_a_run_that_finds_nothing_new_is_done(submit_and_wait, build):
+    """With everything as near as nothing to what is labelled, the first round ends the run, and well."""
+    builder = build(max_rounds=2, bootstrap=True)
+    builder.configuration = orm.Dict(
+        {
+            **builder.configuration.get_dict(),
+            'exploration': {**builder.configuration['exploration'], 'min_novelty': 1e6},
+        }
+    )
+    run = submit_and_wait(builder, timeout=900)
+    assert run.is_finished_ok, run.exit_message
+    assert run.outputs.summary['rounds'] == []
+    assert run.outputs.potential.elements == ['Si']
+    assert len(calculations_of(run, MaceTrainCalculation)) == 1
+
+
 def wait_for_running(run: orm.WorkChainNode, process: type, after: type | None = None, timeout: float = 400) -> None:
     """Wait until a job of a kind is with the scheduler (once one of another kind has finished)."""
     deadline = time.monotonic() + timeout

@@ -19,6 +19,8 @@ from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_autopipe.calculations.functions import calculate_descriptors, direct_sampling_local, run_mace_md
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.calls import call_tree
+from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.science.parameters import (
     AceParameters,
     DynamicsParameters,
@@ -126,7 +128,92 @@ def assert_same_selection(remote: dict[str, Any], local: dict[str, Any]) -> None
         np.testing.assert_allclose(remote['selection'].get_array(name), local['selection'].get_array(name))
     reports = [outputs['report'].get_dict() for outputs in (remote, local)]
     assert [report.pop('frames_masked') for report in reports] == [{}, {}]
-    assert reports[0] == pytest.approx(reports[1])
+    assert flat(reports[0]) == pytest.approx(flat(reports[1]))
+
+
+def flat(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report without nesting."""
+    nested = {
+        f'{name}.{key}': value for name, part in report.items() if isinstance(part, dict) for key, value in part.items()
+    }
+    return nested | {name: value for name, value in report.items() if not isinstance(value, dict)}
+
+
+def test_several_jobs_and_what_is_labelled_already(worker_code, potential, md_job):
+    """Over the frames of two MD jobs, away from labelled ones: the same in a job and in this process."""
+    _, other = engine.run_get_node(
+        MaceMdCalculation,
+        code=worker_code,
+        potential=potential,
+        seeds=FramesData.from_atoms([silicon(2)]),
+        parameters=as_dict(DYNAMICS.model_copy(update={'random_seed': 8})),
+    )
+    folders = [job.outputs.remote_folder for job in (md_job, other)]
+    sampling = SAMPLING.model_copy(update={'n_to_select': 5, 'group_by': 'temperature', 'min_novelty': 0.3})
+    first, _ = engine.run_get_node(
+        DirectSamplingCalculation,
+        code=worker_code,
+        parameters=as_dict(SAMPLING),
+        shards={'md_0': folders[0], 'md_1': folders[1]},
+    )
+    known = first['candidates']
+    remote, job = engine.run_get_node(
+        DirectSamplingCalculation,
+        code=worker_code,
+        parameters=as_dict(sampling),
+        shards={'md_0': folders[0], 'md_1': folders[1]},
+        known={'round_1': known},
+    )
+    assert job.is_finished_ok, job.exit_message
+    shards = [orm.FolderData(tree=folder.get_remote_path()) for folder in folders]
+    local = direct_sampling_local(shards=shards[0], more_1=shards[1], known=known, parameters=as_dict(sampling))
+    assert_same_selection(remote, local)
+
+    labelled = {atoms.info['frame_id'] for atoms in known.get_atoms()}
+    candidates = remote['candidates'].get_atoms()
+    assert not labelled & {atoms.info['frame_id'] for atoms in candidates}
+    assert min(atoms.info['novelty'] for atoms in candidates) > 0.3
+    assert {atoms.info['md_job'] for atoms in candidates} == {md_job.uuid[:8], other.uuid[:8]}
+    assert remote['report']['n_known'] == len(labelled) <= remote['report']['n_not_new']
+    temperatures = [atoms.info['temperature_K'] for atoms in candidates]
+    assert sorted([temperatures.count(300.0), temperatures.count(600.0)]) == [2, 3]
+
+
+def test_the_figures_lie_beside_the_results(worker_code, md_job):
+    """As data and as pictures, in what came back from the job and in a folder of the calcfunction."""
+    _, job = engine.run_get_node(
+        DirectSamplingCalculation,
+        code=worker_code,
+        parameters=as_dict(SAMPLING),
+        shards={'md_0': md_job.outputs.remote_folder},
+    )
+    shards = orm.FolderData(tree=md_job.outputs.remote_folder.get_remote_path())
+    local = direct_sampling_local(shards=shards, parameters=as_dict(SAMPLING))
+    retrieved = job.outputs.retrieved.base.repository.list_object_names('figures')
+    assert retrieved == local['figures'].base.repository.list_object_names()
+    assert 'figures.json' in retrieved
+    assert sum(name.endswith('.svg') for name in retrieved) == 4
+
+
+def test_nothing_new_is_a_result(worker_code, potential):
+    """A selection that finds nothing to label ends with a warning and says how far everything is from what is known."""
+    seeds = FramesData.from_atoms([silicon(0)]).store()
+    inputs = {
+        'worker_code': worker_code,
+        'potential': potential,
+        'seeds': seeds,
+        'dynamics': as_dict(DYNAMICS),
+        'sampling': as_dict(SAMPLING.model_copy(update={'min_novelty': 1e6})),
+    }
+    _, node = engine.run_get_node(ExplorerWorkChain, known={'seeds': seeds}, **inputs)
+    assert node.exit_status == ExplorerWorkChain.exit_codes.WARNING_NOTHING_NEW.status == 700
+    assert 'min_novelty is 1000000.0' in node.exit_message
+    assert 'candidates' not in node.outputs
+    report = node.outputs.report
+    assert report['n_selected'] == 0 and report['n_not_new'] == report['n_frames'] == 20
+    assert 0 < report['novelty']['max'] < 1e6
+    stage = call_tree(node.pk)[0]
+    assert stage.is_ok and failures(node.pk) == []
 
 
 def test_the_potential_of_a_sampling_job(worker_code, potential, md_job):

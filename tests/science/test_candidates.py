@@ -28,7 +28,7 @@ def write_job(folder, name, replicas):
         path = folder / f'shards/r{replica:03d}.h5'
         writer = ShardWriter(path, frames[0].numbers, frames[0].pbc, 2.0)
         for step, atoms in enumerate(frames):
-            writer.append(10 * step, atoms.positions, atoms.cell.array, -1.0, 300.0)
+            writer.append(10 * step, atoms.positions, atoms.cell.array, -1.0, 300.0, 0.0)
         n_frames = len(frames) if frames[0].info.get('kept', True) else 0
         writer.truncate(n_frames)
         writer.close()

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.descriptors import SOAP, describe, make_descriptor
+from aiida_mlip_autopipe.science.descriptors import SOAP, make_descriptor, stream_rows
 from aiida_mlip_autopipe.science.frames import FrameChunk
 from aiida_mlip_autopipe.science.parameters import SoapParameters
 
@@ -48,6 +48,7 @@ def chunk_of(frames, first=0):
         steps=np.arange(n),
         energies=np.zeros(n),
         temperatures=np.zeros(n),
+        max_forces=np.zeros(n),
     )
 
 
@@ -317,11 +318,17 @@ def parameters(**changes):
     return SoapParameters(**({'r_cut': 4.0, 'n_max': 3, 'l_max': 2, 'sigma': 0.5, 'average': 'outer'} | changes))
 
 
+def described(chunks, chosen, progress=None, on_error='mask'):
+    """Return all rows that are streamed."""
+    rows = stream_rows(make_descriptor(chosen, ['Si', 'C']), chunks, progress, on_error=on_error)
+    return np.concatenate([some.copy() for some in rows])
+
+
 @pytest.mark.parametrize('average', ['inner', 'outer'])
 def test_describe_gives_one_row_per_frame_in_order(average):
     frames = [*good_frames(), bulk('Si')]
     told = []
-    rows = describe([chunk_of(frames[:5]), chunk_of(frames[5:])], ['Si', 'C'], parameters(average=average), told.append)
+    rows = described([chunk_of(frames[:5]), chunk_of(frames[5:])], parameters(average=average), told.append)
     soap = engine(average=average)
     np.testing.assert_array_equal(rows, soap.create(frames))
     assert rows.shape == (6, soap.get_number_of_features())
@@ -335,16 +342,16 @@ def test_describe_masks_and_counts_by_what_is_wrong():
     frames[0].positions[2] = np.inf
     frames[4].positions[2] = frames[4].positions[0]
     told = []
-    rows = describe([chunk_of(frames)], ['Si', 'C'], parameters(), told.append)
+    rows = described([chunk_of(frames)], parameters(), told.append)
     assert np.isnan(rows).all(axis=1).tolist() == [True, True, False, True, True]
     assert told[-1]['frames_described'] == 5
     assert sorted(told[-1]['frames_masked'].values()) == [1, 3]
     with pytest.raises(ValueError, match=r'frame 0\b'):
-        describe([chunk_of(frames)], ['Si', 'C'], parameters(), on_error='raise')
+        described([chunk_of(frames)], parameters(), on_error='raise')
 
 
-def test_describe_of_nothing_is_an_empty_table():
-    assert describe([], ['Si', 'C'], parameters()).shape == (0, engine().get_number_of_features())
+def test_describe_of_nothing_is_nothing():
+    assert list(stream_rows(make_descriptor(parameters(), ['Si', 'C']), [])) == []
 
 
 def test_parameters_make_the_descriptor_they_name():

@@ -91,7 +91,7 @@ def test_mean_temperature_is_the_target_with_few_atoms(ensemble):
         temperature_K=300,
         pressure_GPa=0.0 if ensemble == 'npt' else None,
         random_seed=1,
-        sink=lambda step, positions, cell, energy, temperature: seen.append((temperature, np.linalg.det(cell))),
+        sink=lambda step, positions, cell, energy, temperature, force: seen.append((temperature, np.linalg.det(cell))),
     )
     temperatures, volumes = np.array(seen).T
     assert guard is None and len(seen) == 150
@@ -128,6 +128,32 @@ def test_same_seed_same_bits_here_and_side_by_side(tiny_potential, tmp_path):
     assert progress[-1] == {'frames': 8, 'frames_total': 8, 'replicas_done': 2, 'replicas_total': 2,
                             'guards_tripped': 0}  # fmt: skip
     assert read_manifest(tmp_path / 'b') == two
+
+
+@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+def test_the_largest_force_is_that_of_the_frame(ensemble, tiny_potential, tmp_path):
+    parameters = few_steps(ensemble=ensemble, temperatures_K=[600], dtype='float64')
+    run_replicas(tiny_potential, [seed_structure()], parameters, tmp_path, md_job='aaaaaaaa')
+    (chunk,) = iter_chunks([tmp_path])
+    expected = [
+        np.linalg.norm(single_point(tiny_potential, atoms)['forces'], axis=1).max()
+        for atoms in load_frames([tmp_path], range(4))
+    ]
+    assert min(expected) > 1e-3
+    np.testing.assert_allclose(chunk.max_forces, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_largest_force_costs_no_force_call():
+    atoms, calculator = bulk('Cu', cubic=True), EMT()
+    calls = []
+    calculate = calculator.calculate
+    calculator.calculate = lambda *args, **kwargs: (calls.append(1), calculate(*args, **kwargs))[1]
+    parameters = few_steps(n_steps=9, sample_interval=3)
+    frames = []
+    run_dynamics(atoms, calculator, parameters, temperature_K=300, pressure_GPa=None, random_seed=1,
+                 sink=lambda *frame: frames.append(frame))  # fmt: skip
+    assert len(frames) == 3
+    assert len(calls) == 1 + parameters.n_steps
 
 
 def test_jobs_share_the_replicas_without_overlap(tiny_potential, tmp_path):

@@ -35,7 +35,7 @@ def write_job(folder, md_job, lengths, seed=0, pressure=None):
         writer = ShardWriter(path, [14, 14], [True, True, False], 2.0)
         for i in range(length):
             positions.append(rng.normal(size=(2, 3)))
-            writer.append(10 * (i + 1), positions[-1], np.eye(3) * (5 + i / 3), -1.0 * i, 300.0 + i)
+            writer.append(10 * (i + 1), positions[-1], np.eye(3) * (5 + i / 3), -1.0 * i, 300.0 + i, 0.5 * i)
         writer.close()
         shards.append(
             {
@@ -152,15 +152,30 @@ def test_shard_is_h5md(tmp_path):
         assert file['particles/all/position/value'].attrs['unit'] == 'angstrom'
         assert file['particles/all/box/edges/time'][()].tolist() == [20.0, 40.0, 60.0, 80.0]
         assert file['observables/temperature/value'][()].tolist() == [300.0, 301.0, 302.0, 303.0]
+        assert file['observables/max_force/value'][()].tolist() == [0.0, 0.5, 1.0, 1.5]
+        assert file['observables/max_force/value'].attrs['unit'] == 'eV angstrom-1'
+        assert file['observables/max_force/step'][()].tolist() == [10, 20, 30, 40]
         assert list(file['particles/all/box'].attrs['boundary']) == ['periodic', 'periodic', 'none']
+
+
+def test_largest_forces_are_read_and_unknown_in_older_shards(tmp_path):
+    write_job(tmp_path, 'aaaaaaaa', [3])
+    chunks = list(iter_chunks([tmp_path], chunk_size=2))
+    assert [chunk.max_forces.tolist() for chunk in chunks] == [[0.0, 0.5], [1.0]]
+    with h5py.File(tmp_path / 'shards/r000.h5', 'a') as file:
+        del file['observables/max_force']
+    older = list(iter_chunks([tmp_path], chunk_size=2))
+    assert [chunk.max_forces.shape for chunk in older] == [(2,), (1,)]
+    assert all(np.isnan(chunk.max_forces).all() for chunk in older)
+    assert len(load_frames([tmp_path], [2, 0])) == 2
 
 
 def test_truncate_drops_the_last_frames(tmp_path):
     writer = ShardWriter(tmp_path / 'r.h5', [1], [False] * 3, 1.0)
     for step in range(5):
-        writer.append(step, np.full((1, 3), step), np.zeros((3, 3)), 0.0, 0.0)
+        writer.append(step, np.full((1, 3), step), np.zeros((3, 3)), 0.0, 0.0, 0.0)
     writer.truncate(3)
-    writer.append(9, np.full((1, 3), 9), np.zeros((3, 3)), 0.0, 0.0)
+    writer.append(9, np.full((1, 3), 9), np.zeros((3, 3)), 0.0, 0.0, 0.0)
     writer.close()
     with h5py.File(tmp_path / 'r.h5') as file:
         assert file['particles/all/position/step'][()].tolist() == [0, 1, 2, 9]
@@ -194,7 +209,7 @@ def test_shard_of_a_killed_process_is_readable(tmp_path):
         'from aiida_mlip_autopipe.science.frames import ShardWriter\n'
         'writer = ShardWriter(sys.argv[1], [14] * 8, [True] * 3, 1.0)\n'
         'for step in itertools.count():\n'
-        '    writer.append(step, np.full((8, 3), step), np.eye(3), 0.0, 0.0)\n'
+        '    writer.append(step, np.full((8, 3), step), np.eye(3), 0.0, 0.0, 0.0)\n'
         '    if step == 20: print("go", flush=True)\n'
         '    if step > 20: import time; time.sleep(0.05)\n'
     )

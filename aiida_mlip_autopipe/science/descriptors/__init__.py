@@ -2,8 +2,8 @@
 
 from aiida_mlip_autopipe.science.descriptors.ace import ACE
 from aiida_mlip_autopipe.science.descriptors.base import DescribedChunk, Descriptor
-from aiida_mlip_autopipe.science.descriptors.describe import describe, make_descriptor
+from aiida_mlip_autopipe.science.descriptors.describe import make_descriptor, stream_rows
 from aiida_mlip_autopipe.science.descriptors.mace_features import MACEFeatures
 from aiida_mlip_autopipe.science.descriptors.soap import SOAP
 
-__all__ = ['ACE', 'SOAP', 'DescribedChunk', 'Descriptor', 'MACEFeatures', 'describe', 'make_descriptor']
+__all__ = ['ACE', 'SOAP', 'DescribedChunk', 'Descriptor', 'MACEFeatures', 'make_descriptor', 'stream_rows']

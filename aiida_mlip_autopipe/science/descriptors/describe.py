@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.frames import FrameChunk
     from aiida_mlip_autopipe.science.parameters import DescriptorParameters
 
-__all__ = ['describe', 'make_descriptor']
+__all__ = ['make_descriptor', 'stream_rows']
 
 
 def make_descriptor(
-    parameters: DescriptorParameters, species: Iterable[int | str], potential: str | Path | None = None
+    parameters: DescriptorParameters,
+    species: Iterable[int | str],
+    potential: str | Path | None = None,
+    **changes: Any,
 ) -> Descriptor:
     """Return the descriptor that the parameters ask for.
 
@@ -34,13 +37,15 @@ def make_descriptor(
         All elements that will be met.
     potential : path, optional
         The MACE potential whose features are wanted; for ``kind: mace`` only.
+    **changes
+        Settings in place of those of the parameters, such as ``average='off'``.
 
     Raises
     ------
     ValueError
         If a setting is out of bounds, or the potential is missing.
     """
-    settings = parameters.model_dump(exclude={'kind'})
+    settings = {**parameters.model_dump(exclude={'kind'}), **changes}
     if parameters.kind == 'mace':
         if potential is None:
             raise ValueError('descriptor mace needs a potential; give one, or choose soap or ace')
@@ -50,52 +55,44 @@ def make_descriptor(
     return SOAP(species, **settings)
 
 
-def describe(
+def stream_rows(
+    descriptor: Descriptor,
     chunks: Iterable[FrameChunk],
-    species: Iterable[int | str],
-    parameters: DescriptorParameters,
     progress: Callable[[dict[str, Any]], None] | None = None,
-    potential: str | Path | None = None,
     n_jobs: int = 1,
     on_error: OnError = 'mask',
-) -> np.ndarray:
-    """Describe frames chunk by chunk: one row per frame, averaged over its atoms.
+) -> Iterator[np.ndarray]:
+    """Describe frames chunk by chunk, and tell how far it is.
 
     Parameters
     ----------
+    descriptor : Descriptor
+        From `make_descriptor`.
     chunks : iterable of FrameChunk
         Frames of equal composition within a chunk, in order.
-    species : iterable of str or int
-        All elements of all chunks.
-    parameters : DescriptorParameters
-        Descriptor and its settings.
     progress : callable, optional
         Called after each chunk with ``{'frames_described': int}``, and ``'frames_masked': {reason: int}`` if any were.
-    potential : path, optional
-        The MACE potential, for ``kind: mace``.
     n_jobs : int
         Threads over the frames of a chunk.
     on_error : str
         ``mask``: rows of frames that cannot be described are NaN; or ``raise``.
 
-    Returns
-    -------
+    Yields
+    ------
     numpy.ndarray
-        (n_frames, features), float64; NaN in the rows of masked frames.
+        (n, features), or (n, n_atoms, features) of a descriptor that does not average; a buffer that the next chunk
+        overwrites.
 
     Raises
     ------
     ValueError
         If a chunk has an element that is not among the species.
     """
-    descriptor = make_descriptor(parameters, species, potential)
-    rows = [np.empty((0, descriptor.get_number_of_features()))]
     n_described = 0
     masked: Counter[str] = Counter()
     for described in descriptor.stream(chunks, n_jobs, on_error):
-        rows.append(described.rows.astype(np.float64))
+        yield described.rows
         n_described += len(described.rows)
         masked.update(problem.reason for problem in described.masked.values())
         if progress is not None:
             progress({'frames_described': n_described} | ({'frames_masked': dict(masked)} if masked else {}))
-    return np.concatenate(rows)

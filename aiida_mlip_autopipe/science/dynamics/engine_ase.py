@@ -33,7 +33,7 @@ from aiida_mlip_autopipe.science.training.potential import check_elements, inspe
 
 __all__ = ['run_dynamics', 'single_point']
 
-Sink = Callable[[int, np.ndarray, np.ndarray, float, float], None]
+Sink = Callable[[int, np.ndarray, np.ndarray, float, float, float], None]
 
 
 def run_dynamics(
@@ -63,7 +63,8 @@ def run_dynamics(
     random_seed : int
         Seed of the velocities and the thermostat.
     sink : callable
-        ``sink(step, positions, cell, energy, temperature)``, called every ``sample_interval`` steps.
+        ``sink(step, positions, cell, energy, temperature, max_force)``, called every ``sample_interval`` steps; the
+        last is the norm of the largest force on an atom, in eV/Å.
 
     Returns
     -------
@@ -87,10 +88,16 @@ def run_dynamics(
                 if writes or step % parameters.guards.check_interval == 0:
                     guards.structure(atoms)
                 if writes:
-                    sink(step, atoms.positions, atoms.cell.array, atoms.get_potential_energy(), temperature(atoms))
+                    energy, force = atoms.get_potential_energy(), _max_force(atoms)
+                    sink(step, atoms.positions, atoms.cell.array, energy, temperature(atoms), force)
     except GuardTripped as tripped:
         return tripped.record(step)
     return None
+
+
+def _max_force(atoms: Atoms) -> float:
+    """Return the norm of the largest force on an atom, in eV/Å, from the results at hand."""
+    return float(np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max())
 
 
 def _start(

@@ -189,8 +189,10 @@ class _Task:
         relative = f'shards/r{replica.index:03d}.h5'
         writer = ShardWriter(self.folder / relative, seed.numbers, seed.pbc, self.parameters.timestep_fs)
 
-        def sink(step: int, positions: np.ndarray, cell: np.ndarray, energy: float, temperature: float) -> None:
-            writer.append(step, positions, cell, energy, temperature)
+        def sink(
+            step: int, positions: np.ndarray, cell: np.ndarray, energy: float, temperature: float, max_force: float
+        ) -> None:
+            writer.append(step, positions, cell, energy, temperature, max_force)
             on_frame(replica.index)
 
         try:

@@ -1,30 +1,39 @@
 """From folders of MD frames to candidates for labelling: describe every frame, select, load the selected ones.
 
-Frames are read in chunks and never held together; what is kept of each is its descriptor. A candidate carries in its
-``info`` where it comes from (see :mod:`aiida_mlip_autopipe.science.frames`) and why it was chosen: cluster, rank,
-reason and distance to the centroid.
+Frames are read in chunks and never held together; the descriptor of each goes to a file, which DIRECT reads block by
+block. A candidate carries in its ``info`` where it comes from (see :mod:`aiida_mlip_autopipe.science.frames`) and why
+it was chosen: cluster, rank, reason, distance to the centroid, and how many frames it stands for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors import describe
-from aiida_mlip_autopipe.science.frames import iter_chunks, load_frames, read_manifest
+from aiida_mlip_autopipe.science.descriptors import make_descriptor, stream_rows
+from aiida_mlip_autopipe.science.frames import FrameChunk, iter_chunks, load_frames, read_manifest
 from aiida_mlip_autopipe.science.parameters import DescriptorParameters, SamplingParameters
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
+from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
+from aiida_mlip_autopipe.science.sampling.rows import write_rows
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from aiida_mlip_autopipe.science.descriptors import Descriptor
+
 __all__ = ['Selection', 'describe_folders', 'select_candidates']
 
 Progress = Callable[[dict[str, Any]], None]
+
+#: What the frames of a group have in common, and where a shard's entry in the manifest says it.
+GROUPS = {'temperature': 'temperature_K', 'pressure': 'pressure_GPa', 'seed': 'seed_id'}
 
 
 @dataclass(frozen=True)
@@ -34,20 +43,24 @@ class Selection:
     Attributes
     ----------
     candidates : list of ase.Atoms
-        In order of rank.
+        In order of rank; empty where no frame is new.
     table : dict of numpy.ndarray
-        One entry per candidate: index (among all frames of the folders), cluster, rank, distance, reason, frame_id.
+        One entry per candidate: index (among all frames of the folders), cluster, rank, distance, reason, represents
+        (how many frames are nearer to it than to any other), frame_id, and novelty where something was known.
     scores : numpy.ndarray
         The first two components (or one) of all frames, (n_frames, 1 or 2), float32; NaN for frames left out.
     report : dict
         Plain numbers, see :class:`~aiida_mlip_autopipe.science.sampling.direct.DirectSampler`; and ``frames_masked``:
         for each reason why frames could not be described, how many there were.
+    figures : dict
+        What :func:`~aiida_mlip_autopipe.science.sampling.figures.draw_figures` draws.
     """
 
     candidates: list[Atoms]
     table: dict[str, np.ndarray]
     scores: np.ndarray
     report: dict[str, Any]
+    figures: dict[str, Any]
 
 
 def describe_folders(
@@ -83,21 +96,10 @@ def describe_folders(
     ValueError
         If there is no frame, or the potential is missing.
     """
-    folders = [Path(folder) for folder in folders]
-    shard_sizes = [shard['n_frames'] for folder in folders for shard in read_manifest(folder)['shards']]
-    n_frames = sum(shard_sizes)
-    if n_frames == 0:
-        raise ValueError(
-            f'the {len(folders)} folders {[folder.name for folder in folders]} hold no frame; run the MD '
-            'for longer or look at the guards that ended it'
-        )
-
-    def tell(state: dict[str, Any]) -> None:
-        if progress is not None:
-            progress({**state, 'frames_total': n_frames})
-
-    species = _species(folders, shard_sizes)
-    return describe(iter_chunks(folders), species, parameters, tell, potential, on_error='mask')
+    shards = _verified_shards(folders)
+    tell = _with_total(progress, shards)
+    descriptor = make_descriptor(parameters, _species(folders, shards), potential)
+    return np.concatenate([rows.copy() for rows in stream_rows(descriptor, iter_chunks(folders), tell)])
 
 
 def select_candidates(
@@ -105,6 +107,8 @@ def select_candidates(
     parameters: SamplingParameters,
     progress: Progress | None = None,
     potential: str | Path | None = None,
+    known: Sequence[Atoms] = (),
+    scratch: str | Path | None = None,
 ) -> Selection:
     """Select the frames worth a label from the shards of MD jobs.
 
@@ -118,6 +122,12 @@ def select_candidates(
         As `describe_folders` calls it.
     potential : path, optional
         The MACE potential whose features describe the frames; for the descriptor ``mace``.
+    known : sequence of ase.Atoms
+        Frames that are labelled already: the selection keeps away from them. Isolated atoms among them count for
+        nothing.
+    scratch : path, optional
+        Folder for the file of descriptors, four bytes for each frame and feature, while it is needed; the system's
+        for temporary files unless given.
 
     Returns
     -------
@@ -130,6 +140,9 @@ def select_candidates(
     ValueError
         If there is no frame, or none that can be described; if the potential is missing.
     """
+    from aiida_mlip_autopipe.science.sampling.figures import figure_data
+
+    shards = _verified_shards(folders)
     masked: dict[str, int] = {}
 
     def tell(state: dict[str, Any]) -> None:
@@ -137,31 +150,116 @@ def select_candidates(
         if progress is not None:
             progress(state)
 
-    rows = describe_folders(folders, parameters.descriptor, tell, potential)
-    sampler = DirectSampler(
-        parameters.n_to_select,
-        parameters.clustering,
-        parameters.min_eigenvalue,
-        parameters.random_seed,
-        selection=parameters.selection,
-    ).fit(rows)
+    known = [atoms for atoms in known if atoms.info.get('config_type') != 'IsolatedAtom']
+    species = sorted({*_species(folders, shards), *(int(number) for atoms in known for number in atoms.numbers)})
+    descriptor = make_descriptor(parameters.descriptor, species, potential)
+    codes: list[np.ndarray] = []
+    checked = _check(iter_chunks(folders), FrameLimits(parameters.limits), codes)
+    with TemporaryDirectory(dir=scratch, prefix='descriptors-') as folder:
+        rows = stream_rows(descriptor, checked, _with_total(tell, shards))
+        described = write_rows(Path(folder) / 'descriptors.npy', rows, sum(shard['n_frames'] for shard in shards))
+        sampler = _sampler(parameters).fit(
+            described,
+            known=_describe_known(known, descriptor) if known else None,
+            groups=_groups(shards, parameters.group_by),
+            exclude=_excluded(np.concatenate(codes)),
+            environments=_environments(folders, parameters, species, potential),
+        )
     candidates = load_frames(folders, sampler.selected_idx_)
-    table = {
-        'index': sampler.selected_idx_,
-        'cluster': sampler.labels_[sampler.selected_idx_],
+    table = _table(sampler, candidates)
+    for rank, atoms in enumerate(candidates):
+        told = {name: column[rank].item() for name, column in table.items()}
+        atoms.info.update({name: value for name, value in told.items() if name not in ('index', 'frame_id')})
+    report = {**sampler.report_, 'frames_masked': masked}
+    return Selection(candidates, table, sampler.scores_[:, :2].copy(), report, figure_data(sampler))
+
+
+def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
+    shards = [shard for folder in folders for shard in read_manifest(folder)['shards']]
+    if not any(shard['n_frames'] for shard in shards):
+        raise ValueError(
+            f'the {len(folders)} folders {[Path(folder).name for folder in folders]} hold no frame; run the MD '
+            'for longer or look at the guards that ended it'
+        )
+    return shards
+
+
+def _with_total(progress: Progress | None, shards: Sequence[dict[str, Any]]) -> Progress | None:
+    """Return what tells the total number of frames along with what it is told."""
+    n_frames = sum(shard['n_frames'] for shard in shards)
+    return None if progress is None else lambda state: progress({**state, 'frames_total': n_frames})
+
+
+def _species(folders: Sequence[Path], shards: Sequence[dict[str, Any]]) -> list[int]:
+    """Return the atomic numbers of all shards: those of the first frame of each."""
+    ends = np.cumsum([shard['n_frames'] for shard in shards])
+    first_frames = [int(end - shard['n_frames']) for end, shard in zip(ends, shards, strict=True) if shard['n_frames']]
+    return sorted({int(number) for atoms in load_frames(folders, first_frames) for number in atoms.numbers})
+
+
+def _check(chunks: Iterable[FrameChunk], limits: FrameLimits, codes: list[np.ndarray]) -> Iterator[FrameChunk]:
+    """Pass chunks on, and note which of their frames break a limit."""
+    for chunk in chunks:
+        codes.append(limits.check(chunk))
+        yield chunk
+
+
+def _excluded(codes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return which frames break each limit; those without a geometry cannot be described and are counted there."""
+    broken = {reason: codes == code for code, reason in REASONS.items() if reason != 'finite_geometry'}
+    return {reason: frames for reason, frames in broken.items() if frames.any()}
+
+
+def _groups(shards: Sequence[dict[str, Any]], group_by: str) -> np.ndarray | None:
+    """Return the group of each frame, as numbers (n_frames,); None for no groups."""
+    if group_by == 'none':
+        return None
+    if group_by == 'trajectory':
+        names = list(map(str, range(len(shards))))
+    else:
+        names = [str(shard[GROUPS[group_by]]) for shard in shards]
+    _, numbers = np.unique(names, return_inverse=True)
+    return np.repeat(numbers.astype(np.int32), [shard['n_frames'] for shard in shards])
+
+
+def _describe_known(known: Sequence[Atoms], descriptor: Descriptor) -> np.ndarray:
+    """Describe labelled frames (n_known, features), one by one as they differ in size; leave out what cannot be."""
+    rows = np.array([descriptor.create(atoms, on_error='mask') for atoms in known], dtype=np.float32)
+    return rows[np.isfinite(rows).all(axis=1)]
+
+
+def _environments(
+    folders: Sequence[Path], parameters: SamplingParameters, species: Sequence[int], potential: str | Path | None
+) -> Callable[[], Iterator[np.ndarray]] | None:
+    """Return what describes the atoms of all frames, chunk by chunk; None where they are not asked for."""
+    if parameters.environment_fill == 0:
+        return None
+    descriptor = make_descriptor(parameters.descriptor, species, potential, average='off')
+    return lambda: stream_rows(descriptor, iter_chunks(folders))
+
+
+def _sampler(parameters: SamplingParameters) -> DirectSampler:
+    """Return the sampler that the parameters ask for."""
+    names = set(inspect.signature(DirectSampler).parameters) & set(SamplingParameters.model_fields)
+    return DirectSampler(
+        **{name: getattr(parameters, name) for name in names},
+        random_state=parameters.random_seed,
+        max_bytes=1e9 * parameters.max_memory_GB,
+    )
+
+
+def _table(sampler: DirectSampler, candidates: Sequence[Atoms]) -> dict[str, np.ndarray]:
+    """Return the selection table, column by column."""
+    selected = sampler.selected_idx_
+    known = {} if sampler.novelty_ is None else {'novelty': sampler.novelty_[selected].astype(float)}
+    return {
+        'index': selected,
+        'cluster': sampler.labels_[selected].astype(np.int64),
         'rank': np.arange(len(candidates)),
         'distance': sampler.distances_,
-        'reason': np.array(sampler.reasons_),
-        'frame_id': np.array([atoms.info['frame_id'] for atoms in candidates]),
+        'reason': np.array(sampler.reasons_, dtype=str),
+        'represents': sampler.represents_,
+        **known,
+        'frame_id': np.array([atoms.info['frame_id'] for atoms in candidates], dtype=str),
     }
-    for rank, atoms in enumerate(candidates):
-        atoms.info.update({name: table[name][rank].item() for name in ('cluster', 'rank', 'distance', 'reason')})
-    report = {**sampler.report_, 'frames_masked': masked}
-    return Selection(candidates, table, sampler.scores_[:, :2].astype(np.float32), report)
-
-
-def _species(folders: Sequence[Path], shard_sizes: Sequence[int]) -> list[int]:
-    """Return the atomic numbers of all shards: those of the first frame of each."""
-    ends = np.cumsum(shard_sizes)
-    first_frames = [int(end - size) for end, size in zip(ends, shard_sizes, strict=True) if size > 0]
-    return sorted({int(number) for atoms in load_frames(folders, first_frames) for number in atoms.numbers})

@@ -1,70 +1,125 @@
 """DIRECT: dimensionality-reduced encoded clusters with stratified sampling.
 
 Frames are described by one vector each; vectors are standardised and reduced to their principal components, clustered
-into as many clusters as frames are wanted, and the frame nearest to each centroid is selected. Some of the budget is
-kept for the frames farthest from all others, which clusters overlook. Scores are not weighted by explained variance: on
-DFT data that lowers the trained error.
+into as many clusters as frames are wanted, and the frame nearest to each true centroid is selected. Some of the
+budget is kept for the frames farthest from all others, which clusters overlook. Components are weighted by explained
+variance only if asked for: frames that are chosen with weights train worse forces.
 
 Source: J. Qi, T. W. Ko, B. C. Wood, T. A. Pham and S. P. Ong, npj Comput. Mater. 10, 43 (2024).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.sampling.clustering import METHODS, centroids, cluster
-from aiida_mlip_autopipe.science.sampling.reduction import Reduction, distinct_rows, reduce
-from aiida_mlip_autopipe.science.sampling.selection import (
-    coverage_score,
-    covering_radius,
-    farthest_points,
-    nearest_to_centroids,
+from aiida_mlip_autopipe.science.sampling.clustering import (
+    CLUSTERINGS,
+    Centres,
+    cluster,
+    k_centre,
+    sample_size,
+    subsample,
 )
+from aiida_mlip_autopipe.science.sampling.coverage import coverage_of
+from aiida_mlip_autopipe.science.sampling.environments import EnvironmentSource, fill_environments
+from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool, count_distinct, draw, members_of
+from aiida_mlip_autopipe.science.sampling.reduction import WEIGHTINGS, Moments, Reduction, measure, project, reduce
+from aiida_mlip_autopipe.science.sampling.rows import RowSource, blocks
+from aiida_mlip_autopipe.science.sampling.selection import fill, fill_bins, quotas, representatives, unlike
 
 __all__ = ['DirectSampler']
 
+SHARES = ('equal', 'proportional')
+CHOICES = {
+    'weighting': tuple(WEIGHTINGS),
+    'clustering': CLUSTERINGS,
+    'cluster_share': SHARES,
+    'group_share': SHARES,
+    'selection': ('direct', 'random', 'farthest'),
+}
+COUNTS = ('n_to_select', 'n_clusters', 'n_per_cluster', 'min_cluster_size', 'max_components')
+FRACTIONS = ('fill', 'coverage_fill', 'environment_fill')
+
+#: This fraction of the fill measures distances in components weighted by explained variance: along those that explain
+#: most, the unweighted fill leaves gaps.
+WEIGHTED_FILL = 0.3
+
+#: Scores of known frames are below this: their squares are in single precision.
+FARTHEST = 1e18
+
 
 class DirectSampler:
-    """Select rows that represent all rows.
+    """Select frames that represent all frames.
 
     Parameters
     ----------
     n_to_select : int
-        Rows to select; fewer where there are fewer distinct finite ones.
+        Frames to select; fewer where there are fewer distinct ones to choose from.
+    weighting : str
+        Each component is multiplied by its explained-variance ratio to the power of 0 (``none``), 1/2 (``half``) or
+        1 (``maml``, as the published code does).
     clustering : str
-        ``kmeans`` or ``kmedoids``.
+        ``kmeans``: any number of frames. ``birch``: some 1e5. ``kmedoids``, or ``sklearn_extra`` for that package's:
+        some 1e4, as all pairs of distances are needed.
+    n_clusters : int, optional
+        As many as frames are to come from clusters, unless given.
+    fill : float
+        Fraction of the budget for the frames farthest from everything selected, rounded down.
+    coverage_fill : float
+        Fraction for bins of the components in which nothing was selected.
+    random_state : int
+        Seed of all random numbers: of the subsample, of ``kmedoids`` and of random selections.
+    n_per_cluster : int
+        Frames from each cluster, where ``n_clusters`` is not given.
+    cluster_share, group_share : str
+        What each cluster, or each group, gives: as many as the others (``equal``) or in proportion to its frames.
+    min_cluster_size : int
+        Clusters with fewer frames give nothing, and the fill leaves them alone.
+    min_novelty : float
+        Frames that are not farther than this from a known one, in the reduced space, are not selected.
+    environment_fill : float
+        Fraction for frames with unusual atoms, see :mod:`aiida_mlip_autopipe.science.sampling.environments`.
     min_eigenvalue : float
         Principal components with a larger eigenvalue of the correlation matrix are kept, and in any case the first.
-    random_state : int
-        Seed of all random numbers.
+    max_components : int, optional
+        At most so many components.
     selection : str
-        ``direct``, or ``random``: the baseline, drawn from the distinct finite rows.
-    fill_fraction : float
-        Fraction of the budget for the rows farthest from those selected, rounded down.
+        ``direct``; or a baseline: ``random``, ``farthest`` (k-centre from the frame nearest to the mean).
     max_bytes : float
-        Largest distance matrix allowed for ``kmedoids``.
+        Largest memory that ``birch`` and ``kmedoids`` may take.
 
     Attributes
     ----------
     selected_idx_ : numpy.ndarray
-        Selected rows of X in order of their rank: clusters by descending population, then those farthest away.
+        Selected rows of X in order of their rank: one of each cluster by descending population, then further ones,
+        then those of the fills.
     reasons_ : list of str
-        ``centroid``, ``fill`` or ``random`` for each.
+        ``centroid``, ``stratum`` (a further one of its cluster), ``environment``, ``coverage``, ``fill``, ``random`` or
+        ``farthest`` for each.
     distances_ : numpy.ndarray
-        Distance of each from the centroid of its cluster (``random``: of all rows), in the reduced space.
+        Distance of each from the centroid of its cluster, of all frames where it is in none.
     labels_ : numpy.ndarray
-        Cluster of each row of X, 0 the most populous; -1 for rows that are not finite and for ``random``.
+        Cluster of each row of X, int32, 0 the most populous (of its group); -1 for rows in none: not finite,
+        excluded, too near to a known frame or nearest to one, or not clustered at all.
     n_components_ : int
-    explained_variance_, explained_variance_ratio_ : numpy.ndarray
-        Of the components kept.
     components_ : numpy.ndarray
-        Axes (n_components, features).
+        Axes (n_components, n_features).
+    explained_variance_, explained_variance_ratio_ : numpy.ndarray
+        Eigenvalues of the correlation matrix, of all components (n_features,).
+    novelty_ : numpy.ndarray or None
+        Distance of each row of X from the nearest known one; NaN for unusable rows; None where nothing is known.
     scores_ : numpy.ndarray
-        Rows in the reduced space (n_rows, n_components); NaN for rows that are not finite.
+        Rows in the space in which distances are measured (n_rows, n_components), float32; NaN for unusable rows.
+    represents_ : numpy.ndarray
+        How many usable rows are nearer to each selected one than to the others (n_selected,): a weight for training.
     report_ : dict
-        Plain numbers: counts, explained variance, coverage and covering radius beside those of a random selection.
+        Plain numbers: counts, explained variance, and the coverage, what is known included, beside that of a random
+        and of a farthest-point selection. Computed when it is first asked for.
 
     Raises
     ------
@@ -75,122 +130,318 @@ class DirectSampler:
     def __init__(
         self,
         n_to_select: int,
-        clustering: Literal['kmeans', 'kmedoids'] = 'kmeans',
-        min_eigenvalue: float = 1.0,
+        weighting: Literal['none', 'half', 'maml'] = 'none',
+        clustering: Literal['kmeans', 'birch', 'kmedoids', 'sklearn_extra'] = 'kmeans',
+        n_clusters: int | None = None,
+        fill: float = 0.1,
+        coverage_fill: float = 0.0,
         random_state: int = 0,
         *,
-        selection: Literal['direct', 'random'] = 'direct',
-        fill_fraction: float = 0.1,
+        n_per_cluster: int = 1,
+        cluster_share: Literal['equal', 'proportional'] = 'equal',
+        group_share: Literal['equal', 'proportional'] = 'equal',
+        min_cluster_size: int = 1,
+        min_novelty: float = 1e-3,
+        environment_fill: float = 0.0,
+        min_eigenvalue: float = 1.0,
+        max_components: int | None = None,
+        selection: Literal['direct', 'random', 'farthest'] = 'direct',
         max_bytes: float = 2e9,
     ) -> None:
-        if n_to_select < 1:
-            raise ValueError(f'n_to_select={n_to_select} must be at least 1')
-        if clustering not in METHODS:
-            raise ValueError(f'clustering={clustering!r} must be one of {METHODS}')
-        if selection not in ('direct', 'random'):
-            raise ValueError(f"selection={selection!r} must be 'direct' or 'random'")
-        if not min_eigenvalue >= 0:
-            raise ValueError(f'min_eigenvalue={min_eigenvalue} must be at least 0')
-        if not 0 <= fill_fraction < 1:
-            raise ValueError(f'fill_fraction={fill_fraction} must be at least 0 and below 1')
-        self.n_to_select, self.clustering, self.min_eigenvalue = n_to_select, clustering, min_eigenvalue
-        self.random_state, self.selection = random_state, selection
-        self.fill_fraction, self.max_bytes = fill_fraction, max_bytes
+        self.n_to_select, self.weighting, self.clustering = n_to_select, weighting, clustering
+        self.n_clusters, self.fill, self.coverage_fill = n_clusters, fill, coverage_fill
+        self.random_state, self.n_per_cluster, self.cluster_share = random_state, n_per_cluster, cluster_share
+        self.group_share, self.min_cluster_size, self.min_novelty = group_share, min_cluster_size, min_novelty
+        self.environment_fill, self.min_eigenvalue = environment_fill, min_eigenvalue
+        self.max_components, self.selection, self.max_bytes = max_components, selection, max_bytes
+        _check_parameters(self)
 
-    def fit(self, X: np.ndarray) -> DirectSampler:
+    def fit(
+        self,
+        X: RowSource,
+        known: RowSource | None = None,
+        groups: Sequence[Any] | np.ndarray | None = None,
+        exclude: Mapping[str, np.ndarray] | None = None,
+        environments: EnvironmentSource | None = None,
+    ) -> DirectSampler:
         """Select from the rows of X.
 
         Parameters
         ----------
-        X : numpy.ndarray
-            Descriptors (n_rows, features). Rows with NaN or infinite values are left out.
+        X : numpy.ndarray or callable
+            Descriptors (n_rows, n_features): an array, a memory map, or a callable that yields the same chunks of rows
+            at each call. It is read twice, block by block. Rows with NaN or infinite values are left out.
+        known : numpy.ndarray or callable, optional
+            Descriptors of frames that are labelled already (n_known, n_features): the selection keeps away from them.
+        groups : sequence, optional
+            The group of each row (n_rows,), for example its trajectory: each group gives its share.
+        exclude : mapping, optional
+            Reason -> which rows must not be selected for it (n_rows,), bool. They do not count in any statistics.
+        environments : callable, optional
+            For ``environment_fill``: yields at each call the descriptors of the atoms of all frames, in order, in
+            chunks of (n_frames, n_atoms, n_features).
 
         Returns
         -------
         DirectSampler
-            Itself.
+            Itself. Interrupted, it is as it was before.
 
         Raises
         ------
         ValueError
-            If X is not two-dimensional, is empty, or has no finite row; if the distances for ``kmedoids`` do not fit.
+            If X has no row, no usable row, or other rows at the second reading; if ``known`` has another number of
+            features; if ``groups`` or ``exclude`` is not of the length of X; if the clustering would not fit into the
+            memory.
         """
-        X = np.asarray(X, dtype=np.float64)
-        if X.ndim != 2 or X.size == 0:
-            raise ValueError(f'X has shape {X.shape}; give at least one row and one feature, (n_rows, features)')
-        finite = np.flatnonzero(np.isfinite(X).all(axis=1))
-        if len(finite) == 0:
-            raise ValueError(f'none of the {len(X)} rows of X is finite; the frames or their descriptors are unusable')
-        first, group, counts = distinct_rows(X[finite])
-        reduction = reduce(X[finite[first]], counts, self.min_eigenvalue)
-        labels, picks, n_fill = self._select(reduction.scores, counts, first)
+        if self.environment_fill and (environments is None or groups is not None):
+            raise ValueError(
+                f'environment_fill={self.environment_fill} needs the environments, and no groups; give them, or 0'
+            )
+        moments = measure(X, _excluded(exclude))
+        reduction = reduce(moments, self.min_eigenvalue, self.max_components, self.weighting)
+        points = project(X, reduction, moments)
+        usable = np.flatnonzero(moments.usable)
+        digests = moments.digests if len(usable) == len(moments.usable) else moments.digests[usable]
+        fixed = _known_scores(known, reduction)
+        novelty = Centres(fixed).nearest(points)[1] if len(fixed) else None
+        new = slice(None) if novelty is None else np.flatnonzero(novelty > self.min_novelty)
+        rows = usable[new]
+        pool = Pool(points[new], digests[new], fixed, reduction.relative_weights, self.random_state)
+        if environments is not None and self.environment_fill:
+            unusual = partial(_unusual, environments, moments, rows, self.min_eigenvalue)
+            picks = self._select(pool, self.n_to_select, unusual)
+        else:
+            picks = self._select_by_group(pool, members_of(groups, moments.usable, rows, pool.digests))
 
-        self.selected_idx_ = finite[first[picks]]
-        self.reasons_ = self._reasons(len(picks), n_fill)
-        self.distances_ = self._distances(reduction.scores, counts, labels)[picks]
-        self.labels_ = np.full(len(X), -1, dtype=np.int64)
-        self.labels_[finite] = labels[group]
-        self.n_components_ = len(reduction.components)
-        self.components_ = reduction.components
-        self.explained_variance_ = reduction.explained_variance
-        self.explained_variance_ratio_ = reduction.explained_variance_ratio
-        self.scores_ = np.full((len(X), self.n_components_), np.nan)
-        self.scores_[finite] = reduction.scores[group]
-        self.report_ = self._report(len(X), reduction, counts, labels, picks, n_fill)
+        self.labels_ = np.full(len(moments.usable), -1, np.int32)
+        self.labels_[rows] = picks.labels
+        self.selected_idx_, self.reasons_ = rows[picks.indices], picks.reasons
+        self.distances_ = picks.distances_from_centroids(pool.points)
+        self._remember(reduction, points, usable, digests, pool)
+        self._novelty = novelty
+        self._counts = {
+            'n_frames': len(moments.usable),
+            'n_finite': int(np.count_nonzero(moments.finite)),
+            'n_excluded': {reason: int(np.count_nonzero(mask)) for reason, mask in (exclude or {}).items()},
+            'n_known': len(fixed),
+            'n_not_new': len(usable) - len(rows),
+        }
         return self
 
-    def _select(self, scores: np.ndarray, counts: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return the clusters of the distinct rows, the rows picked, and how many of these fill up."""
-        n_select = min(self.n_to_select, len(scores))
-        if self.selection == 'random':
-            picks = np.random.default_rng(self.random_state).choice(len(scores), n_select, replace=False)
-            return np.full(len(scores), -1), picks, 0
-        n_clusters = n_select - int(self.fill_fraction * n_select)
-        labels = cluster(scores, counts, n_clusters, self.clustering, self.random_state, self.max_bytes)
-        picks = nearest_to_centroids(scores, labels, centroids(scores, counts, labels), order)
-        more = farthest_points(scores, picks, n_select - len(picks), order)
-        return labels, np.concatenate([picks, more]), len(more)
+    def _remember(
+        self, reduction: Reduction, points: np.ndarray, usable: np.ndarray, digests: np.ndarray, pool: Pool
+    ) -> None:
+        """Keep what the results of a fit are told from, and forget what was told of the last."""
+        self.n_components_, self.components_ = len(reduction.components), reduction.components
+        self.explained_variance_ = reduction.explained_variance
+        self.explained_variance_ratio_ = reduction.explained_variance_ratio
+        self._reduction, self._pool = reduction, pool
+        self._points, self._usable, self._digests = points, usable, digests
+        self._selected = np.searchsorted(usable, self.selected_idx_)
+        for derived in ('report_', 'represents_'):
+            self.__dict__.pop(derived, None)
 
-    def _reasons(self, n_picks: int, n_fill: int) -> list[str]:
-        if self.selection == 'random':
-            return ['random'] * n_picks
-        return ['centroid'] * (n_picks - n_fill) + ['fill'] * n_fill
+    def transform(self, X: RowSource) -> np.ndarray:
+        """Return the scores (n_rows, n_components), float32, of other rows in the space of the last fit."""
+        return np.concatenate([self._reduction.transform(rows) for rows in blocks(X)])
 
-    def _distances(self, scores: np.ndarray, counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return the distance of each distinct row from its centroid; without clusters, from that of all rows."""
-        groups = np.maximum(labels, 0)
-        return np.linalg.norm(scores - centroids(scores, counts, groups)[groups], axis=1)
+    @property
+    def scores_(self) -> np.ndarray:
+        """Return the rows in the space in which distances are measured; NaN for unusable rows."""
+        return self._spread(self._points)
 
-    def _report(
-        self,
-        n_rows: int,
-        reduction: Reduction,
-        counts: np.ndarray,
-        labels: np.ndarray,
-        picks: np.ndarray,
-        n_fill: int,
-    ) -> dict[str, int | float]:
+    @property
+    def novelty_(self) -> np.ndarray | None:
+        """Return the distance of each row from the nearest known one; NaN for unusable rows; None without any."""
+        return None if self._novelty is None else self._spread(self._novelty)
+
+    def _spread(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the usable rows in their places among all rows, NaN elsewhere."""
+        if len(self._usable) == len(self.labels_):
+            return values
+        everywhere = np.full((len(self.labels_), *values.shape[1:]), np.nan, values.dtype)
+        everywhere[self._usable] = values
+        return everywhere
+
+    @cached_property
+    def represents_(self) -> np.ndarray:
+        """Return how many usable rows are nearer to each selected one than to the others, (n_selected,)."""
+        if len(self._selected) == 0:
+            return np.empty(0, np.int64)
+        nearest, _ = Centres(self._points[self._selected]).nearest(self._points)
+        return np.bincount(nearest, minlength=len(self._selected))
+
+    @property
+    def known_scores_(self) -> np.ndarray:
+        """Return the known rows in the space in which distances are measured (n_known, n_components)."""
+        return self._pool.fixed
+
+    @cached_property
+    def report_(self) -> dict[str, Any]:
         """Return plain numbers that tell what was selected from what, and how well it covers the rest."""
-        scores = reduction.scores
-        populations = np.bincount(labels, weights=counts) if self.selection == 'direct' else np.zeros(0)
-        # a stream of its own: the baseline of a random selection must not be that selection
-        generator = np.random.default_rng((self.random_state, 1))
-        random_picks = generator.choice(len(scores), len(picks), replace=False)
-        return {
-            'n_frames': n_rows,
-            'n_finite': int(counts.sum()),
-            'n_distinct': len(scores),
-            'n_selected': len(picks),
-            'n_fill': n_fill,
-            'n_shortfall': self.n_to_select - len(picks),
-            'n_components': len(reduction.components),
-            'explained_variance_kept': float(reduction.explained_variance_ratio.sum()),
+        populations = np.bincount(self.labels_[self.labels_ >= 0])
+        report = {
+            **self._counts,
+            'n_distinct': count_distinct(self._pool.digests),
+            'n_selected': len(self.selected_idx_),
+            'n_shortfall': self.n_to_select - len(self.selected_idx_),
+            'n_by_reason': {reason: self.reasons_.count(reason) for reason in dict.fromkeys(self.reasons_)},
+            'n_components': self.n_components_,
+            'explained_variance_kept': float(self.explained_variance_ratio_[: self.n_components_].sum()),
             'n_clusters': len(populations),
-            'cluster_population_min': int(populations.min(initial=n_rows)) if len(populations) else 0,
-            'cluster_population_median': float(np.median(populations)) if len(populations) else 0.0,
-            'cluster_population_max': int(populations.max(initial=0)),
-            'coverage': coverage_score(scores, picks),
-            'coverage_random': coverage_score(scores, random_picks),
-            'covering_radius': covering_radius(scores, picks),
-            'covering_radius_random': covering_radius(scores, random_picks),
+            'cluster_population': _five_numbers(populations),
+            'novelty': _five_numbers(self._novelty),
         }
+        for suffix, picks in (('', self._selected), *self.baselines().items()):
+            judged = asdict(coverage_of(self._points, np.concatenate([self._pool.fixed, self._points[picks]])))
+            report |= {name + suffix: value for name, value in judged.items()}
+        return report
+
+    def baselines(self) -> dict[str, np.ndarray]:
+        """Return what a random and a farthest-point selection of the same size would take, among the usable rows.
+
+        The farthest points are those of a subsample where there are more frames than k-means takes its seeds from.
+        """
+        n_picks = len(self._selected)
+        some = self.subsample()
+        farthest = k_centre(self._points[some], n_picks, self._pool.fixed)[0]
+        return {'_random': draw(self._digests, n_picks, (self.random_state, 1)), '_farthest': some[farthest]}
+
+    def subsample(self) -> np.ndarray:
+        """Return usable rows, by their place among these, from which k-means would take its seeds."""
+        some = subsample(self._digests, sample_size(len(self._selected)), self.random_state)
+        return np.arange(len(self._points)) if some is None else some
+
+    def _select_by_group(self, pool: Pool, members: list[np.ndarray] | None) -> Picks:
+        """Select in each group its share, away from what the groups before it gave."""
+        if members is None:
+            return self._select(pool, self.n_to_select)
+        picks = Picks.none_of(pool)
+        sizes = np.array([count_distinct(pool.digests[group]) for group in members])
+        for group, share in zip(members, quotas(sizes, self.n_to_select, self.group_share), strict=True):
+            picks.add_part(self._select(pool.part(group, picks.indices), int(share)), group)
+        return picks
+
+    def _select(
+        self, pool: Pool, n_wanted: int, unusual: Callable[[np.ndarray, int], np.ndarray] | None = None
+    ) -> Picks:
+        """Select so many frames, or all that differ."""
+        picks = Picks.none_of(pool)
+        n_wanted = min(n_wanted, len(pool))
+        open_to_all = np.ones(len(pool), np.bool_)
+        if n_wanted == 0:
+            return picks
+        if self.selection == 'random':
+            picks.add(draw(pool.digests, n_wanted, (self.random_state,)), 'random')
+        elif self.selection == 'farthest':
+            picks.add(k_centre(pool.points, n_wanted, pool.fixed)[0], 'farthest')
+        else:
+            open_to_all = self._select_direct(pool, n_wanted, picks, unusual)
+        if len(picks) < n_wanted:  # what is left differs from the picks, but not in its score
+            left = np.flatnonzero(open_to_all)
+            more = unlike(pool.digests[left], n_wanted - len(picks), pool.digests[picks.indices])
+            picks.add(left[more], 'fill')
+        return picks
+
+    def _select_direct(
+        self, pool: Pool, n_wanted: int, picks: Picks, unusual: Callable[[np.ndarray, int], np.ndarray] | None
+    ) -> np.ndarray:
+        """Take from clusters, frames with unusual atoms, from empty bins, and fill; return which frames were open."""
+        n_unusual, n_bins = int(self.environment_fill * n_wanted), int(self.coverage_fill * n_wanted)
+        budget = n_wanted - n_unusual - n_bins - int(self.fill * n_wanted)
+        is_open = self._take_from_clusters(pool, budget, picks)
+        if unusual is not None and n_unusual:
+            picks.add(unusual(picks.indices, n_unusual), 'environment')
+        if n_bins:
+            picks.add(fill_bins(pool.points, n_bins, picks.indices, is_open), 'coverage')
+        n_fill = n_wanted - len(picks)
+        n_weighted = int(WEIGHTED_FILL * n_fill)
+        for n_more, weights in ((n_fill - n_weighted, np.ones_like(pool.weights)), (n_weighted, pool.weights)):
+            bounds = np.where(is_open, picks.bounds(pool.points, weights), np.float32(-1))
+            given = np.concatenate([pool.fixed, pool.points[picks.indices]])
+            picks.add(fill(pool.points, n_more, given, bounds, weights), 'fill')
+        return is_open
+
+    def _take_from_clusters(self, pool: Pool, budget: int, picks: Picks) -> np.ndarray:
+        """Take what the clusters give; return which frames are in no cluster that is too small."""
+        n_clusters = min(self.n_clusters or max(1, budget // self.n_per_cluster), len(pool))
+        some = pool.sample(n_clusters)
+        picks.labels = cluster(
+            pool.points, n_clusters, self.clustering, some, pool.fixed, self.random_state, self.max_bytes
+        )
+        populations = np.bincount(picks.labels[picks.labels >= 0])
+        shares = quotas(populations, budget, self.cluster_share, self.min_cluster_size)
+        indices, ordinals = representatives(pool.points, picks.labels, shares)
+        picks.add(indices[ordinals == 0], 'centroid')
+        picks.add(indices[ordinals > 0], 'stratum')
+        large_enough = np.append(populations >= self.min_cluster_size, True)
+        return large_enough[picks.labels]
+
+
+def _check_parameters(sampler: DirectSampler) -> None:
+    """Raise a ValueError that names the first parameter that is out of bounds."""
+    for name, allowed in CHOICES.items():
+        choice = getattr(sampler, name)
+        if choice not in allowed:
+            raise ValueError(f'{name}={choice!r} must be one of {", ".join(map(repr, allowed))}')
+    for name in COUNTS:
+        count = getattr(sampler, name)
+        if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
+            raise ValueError(f'{name}={count} must be at least 1, and an integer')
+    for name in FRACTIONS:
+        if not 0 <= getattr(sampler, name) < 1:
+            raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0 and below 1')
+    total = sum(getattr(sampler, name) for name in FRACTIONS)
+    if not total < 1:
+        raise ValueError(f'{" + ".join(FRACTIONS)} = {total} leaves nothing for the clusters')
+    for name in ('min_eigenvalue', 'min_novelty'):
+        if not getattr(sampler, name) >= 0:
+            raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0')
+
+
+def _excluded(exclude: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
+    """Return which rows are excluded for any reason; None where no reason is given."""
+    masks = {reason: np.asarray(mask) for reason, mask in (exclude or {}).items()}
+    for reason, mask in masks.items():
+        if mask.dtype != np.bool_ or mask.ndim != 1:
+            raise ValueError(f'exclude[{reason!r}] is {mask.dtype} {mask.shape}; give a bool for each row, (n_rows,)')
+    if len({len(mask) for mask in masks.values()}) > 1:
+        raise ValueError(f'exclude has entries of lengths {[len(mask) for mask in masks.values()]}; give one per row')
+    return np.logical_or.reduce(list(masks.values())) if masks else None
+
+
+def _known_scores(known: RowSource | None, reduction: Reduction) -> np.ndarray:
+    """Return the scores of the known rows (n_known, n_components)."""
+    scores = [np.empty((0, len(reduction.components)), np.float32)]
+    for rows in blocks(known) if known is not None else ():
+        if rows.shape[1] != len(reduction.mean):
+            raise ValueError(f'known has {rows.shape[1]} features, X has {len(reduction.mean)}; describe both alike')
+        if not np.isfinite(rows).all():
+            raise ValueError('known has rows that are not finite; leave out frames that cannot be described')
+        scores.append(reduction.transform(rows))
+        if not (np.abs(scores[-1]) < FARTHEST).all():
+            raise ValueError(f'known has rows more than {FARTHEST:.0e} spreads from those of X; describe both alike')
+    return np.concatenate(scores)
+
+
+def _unusual(
+    environments: EnvironmentSource,
+    moments: Moments,
+    rows: np.ndarray,
+    min_eigenvalue: float,
+    taken: np.ndarray,
+    n_more: int,
+) -> np.ndarray:
+    """Return points with unusual atoms, by their place among the rows to choose from."""
+    open_rows = np.zeros(len(moments.usable), np.bool_)
+    open_rows[rows] = True
+    found = fill_environments(environments, open_rows, rows[taken], n_more, min_eigenvalue)
+    return np.searchsorted(rows, found)
+
+
+def _five_numbers(values: np.ndarray | None) -> dict[str, float] | None:
+    """Return the least, the quartiles and the largest of some numbers; None where there are none."""
+    if values is None or len(values) == 0:
+        return None
+    names = ('min', 'q25', 'median', 'q75', 'max')
+    return dict(zip(names, map(float, np.quantile(values, [0, 0.25, 0.5, 0.75, 1])), strict=True))
