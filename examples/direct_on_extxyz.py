@@ -1,14 +1,17 @@
 """Pick representative frames from an extxyz file: descriptors and DIRECT alone, without AiiDA.
 
-    python examples/direct_on_extxyz.py trajectory.extxyz --select 20 --output selected.extxyz
+    python examples/direct_on_extxyz.py trajectory.extxyz --select 20 --output selected.extxyz --figures figures
 
 Without a file it makes its own frames: silicon, rattled and strained more and more. Frames may differ in size and
 composition; each becomes one vector, averaged over its atoms: by SOAP, ACE or the features of a MACE potential. The
-report tells how well the selection covers all frames, beside a random selection of the same size.
+selection keeps away from frames that are labelled already (--known). The report tells how well what is selected, and
+known, covers all frames, beside a random and a farthest-point selection of the same size; the figures show it.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -16,8 +19,11 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.science.descriptors import make_descriptor
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
-from aiida_mlip_autopipe.science.parameters import DescriptorParameters, descriptor_parameters
+from aiida_mlip_autopipe.science.parameters import descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler
+from aiida_mlip_autopipe.science.sampling.figures import draw_figures, figure_data
+
+# ------------------------------------------------------------------------------------------------------------ 1. frames
 
 
 def rattled_silicon(n_frames: int = 500, random_seed: int = 0) -> list[Atoms]:
@@ -33,33 +39,72 @@ def rattled_silicon(n_frames: int = 500, random_seed: int = 0) -> list[Atoms]:
     return frames
 
 
-def describe(frames: list[Atoms], parameters: DescriptorParameters, potential: Path | None = None) -> np.ndarray:
+# ----------------------------------------------------------------------------------------------------------- 2. vectors
+
+
+def describe(frames: list[Atoms], species: list[str], kind: str, potential: Path | None = None) -> np.ndarray:
     """Return the vector of each frame, (n_frames, n_features)."""
-    species = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-    return np.asarray(make_descriptor(parameters, species, potential).create(frames))
+    return np.asarray(make_descriptor(descriptor_parameters(kind), species, potential).create(frames))
+
+
+# ------------------------------------------------------------------------------------------------------------ 3. report
+
+
+def lines(report: dict[str, Any], indent: str = '') -> list[str]:
+    """Return a line for each number; what belongs together is indented."""
+    found = []
+    for name, value in report.items():
+        if isinstance(value, dict):
+            found += [indent + name, *lines(value, indent + '    ')] if value else []
+        elif value is not None:
+            found.append(
+                f'{indent + name:<32}{value:.4g}' if isinstance(value, float) else f'{indent + name:<32}{value}'
+            )
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ 4. all of it together
+
+
+def options(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; rattled silicon if not given')
+    parser.add_argument('-k', '--known', type=Path, help='an extxyz file of frames that are labelled already')
+    parser.add_argument('-n', '--select', type=int, default=20, help='how many frames to select (default: 20)')
+    parser.add_argument('-d', '--descriptor', choices=['soap', 'ace', 'mace'], default='soap')
+    parser.add_argument('--potential', type=Path, help='a MACE .model file, for the descriptor mace')
+    parser.add_argument('--clustering', choices=['kmeans', 'birch', 'kmedoids'], default='kmeans')
+    parser.add_argument('--random-seed', type=int, default=0)
+    parser.add_argument('-o', '--output', type=Path, help='write the selected frames to an extxyz file')
+    parser.add_argument(
+        '--figures', type=Path, help='a folder in which to draw the selection, with the numbers as JSON'
+    )
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> DirectSampler:
-    """Read or make frames, describe them, select, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; rattled silicon if not given')
-    parser.add_argument('-n', '--select', type=int, default=20, help='how many frames to select (default: 20)')
-    parser.add_argument('-o', '--output', type=Path, help='write the selected frames to an extxyz file')
-    parser.add_argument('-d', '--descriptor', choices=['soap', 'ace', 'mace'], default='soap')
-    parser.add_argument('--potential', type=Path, help='a MACE .model file, for the descriptor mace')
-    parser.add_argument('--clustering', choices=['kmeans', 'kmedoids'], default='kmeans')
-    parser.add_argument('--random-seed', type=int, default=0)
-    chosen = parser.parse_args(arguments)
-
+    """Read or make frames, describe them, select, report, draw."""
+    chosen = options(arguments)
     frames = read_extxyz(chosen.frames) if chosen.frames else rattled_silicon()
-    rows = describe(frames, descriptor_parameters(chosen.descriptor), chosen.potential)
-    sampler = DirectSampler(chosen.select, chosen.clustering, random_state=chosen.random_seed).fit(rows)
+    labelled = read_extxyz(chosen.known) if chosen.known else []
 
-    for name, value in sampler.report_.items():
-        print(f'{name:<28}{value:.4g}' if isinstance(value, float) else f'{name:<28}{value}')
-    print('selected frames             ', *sampler.selected_idx_)
+    species = sorted({symbol for atoms in frames + labelled for symbol in atoms.symbols})
+    rows = describe(frames, species, chosen.descriptor, chosen.potential)
+    known = describe(labelled, species, chosen.descriptor, chosen.potential) if labelled else None
+
+    sampler = DirectSampler(chosen.select, clustering=chosen.clustering, random_state=chosen.random_seed)
+    sampler.fit(rows, known=known)
+    print(*lines(sampler.report_), sep='\n')
+    print(f'{"selected frames":<31}', *sampler.selected_idx_)
+
     if chosen.output:
         write_extxyz(chosen.output, [frames[index] for index in sampler.selected_idx_])
+    if chosen.figures:
+        data = figure_data(sampler)
+        for path in draw_figures(data, chosen.figures):
+            print(path)
+        (chosen.figures / 'figures.json').write_text(json.dumps(data))
     return sampler
 
 

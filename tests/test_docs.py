@@ -40,16 +40,18 @@ def test_readme_shows_the_input_of_the_example():
 
 
 def test_example_of_direct_alone(tmp_path: Path):
-    """DIRECT on generated frames selects as many as asked, and writes them."""
+    """DIRECT on generated frames selects as many as asked, writes and draws them, and keeps away from known ones."""
     from aiida_mlip_autopipe.science.frames import read_extxyz
 
-    script, output = ROOT / 'examples/direct_on_extxyz.py', tmp_path / 'selected.extxyz'
-    done = subprocess.run(
-        [sys.executable, str(script), '--select', '7', '--output', str(output)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'coverage_random' in done.stdout
-    assert len(read_extxyz(output)) == 7
+    script, output, figures = ROOT / 'examples/direct_on_extxyz.py', tmp_path / 'selected.extxyz', tmp_path / 'figures'
+    command = [sys.executable, str(script), '--select', '7', '--output', str(output)]
+    for further in (['--figures', str(figures)], ['--known', str(output), '--clustering', 'birch']):
+        done = subprocess.run([*command, *further], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert 'coverage_random' in done.stdout
+        assert len(read_extxyz(output)) == 7
+    assert re.search(r'^n_known +7$', done.stdout, re.MULTILINE)
+    assert len(list(figures.glob('*.svg'))) == 4
 
 
 def test_docs_build(tmp_path: Path):

@@ -32,7 +32,7 @@ def write_shards(folder: Path, n_frames: int) -> None:
     writer = ShardWriter(folder / 'shard.h5', atoms.numbers, atoms.pbc, timestep_fs=1.0)
     for step in range(size):
         displacements = generator.normal(scale=0.1, size=atoms.positions.shape)
-        writer.append(step, atoms.positions + displacements, atoms.cell.array, 0.0, 300.0)
+        writer.append(step, atoms.positions + displacements, atoms.cell.array, 0.0, 300.0, 0.0)
     writer.close()
     write_manifest(
         folder,

@@ -92,13 +92,18 @@ def test_figures_are_written_alike_each_time(sampler, tmp_path):
 def test_radii_are_those_of_adding_one_pick_after_the_other():
     sampler = CASES['known']()
     shown = figure_data(sampler)['radius_by_budget']
-    given = np.concatenate([sampler.known_scores_, sampler.scores_[sampler.selected_idx_]])
-    distances = cdist(sampler.scores_, given)
-    n_known = sampler.report_['n_known']
-    up_to_now = [budget for budget in shown['budgets'] if budget <= shown['n_selected']]
-    radii = [distances[:, : n_known + budget].min(axis=1).max() for budget in up_to_now]
-    np.testing.assert_allclose(shown['selected'], radii, rtol=1e-4)
-    assert shown['radius_of_known'] == pytest.approx(distances[:, :n_known].min(axis=1).max(), rel=1e-4)
+    points, picks = sampler.scores_, sampler.scores_[sampler.selected_idx_]
+    uncovered = cdist(points, sampler.known_scores_).min(axis=1)
+    between = cdist(picks, sampler.known_scores_).min(axis=1)
+    assert shown['radius_of_known'] == pytest.approx(uncovered.max(), rel=1e-4)
+    radii = []
+    for _ in picks:
+        farthest = picks[between.argmax()]
+        between = np.minimum(between, np.linalg.norm(picks - farthest, axis=1))
+        uncovered = np.minimum(uncovered, np.linalg.norm(points - farthest, axis=1))
+        radii.append(uncovered.max())
+    up_to_now = [budget - 1 for budget in shown['budgets'] if budget <= shown['n_selected']]
+    np.testing.assert_allclose(shown['selected'], np.array(radii)[up_to_now], rtol=1e-4)
 
 
 def test_a_farthest_selection_covers_as_a_farthest_point_traversal_does():

@@ -1,7 +1,7 @@
 """How a selection looks: explained variance, the picks over the density of all frames, clusters, and the budget.
 
 The covering radius against the budget answers how many frames are enough: where the curve is flat, more bring little.
-That of the selection, frame by frame in order of rank, ends at what the budget bought; on the way there it is not that
+That of the selection, of its frames the farthest first, ends at what the budget bought; on the way there it is not that
 of a smaller budget, which would have its own clusters. Beside it stand random selections and a farthest-point
 traversal, which comes within a factor of two of the least radius there is (T. F. Gonzalez, Theor. Comput. Sci. 38, 293
 (1985)), and goes on to twice the budget.
@@ -178,11 +178,17 @@ def _radius_by_budget(points: np.ndarray, picks: np.ndarray, known: np.ndarray, 
         'n_selected': n_selected,
         'n_points': len(points),
         'budgets': budgets.tolist(),
-        'selected': _short(radius_by_budget(points, picks, budgets, uncovered)),
+        'selected': _short(radius_by_budget(points, _farthest_first(picks, known), budgets, uncovered)),
         'random': _short(np.mean([radius_by_budget(points, some, budgets, uncovered) for some in drawn], axis=0)),
         'farthest': _short(radius_by_budget(points, farthest, budgets, uncovered)),
         'radius_of_known': float(uncovered.max()) if len(known) else None,
     }
+
+
+def _farthest_first(picks: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the picks in the order of a farthest-point traversal; those that stand where another one does, last."""
+    order = k_centre(picks, len(picks), known)[0]
+    return picks[np.concatenate([order, np.setdiff1d(np.arange(len(picks)), order)])]
 
 
 def _budgets(n_selected: int) -> np.ndarray:
@@ -295,7 +301,7 @@ def _draw_radius_by_budget(axes: Axes, data: Mapping[str, Any]) -> None:
     curves = (
         ('random', GREY, ':', f'random selections (mean of {N_RANDOM})'),
         ('farthest', ORANGE, '--', 'farthest-point traversal'),
-        ('selected', BLUE, '-', 'this selection, in order of rank'),
+        ('selected', BLUE, '-', 'this selection, the farthest first'),
     )
     for name, colour, style, label in curves:
         radii = shown[name]
