@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
+from aiida_mlip_autopipe.cli.results import write_results
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage
+from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 
@@ -69,7 +72,7 @@ def calculations_of(node: orm.WorkChainNode, process: type) -> list[orm.CalcJobN
     return [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and job.process_class is process]
 
 
-def test_two_rounds_through_the_daemon(submit_and_wait, build):
+def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     """From one structure to a potential; every datum has a creator, every training frame leads back to its origin."""
     builder = build(max_rounds=2)
     run = submit_and_wait(builder, timeout=900)
@@ -86,6 +89,17 @@ def test_two_rounds_through_the_daemon(submit_and_wait, build):
     assert_every_datum_has_a_creator(run, declared)
     assert_the_test_set_is_unrelated(run)
     assert_frames_lead_back(run)
+    assert_the_selections_are_shown(run, tmp_path)
+
+
+def assert_the_selections_are_shown(run: orm.WorkChainNode, folder: Path) -> None:
+    """The results have a folder for each selection, with its figures and their data."""
+    write_results(run, ProgressReader(run.pk).read(), folder)
+    for name in ('selection_test', 'selection_r1', 'selection_r2'):
+        shown = sorted(path.suffix for path in (folder / name).iterdir())
+        assert shown == ['.json', '.svg', '.svg', '.svg', '.svg']
+    report = run.outputs.summary['rounds'][1]['sampling']
+    assert report['n_known'] == 6  # four seeds and two candidates, without the isolated atom
 
 
 def assert_every_datum_has_a_creator(run: orm.WorkChainNode, declared: set[str]) -> None:
