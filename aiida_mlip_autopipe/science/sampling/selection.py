@@ -1,8 +1,8 @@
 """Which frames to take: from each cluster its share, from empty bins, and what is farthest from everything taken.
 
 The first pick of a cluster is the member nearest to its true centroid; further ones are those farthest from the picks
-of that cluster. The fill goes on with an exact k-centre traversal over all frames (T. F. Gonzalez, Theor. Comput. Sci.
-38, 293 (1985)): it finds what the clusters overlook. Ties go to the frame that came first.
+of that cluster. The fill is a farthest-point traversal (T. F. Gonzalez, Theor. Comput. Sci. 38, 293 (1985)) of the
+frames that their clusters represent worst: it finds what these overlook. Ties go to the frame that came first.
 """
 
 from __future__ import annotations
