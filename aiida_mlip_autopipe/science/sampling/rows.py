@@ -102,11 +102,12 @@ class RowFile:
     def __call__(self) -> Iterator[np.ndarray]:
         """Yield blocks of rows, in a buffer that is used again."""
         buffer = np.empty((BLOCK, self.shape[1]), self.dtype)
-        with self.path.open('rb', buffering=0) as handle:
+        with self.path.open('rb') as handle:
             handle.seek(self._start)
             for first in range(0, self.shape[0], BLOCK):
                 rows = buffer[: self.shape[0] - first]
-                handle.readinto(rows.data.cast('B'))
+                if handle.readinto(rows.data.cast('B')) != rows.nbytes:
+                    raise ValueError(f'{self.path} was cut while it was read; write it again')
                 yield rows
 
 
