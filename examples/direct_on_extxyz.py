@@ -9,7 +9,6 @@ known, covers all frames, beside a random and a farthest-point selection of the 
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from aiida_mlip_autopipe.science.descriptors import make_descriptor
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
 from aiida_mlip_autopipe.science.parameters import descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler
-from aiida_mlip_autopipe.science.sampling.figures import draw_figures, figure_data
+from aiida_mlip_autopipe.science.sampling.figures import figure_data, write_figures
 
 # ------------------------------------------------------------------------------------------------------------ 1. frames
 
@@ -44,7 +43,7 @@ def rattled_silicon(n_frames: int = 500, random_seed: int = 0) -> list[Atoms]:
 
 def describe(frames: list[Atoms], species: list[str], kind: str, potential: Path | None = None) -> np.ndarray:
     """Return the vector of each frame, (n_frames, n_features)."""
-    return np.asarray(make_descriptor(descriptor_parameters(kind), species, potential).create(frames))
+    return np.atleast_2d(make_descriptor(descriptor_parameters(kind), species, potential).create(frames))
 
 
 # ------------------------------------------------------------------------------------------------------------ 3. report
@@ -101,10 +100,7 @@ def main(arguments: list[str] | None = None) -> DirectSampler:
     if chosen.output:
         write_extxyz(chosen.output, [frames[index] for index in sampler.selected_idx_])
     if chosen.figures:
-        data = figure_data(sampler)
-        for path in draw_figures(data, chosen.figures):
-            print(path)
-        (chosen.figures / 'figures.json').write_text(json.dumps(data))
+        print(*write_figures(figure_data(sampler), chosen.figures), sep='\n')
     return sampler
 
 

@@ -13,7 +13,9 @@ from aiida_mlip_autopipe.science.parameters import SamplingParameters
 
 from .worker_job import WorkerCalculation
 
-__all__ = ['DirectSamplingCalculation']
+__all__ = ['NOTHING_NEW', 'DirectSamplingCalculation']
+
+NOTHING_NEW = 700
 
 
 class DirectSamplingCalculation(WorkerCalculation):
@@ -48,7 +50,7 @@ class DirectSamplingCalculation(WorkerCalculation):
         spec.output('selection', valid_type=orm.ArrayData, help='The selection table, a row for each candidate.')
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
         spec.exit_code(
-            700,
+            NOTHING_NEW,
             'WARNING_NOTHING_NEW',
             message='No frame is new: of {n_frames}, the farthest from a known one is at {novelty}, and '
             'min_novelty is {min_novelty}.',

@@ -6,7 +6,6 @@ give the same answers. The daemon never runs them: a calcfunction blocks its wor
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -145,7 +144,7 @@ def direct_sampling_local(
         ``figures``, a folder.
     """
     from aiida_mlip_autopipe.science.sampling import select_candidates
-    from aiida_mlip_autopipe.science.sampling.figures import draw_figures
+    from aiida_mlip_autopipe.science.sampling.figures import write_figures
 
     sampling = SamplingParameters(**parameters.get_dict())
     more = [others[name] for name in sorted(others)]
@@ -155,13 +154,12 @@ def direct_sampling_local(
         folders = [opened.enter_context(node.base.repository.as_path()) for node in nodes]
         model = opened.enter_context(_path_of(potential))
         chosen = select_candidates(folders, sampling, potential=model, known=known)
-        drawn = Path(opened.enter_context(TemporaryDirectory()))
-        (drawn / 'figures.json').write_text(json.dumps(chosen.figures))
-        draw_figures(chosen.figures, drawn)
+        drawn = opened.enter_context(TemporaryDirectory())
+        write_figures(chosen.figures, drawn)
         outputs: dict[str, orm.Data] = {
             'selection': selection_array(chosen.table, chosen.scores),
             'report': orm.Dict(chosen.report),
-            'figures': orm.FolderData(tree=str(drawn)),
+            'figures': orm.FolderData(tree=drawn),
         }
     if chosen.candidates:
         outputs['candidates'] = FramesData.from_atoms(chosen.candidates)

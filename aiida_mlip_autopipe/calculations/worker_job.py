@@ -20,7 +20,10 @@ from pydantic import ValidationError
 from aiida_mlip_autopipe.science.parameters import StageParameters
 from aiida_mlip_autopipe.worker.files import RESULT_FILE, SCHEMA_VERSION
 
-__all__ = ['WorkerCalculation', 'validate_parameters']
+__all__ = ['WARNINGS', 'WorkerCalculation', 'validate_parameters']
+
+#: Exit codes of processes that did what they could and have something to say.
+WARNINGS = range(700, 800)
 
 
 def validate_parameters(model: type[StageParameters]) -> Callable[[orm.Dict | None, Any], str | None]:

@@ -12,10 +12,9 @@ from datetime import datetime
 
 from aiida import orm
 
-__all__ = ['Call', 'call_tree', 'children', 'pk_of', 'sampling_jobs', 'stage_of']
+from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 
-#: Exit codes of processes that did what they could and have something to say.
-WARNINGS = range(700, 800)
+__all__ = ['Call', 'call_tree', 'children', 'pk_of', 'sampling_jobs', 'stage_of']
 
 _TERMINAL = ('finished', 'excepted', 'killed')
 _PROJECT = (

@@ -486,7 +486,8 @@ class SamplingParameters(StageParameters):
     def _clusters_get_something(self) -> SamplingParameters:
         fills = {name: getattr(self, name) for name in ('fill', 'coverage_fill', 'environment_fill')}
         if sum(fills.values()) >= 1:
-            raise ValueError(f'{" + ".join(fills)} is {sum(fills.values()):g}: nothing is left for the clusters')
+            total = f'{" + ".join(fills)} is {sum(fills.values()):g}'
+            raise ValueError(f'{total}: nothing is left for the clusters; lower one of them')
         if self.environment_fill and self.group_by != 'none':
             raise ValueError(
                 f'environment_fill ({self.environment_fill:g}) looks at all frames, group_by ({self.group_by}) at one '

@@ -106,7 +106,7 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     from aiida_mlip_autopipe.science.dynamics import NoFramesError
     from aiida_mlip_autopipe.science.frames import read_extxyz, read_manifest, write_extxyz
     from aiida_mlip_autopipe.science.sampling import select_candidates
-    from aiida_mlip_autopipe.science.sampling.figures import draw_figures
+    from aiida_mlip_autopipe.science.sampling.figures import write_figures
 
     folders, parameters = job.paths('folders'), job.validated(SamplingParameters)
     potential = job.path('potential') if parameters.descriptor.kind == 'mace' else None
@@ -117,10 +117,7 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     if selection.candidates:
         write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)
     write_json(job.folder / 'selection.json', _plain_selection(selection))
-    figures = job.folder / 'figures'
-    figures.mkdir(exist_ok=True)
-    write_json(figures / 'figures.json', selection.figures)
-    draw_figures(selection.figures, figures)
+    write_figures(selection.figures, job.folder / 'figures')
     return dict(selection.report)
 
 

@@ -9,12 +9,13 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, if_, while_
 from aiida.plugins import DataFactory
 
+from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions import generate_structures, round_parameters, summarise
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 
 from .evaluate import EvaluationWorkChain
-from .explore import NOTHING_NEW, ExplorerWorkChain
+from .explore import ExplorerWorkChain
 from .inputs import build_inputs, expand_for, validate_configuration, validate_inputs
 from .label import LabellingEngineWorkChain
 from .train import TrainingEngineWorkChain

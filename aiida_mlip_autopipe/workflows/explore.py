@@ -7,6 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain
 
+from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, SamplingParameters
@@ -14,9 +15,9 @@ from aiida_mlip_autopipe.science.parameters import DynamicsParameters, SamplingP
 from .direct_sampling_base import DirectSamplingBaseWorkChain
 from .mace_md_base import MaceMdBaseWorkChain
 
-__all__ = ['NOTHING_NEW', 'ExplorerWorkChain']
+__all__ = ['ExplorerWorkChain']
 
-SCRATCH_MISSING, NOTHING_NEW = 310, 700
+SCRATCH_MISSING = 310
 
 
 class ExplorerWorkChain(WorkChain):

@@ -12,14 +12,13 @@ from aiida.engine import (
 )
 from aiida.orm import CalcJobNode
 
-from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+from aiida_mlip_autopipe.calculations.worker_job import WARNINGS, WorkerCalculation
 
 __all__ = ['WorkerBaseWorkChain']
 
 INCOMPLETE = 400
 SCHEDULER_LIMITS = (110, 120, 140)
 SAID_BY_THE_WORKER = range(200, 400)
-WARNINGS = range(700, 800)
 
 
 class WorkerBaseWorkChain(BaseRestartWorkChain):

@@ -26,6 +26,11 @@ def ours(path: Path, n_to_select: int, weighting: str) -> np.ndarray:
 
 def maml(path: Path, n_to_select: int, threshold: float) -> np.ndarray:
     """Select with maml, from the array in memory."""
+    return maml_picks(np.load(path), n_to_select, threshold)
+
+
+def maml_picks(rows: np.ndarray, n_to_select: int, threshold: float = 0.5) -> np.ndarray:
+    """Return what maml selects of rows (n, features); the threshold is its default unless given."""
     import logging
 
     from maml.sampling.clustering import BirchClustering
@@ -34,7 +39,7 @@ def maml(path: Path, n_to_select: int, threshold: float) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
     logging.disable(logging.INFO)
-    scores = PrincipalComponentAnalysis().fit_transform(StandardScaler().fit_transform(np.load(path)))
+    scores = PrincipalComponentAnalysis().fit_transform(StandardScaler().fit_transform(rows))
     clusters = BirchClustering(n=n_to_select, threshold_init=threshold).fit_transform(scores)
     return np.array(SelectKFromClusters(k=1).fit_transform(clusters)['selected_indexes'])
 

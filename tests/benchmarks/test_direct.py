@@ -109,7 +109,8 @@ def test_direct_beside_maml(add_row, folder: Path, n_rows: int):
 @pytest.mark.parametrize(('n_rows', 'n_to_select'), [(1_000_000, 10_000), (10_000_000, 1000)])
 def test_direct_on_more(add_row, folder: Path, n_rows: int, n_to_select: int):
     """Ten thousand picks of a million rows; a thousand of ten million."""
-    taken, _ = select(folder, 'ours', n_rows, n_to_select)
+    taken, picks = select(folder, 'ours', n_rows, n_to_select)
+    assert 0 <= np.load(picks).min() < np.load(picks).max() < n_rows
     add_row(TIMES, rows=f'{n_rows:.0e}', picks=n_to_select, method='ours', **tell(taken))
 
 

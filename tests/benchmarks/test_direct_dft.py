@@ -1,7 +1,7 @@
 """Which frames of silicon are worth their DFT labels: errors of potentials trained on what each method selects.
 
 Needed are the labelled frames of Zuo et al., J. Phys. Chem. A 124, 731 (2020), in ``shared/data`` beside the
-repository: they are not to be redistributed. Rows of maml appear where its ``maml.sampling`` can be imported.
+repository: they are not to be redistributed. Rows of maml appear where it is installed.
 
 A fifth of each trajectory is held out; from the rest, the pool, a share is selected without a look at the labels; on
 that share a linear ACE is trained. Its errors are divided by those after a random selection of the same size, and
@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from aiida_mlip_autopipe.science.descriptors import ACE, make_descriptor
 from aiida_mlip_autopipe.science.parameters import SoapParameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler
 
+from .direct_run import maml_picks
 from .linear_ace import LinearACE, force_features
 
 DATA = Path(__file__).parents[3] / 'shared/data'
@@ -65,28 +67,13 @@ def weighted_direct(rows: np.ndarray, n_to_select: int, seed: int) -> Picks:
 
 
 def maml_default(rows: np.ndarray, n_to_select: int, seed: int) -> Picks:
-    import logging
-
-    from maml.sampling.clustering import BirchClustering
-    from maml.sampling.pca import PrincipalComponentAnalysis
-    from maml.sampling.stratified_sampling import SelectKFromClusters
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    logging.disable(logging.INFO)
-    clustering = BirchClustering(n=n_to_select, threshold_init=0.5)
-    steps = (StandardScaler(), PrincipalComponentAnalysis(weighting_PCs=True), clustering, SelectKFromClusters(k=1))
-    return Picks(np.array(make_pipeline(*steps).fit_transform(rows)['selected_indexes']))
+    return Picks(maml_picks(rows, n_to_select))
 
 
 def selections() -> dict[str, Select]:
     """Return what is compared with a random selection, by name."""
     found: dict[str, Select] = {'farthest-point': farthest}
-    try:
-        import maml.sampling.clustering  # noqa: F401
-    except ImportError:
-        pass
-    else:
+    if find_spec('maml') is not None:
         found['maml'] = maml_default
     return found | {'DIRECT': direct, 'DIRECT, weighted': weighted_direct, 'all of the pool': whole_pool}
 

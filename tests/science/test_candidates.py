@@ -197,6 +197,17 @@ def test_folders_without_a_frame_are_refused(tmp_path):
         select_candidates([folder], SamplingParameters())
 
 
+def test_known_frames_of_any_number_and_size_are_kept_away_from(folders):
+    frames = load_frames(folders, [0, 25])
+    assert [len(atoms) for atoms in frames] == [2, 8]
+    for known in (frames[:1], frames):
+        selection = select_candidates(folders, SamplingParameters(n_to_select=44, descriptor=DESCRIPTOR), known=known)
+        assert selection.report['n_known'] == selection.report['n_not_new'] == len(known)
+        assert len(selection.candidates) == 44 - len(known)
+        assert not {atoms.info['frame_id'] for atoms in known} & set(selection.table['frame_id'])
+        assert (selection.table['novelty'] > 1e-3).all()
+
+
 def test_a_missing_shard_is_told_apart(folders):
     (folders[1] / 'shards/r000.h5').unlink()
     with pytest.raises(ManifestError):

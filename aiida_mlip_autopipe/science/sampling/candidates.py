@@ -224,8 +224,8 @@ def _groups(shards: Sequence[dict[str, Any]], group_by: str) -> np.ndarray | Non
 
 
 def _describe_known(known: Sequence[Atoms], descriptor: Descriptor) -> np.ndarray:
-    """Describe labelled frames (n_known, features), one by one as they differ in size; leave out what cannot be."""
-    rows = np.array([descriptor.create(atoms, on_error='mask') for atoms in known], dtype=np.float32)
+    """Describe labelled frames (n_known, features), which may differ in size; leave out what cannot be."""
+    rows = np.atleast_2d(descriptor.create(known, on_error='mask')).astype(np.float32)
     return rows[np.isfinite(rows).all(axis=1)]
 
 
@@ -251,8 +251,8 @@ def _sampler(parameters: SamplingParameters) -> DirectSampler:
 
 def _table(sampler: DirectSampler, candidates: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """Return the selection table, column by column."""
-    selected = sampler.selected_idx_
-    known = {} if sampler.novelty_ is None else {'novelty': sampler.novelty_[selected].astype(float)}
+    selected, novelty = sampler.selected_idx_, sampler.novelty_
+    known = {} if novelty is None else {'novelty': novelty[selected].astype(float)}
     return {
         'index': selected,
         'cluster': sampler.labels_[selected].astype(np.int64),

@@ -12,6 +12,7 @@ way; `draw_figures` draws it with matplotlib.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from aiida_mlip_autopipe.science.sampling.selection import N_BINS, bins_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['draw_figures', 'figure_data']
+__all__ = ['draw_figures', 'figure_data', 'write_figures']
 
 #: At most so many eigenvalues, budgets, and entries of all other lists are told; longer lists are thinned.
 MAX_EIGENVALUES, MAX_BUDGETS, MAX_LISTED = 60, 100, 1500
@@ -116,6 +117,14 @@ def draw_figures(data: Mapping[str, Any], folder: str | Path) -> list[Path]:
             paths.append(Path(folder) / f'{name}.svg')
             figure.savefig(paths[-1], metadata={'Date': None})
     return paths
+
+
+def write_figures(data: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Draw the four figures, and write ``figures.json``, what they show, beside them; return all paths."""
+    paths = draw_figures(data, folder)
+    numbers = Path(folder) / 'figures.json'
+    numbers.write_text(json.dumps(data, allow_nan=False), encoding='utf-8')
+    return [*paths, numbers]
 
 
 # -------------------------------------------------------------------------------------------------------------- data

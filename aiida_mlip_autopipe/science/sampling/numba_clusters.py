@@ -185,6 +185,23 @@ def assign(
 
 
 @njit(cache=True, nogil=True)
+def _linked(labels, squared, n_centres):
+    """Return the members of each centre as linked lists (first of each centre, next of each point), and the farthest.
+
+    That is its squared distance, -1 where a centre has no member, and which point it is, the first among equals.
+    """
+    head, following = np.full(n_centres, -1, np.int32), np.empty(len(labels), np.int32)
+    radius, farthest = np.full(n_centres, np.float32(-1)), np.full(n_centres, -1, np.int32)
+    for i in range(len(labels) - 1, -1, -1):
+        c = labels[i]
+        following[i] = head[c]
+        head[c] = i
+        if squared[i] >= radius[c]:
+            radius[c], farthest[c] = squared[i], i
+    return head, following, radius, farthest
+
+
+@njit(cache=True, nogil=True)
 def farthest_first(
     points: np.ndarray, centres: np.ndarray, n_given: int, labels: np.ndarray, squared: np.ndarray, picks: np.ndarray
 ) -> int:
@@ -210,16 +227,7 @@ def farthest_first(
         How many were added: fewer than wanted where all points are centres.
     """
     n_centres = len(centres)
-    head = np.full(n_centres, -1, np.int32)
-    following = np.empty(len(points), np.int32)
-    radius = np.full(n_centres, np.float32(-1))
-    farthest = np.full(n_centres, -1, np.int32)
-    for i in range(len(points) - 1, -1, -1):
-        c = labels[i]
-        following[i] = head[c]
-        head[c] = i
-        if squared[i] >= radius[c]:
-            radius[c], farthest[c] = squared[i], i
+    head, following, radius, farthest = _linked(labels, squared, n_centres)
     for new in range(n_given, n_centres):
         pick, largest = -1, np.float32(0)
         for c in range(new):
