@@ -3,7 +3,7 @@
 # make lint   ruff, mypy, import-linter
 # make docs   the documentation, in docs/_build/html
 #
-# PYTHON    the interpreter that makes .venv (3.11 to 3.13)
+# PYTHON    the interpreter that makes .venv (3.11 to 3.13; torch-sim, the engine for GPUs, needs 3.12)
 # PIP_ARGS  further arguments of pip install, for example the index of CPU builds of torch
 
 SHELL := /bin/bash
@@ -18,6 +18,7 @@ DEMO_INPUT ?= examples/silicon/input.yaml
 PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
 PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
+SLURM_PACKAGES := slurm-wlm munge
 # Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
 
@@ -31,7 +32,7 @@ define install_packages
 	fi
 endef
 
-.PHONY: help demo test test-psql lint docs environment pw postgres clean
+.PHONY: help demo test test-psql lint docs environment pw postgres slurm clean
 
 help:
 	@sed -n 's/^# \?//p' Makefile | head -8
@@ -49,6 +50,9 @@ pw:
 postgres:
 	@if ! { compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' || command -v pg_ctl; } >/dev/null; then $(call install_packages,PostgreSQL,$(POSTGRES_PACKAGES)); fi
 
+slurm:
+	@if ! (PATH=$$PATH:/usr/sbin; command -v slurmctld && command -v munged) >/dev/null; then $(call install_packages,Slurm or MUNGE,$(SLURM_PACKAGES)); fi
+
 demo: export AIIDA_PATH = $(DEMO)/aiida
 demo: $(INSTALLED) pw
 	@mkdir -p $(AIIDA_PATH)
@@ -59,7 +63,7 @@ demo: $(INSTALLED) pw
 	@$(BIN)/verdi daemon stop >/dev/null
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
-test: $(INSTALLED) pw
+test: $(INSTALLED) pw slurm
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 test-psql: $(INSTALLED) pw postgres

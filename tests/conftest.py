@@ -1,4 +1,4 @@
-"""Real parts for the tests: AiiDA profiles on SQLite or PostgreSQL, the daemon with ZeroMQ, pw.x, the worker.
+"""Real parts for the tests: AiiDA profiles on SQLite or PostgreSQL, the daemon with ZeroMQ, Slurm, pw.x, the worker.
 
 A module that needs no daemon uses the profile that is loaded for the whole session and runs its processes in the test's
 own interpreter. A module that needs the daemon asks for the fixture ``daemon``: its tests then live in a profile of
@@ -143,18 +143,44 @@ def submit_and_wait(daemon: Any) -> Callable[..., Any]:
 @pytest.fixture
 def localhost(aiida_profile: Any, fast_folder: Path) -> Any:
     """Return the computer ``localhost`` of the loaded profile: core.local, core.direct, polled without delay."""
+    return _load_or_create_computer('localhost', 'core.direct', fast_folder)
+
+
+@pytest.fixture(scope='module')
+def slurm(fast_folder: Path) -> Iterator[Any]:
+    """Run a Slurm of one node with a fake GPU; the environment names it, so start the daemon after it.
+
+    A module that uses both says so by a ``daemon_profile`` of its own that asks for ``slurm`` first.
+    """
+    from tests.slurm import slurm_node
+
+    with (
+        slurm_node(Path(tempfile.mkdtemp(prefix='slurm-', dir=fast_folder))) as node,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv('SLURM_CONF', str(node.configuration))
+        yield node
+
+
+@pytest.fixture
+def slurm_computer(slurm: Any, aiida_profile: Any, fast_folder: Path) -> Any:
+    """Return the computer ``slurm`` of the loaded profile: core.local, core.slurm, polled without delay."""
+    return _load_or_create_computer('slurm', 'core.slurm', fast_folder)
+
+
+def _load_or_create_computer(label: str, scheduler: str, folder: Path) -> Any:
     from aiida.common.exceptions import NotExistent
     from aiida.orm import Computer, load_computer
 
     try:
-        return load_computer('localhost')
+        return load_computer(label)
     except NotExistent:
         computer = Computer(
-            label='localhost',
+            label=label,
             hostname='localhost',
             transport_type='core.local',
-            scheduler_type='core.direct',
-            workdir=tempfile.mkdtemp(prefix='work-', dir=fast_folder),
+            scheduler_type=scheduler,
+            workdir=tempfile.mkdtemp(prefix='work-', dir=folder),
         ).store()
         computer.configure(safe_interval=0)
         computer.set_minimum_job_poll_interval(0.2)
@@ -181,13 +207,23 @@ def _load_or_create_code(
         ).store()
 
 
-@pytest.fixture
-def worker_code(localhost: Any) -> Any:
-    """Return the code ``mlip-worker@localhost``: the worker of the running environment."""
+def _worker_code(computer: Any) -> Any:
     executable = Path(sys.executable).with_name('mlip-autopipe-worker')
     if not executable.is_file():
         raise FileNotFoundError(f'{executable} does not exist: install the package into this environment (make test)')
-    return _load_or_create_code(localhost, 'mlip-worker', executable, prepend_text='export OMP_NUM_THREADS=1')
+    return _load_or_create_code(computer, 'mlip-worker', executable, prepend_text='export OMP_NUM_THREADS=1')
+
+
+@pytest.fixture
+def worker_code(localhost: Any) -> Any:
+    """Return the code ``mlip-worker@localhost``: the worker of the running environment."""
+    return _worker_code(localhost)
+
+
+@pytest.fixture
+def slurm_worker_code(slurm_computer: Any) -> Any:
+    """Return the code ``mlip-worker@slurm``: the worker of the running environment."""
+    return _worker_code(slurm_computer)
 
 
 @pytest.fixture

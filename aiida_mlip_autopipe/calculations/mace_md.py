@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
@@ -13,7 +14,9 @@ from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 
 from .worker_job import WorkerCalculation
 
-__all__ = ['MaceMdCalculation']
+__all__ = ['NOT_COMPLETE', 'OUT_OF_MEMORY', 'MaceMdCalculation']
+
+NOT_COMPLETE, OUT_OF_MEMORY = 410, 411
 
 
 class MaceMdCalculation(WorkerCalculation):
@@ -22,6 +25,7 @@ class MaceMdCalculation(WorkerCalculation):
     STAGE = 'md'
     PARAMETERS = DynamicsParameters
     RETRIEVED = (MANIFEST,)
+    PARENT_FOLDER = 'parent'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -43,9 +47,50 @@ class MaceMdCalculation(WorkerCalculation):
             serializer=orm.to_aiida_type,
             help='Over how many jobs the replicas are spread.',
         )
+        spec.input_namespace(
+            'committee',
+            valid_type=PotentialData,
+            required=False,
+            help='Further potentials: the disagreement of their forces is stored with each frame.',
+        )
+        spec.input(
+            'continue_from',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='The folder of an interrupted job of the same replicas, which this one goes on from.',
+        )
+        spec.input(
+            'metadata.options.batch_divisor',
+            valid_type=int,
+            required=False,
+            help='Run so many times fewer replicas at once than usual: for a job that ran out of memory.',
+        )
+        spec.input(
+            'metadata.options.collect_only',
+            valid_type=bool,
+            required=False,
+            help='Run nothing: only tell which frames the interrupted job left.',
+        )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.mace_md'
         spec.inputs.validator = _knows_the_elements
-        spec.output('manifest', valid_type=orm.Dict, help='The shards: frames, bytes, sha256, replica, seed, T, guard.')
+        spec.output(
+            'manifest',
+            valid_type=orm.Dict,
+            help='Replicas (seed, conditions, steps, frames, guard) and their shards (bytes, sha256); also of a job '
+            'that failed, if it left frames.',
+        )
+        spec.exit_code(330, 'ERROR_DISK_FULL', invalidates_cache=True, message='The disk is full: {message}')
+        spec.exit_code(
+            NOT_COMPLETE,
+            'ERROR_NOT_COMPLETE',
+            message='The job was stopped by its wall clock or a signal and left a checkpoint.',
+        )
+        spec.exit_code(
+            OUT_OF_MEMORY,
+            'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
+            message='The memory did not suffice: {message}',
+        )
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]
@@ -53,17 +98,42 @@ class MaceMdCalculation(WorkerCalculation):
         return super().is_valid_cache(node) and _frames_are_there(node)
 
     def worker_files(self) -> dict[str, Any]:
-        """Return the names of the potential and the seeds."""
-        return {'potential': self.file_name('potential'), 'seeds': self.file_name('seeds')}
+        """Return the names of the potentials, the seeds and the folder to go on from."""
+        files: dict[str, Any] = {'potential': self.file_name('potential'), 'seeds': self.file_name('seeds')}
+        if 'committee' in self.inputs:
+            files['committee'] = [_member_name(name) for name in self.inputs.committee]
+        if 'continue_from' in self.inputs:
+            files['parent'] = self.PARENT_FOLDER
+        return files
 
     def worker_arguments(self) -> dict[str, Any]:
-        """Return the share of the replicas."""
-        return {'job_index': self.inputs.job_index.value, 'n_jobs': self.inputs.n_jobs.value}
+        """Return the share of the replicas, the wall time and what an earlier attempt taught."""
+        options = self.inputs.metadata.options
+        arguments = {'job_index': self.inputs.job_index.value, 'n_jobs': self.inputs.n_jobs.value}
+        names = {
+            'max_wallclock_seconds': 'wallclock_s',
+            'batch_divisor': 'batch_divisor',
+            'collect_only': 'collect_only',
+        }
+        return arguments | {name: options[option] for option, name in names.items() if option in options}
+
+    def link_inputs(self, calculation: CalcInfo) -> None:
+        """Put the files into the job, and a link to the folder that it goes on from."""
+        super().link_inputs(calculation)
+        for name, node in self.inputs.get('committee', {}).items():
+            calculation.local_copy_list.append((node.uuid, node.filename, _member_name(name)))
+        if 'continue_from' in self.inputs:
+            remote = self.inputs.continue_from
+            calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), self.PARENT_FOLDER))
+
+
+def _member_name(port: str) -> str:
+    return f'committee_{port}.model'
 
 
 def _frames_are_there(node: orm.CalcJobNode) -> bool:
     """Return whether the folder of a finished job still holds its manifest."""
-    if not node.is_finished_ok:
+    if not (node.is_finished_ok or node.exit_status == NOT_COMPLETE):
         return True
     remote = node.outputs.remote_folder
     if remote.is_cleaned:
@@ -77,10 +147,12 @@ def _frames_are_there(node: orm.CalcJobNode) -> bool:
 def _knows_the_elements(inputs: dict[str, Any], _namespace: Any) -> str | None:
     if 'potential' not in inputs or 'seeds' not in inputs:
         return None
-    unknown = sorted(set(inputs['seeds'].elements) - set(inputs['potential'].elements))
-    if unknown:
-        return (
-            f'potential: knows {", ".join(inputs["potential"].elements)}, but the seeds hold {", ".join(unknown)}; '
-            'choose a potential for these elements, or bootstrap one'
-        )
+    potentials = {'potential': inputs['potential']}
+    potentials |= {f'committee.{name}': node for name, node in inputs.get('committee', {}).items()}
+    for name, potential in potentials.items():
+        if unknown := sorted(set(inputs['seeds'].elements) - set(potential.elements)):
+            return (
+                f'{name}: knows {", ".join(potential.elements)}, but the seeds hold {", ".join(unknown)}; '
+                'choose a potential for these elements, or bootstrap one'
+            )
     return None

@@ -22,6 +22,10 @@ from aiida_mlip_autopipe.worker.files import RESULT_FILE, SCHEMA_VERSION
 
 __all__ = ['WARNINGS', 'WorkerCalculation', 'validate_parameters']
 
+KEEP_SHELL = 'trap : TERM'
+"""A scheduler signals all processes of a job. If its shell ended, the job would be over and the worker killed at once,
+with what it has to save."""
+
 #: Exit codes of processes that did what they could and have something to say.
 WARNINGS = range(700, 800)
 
@@ -87,6 +91,10 @@ class WorkerCalculation(CalcJob):
             message='The job ended without a result file: it was killed or ran out of time.',
         )
 
+    def worker_parameters(self) -> dict[str, Any]:
+        """Return the parameters of the stage."""
+        return self.inputs.parameters.get_dict()
+
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the files that the stage reads, as they are called in the job's folder."""
         raise RuntimeError('a stage says which files it reads')
@@ -100,12 +108,13 @@ class WorkerCalculation(CalcJob):
         calculation = CalcInfo()
         calculation.local_copy_list = []
         calculation.remote_symlink_list = []
+        calculation.prepend_text = KEEP_SHELL
         self.link_inputs(calculation)
         payload = {
             'schema_version': SCHEMA_VERSION,
             'stage': self.STAGE,
             'job': self.node.uuid[:8],
-            'parameters': self.inputs.parameters.get_dict(),
+            'parameters': self.worker_parameters(),
             'files': self.worker_files(),
             'arguments': self.worker_arguments(),
         }

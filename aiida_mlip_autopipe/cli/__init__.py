@@ -20,6 +20,7 @@ __all__ = ['main']
 
 COMMANDS = {
     'init': ('setup_command', 'Make or repair what the pipeline needs: profile, codes, pseudopotentials, daemon.'),
+    'doctor': ('doctor_command', 'Examine the computer of a worker: what it offers, and what to change.'),
     'expand': ('expand_command', 'Show the full configuration that an input stands for.'),
     'run': ('run_command', 'Submit a pipeline and follow it to its results.'),
     'submit': ('submit_command', 'Submit a pipeline and return.'),

@@ -10,13 +10,14 @@ from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
+    from aiida.engine.daemon.client import DaemonClient
     from aiida.manage.configuration.profile import Profile
     from aiida.orm import StructureData, WorkChainNode
     from ase import Atoms
 
     from aiida_mlip_autopipe.data import FramesData, PotentialData
 
-__all__ = ['DUMP_EXTRA', 'Launch', 'expand_in_profile', 'needed_slots', 'prepare', 'submit']
+__all__ = ['DUMP_EXTRA', 'Launch', 'expand_in_profile', 'needed_slots', 'prepare', 'running_daemon', 'submit']
 
 NODE_PREFIX = 'node:'
 BOOTSTRAP = 'bootstrap'
@@ -94,14 +95,21 @@ def needed_slots(configuration: Configuration) -> int:
 
     A parent keeps its slot while it waits for its children; with fewer slots than this they would wait for ever.
     """
-    lanes = configuration.labelling.max_concurrent
-    run_and_stage, per_lane, per_job = 2, 3, 2
-    return run_and_stage + max(per_lane * lanes, per_job * configuration.exploration.n_jobs)
+    exploration = configuration.exploration
+    lanes = max(configuration.labelling.max_concurrent, min(exploration.n_lanes, exploration.n_jobs))
+    run_and_stage, per_lane = 2, 3
+    return run_and_stage + per_lane * lanes
 
 
-def _check_daemon(profile: Profile, configuration: Configuration) -> None:
+def running_daemon(profile: Profile) -> DaemonClient:
+    """Return the client of the daemon.
+
+    Raises
+    ------
+    ValueError
+        If the profile has no broker, or its daemon does not run.
+    """
     from aiida.engine.daemon.client import get_daemon_client
-    from aiida.manage.configuration import get_config
 
     if profile.process_control_backend is None:
         raise ValueError(
@@ -114,6 +122,13 @@ def _check_daemon(profile: Profile, configuration: Configuration) -> None:
             f'the daemon of profile {profile.name!r} is not running; start it with `mlip-autopipe init` or '
             f'`verdi -p {profile.name} daemon start 2`'
         )
+    return client
+
+
+def _check_daemon(profile: Profile, configuration: Configuration) -> None:
+    from aiida.manage.configuration import get_config
+
+    client = running_daemon(profile)
     per_worker = get_config().get_option('daemon.worker_process_slots', scope=profile.name)
     workers = client.get_numprocesses()['numprocesses']
     needed = needed_slots(configuration)
@@ -121,7 +136,7 @@ def _check_daemon(profile: Profile, configuration: Configuration) -> None:
         raise ValueError(
             f'the daemon has {workers} workers x {per_worker} slots, but this run needs {needed} slots at once and '
             f'would hang; raise them with `verdi config set daemon.worker_process_slots {needed}` and restart the '
-            'daemon, or lower labelling.max_concurrent or exploration.n_jobs'
+            'daemon, or lower labelling.max_concurrent or exploration.n_lanes'
         )
 
 

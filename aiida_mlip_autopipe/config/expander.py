@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ase import Atoms
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.config.elements import element_problems
-from aiida_mlip_autopipe.config.errors import ConfigError, translate
+from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
 from aiida_mlip_autopipe.config.heuristics import Cutoffs, Suggestion, suggest
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.schema import Configuration, Protocol, model_of
@@ -32,11 +32,13 @@ from aiida_mlip_autopipe.config.system import (
 )
 from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_supercell, lattice_constant
 from aiida_mlip_autopipe.science.parameters import LabellingParameters, named_kind
+from aiida_mlip_autopipe.science.parameters.exploration import MeltingFractions
 
 __all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol']
 
 PROTOCOLS: tuple[str, ...] = get_args(Configuration.model_fields['protocol'].annotation)
 DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
+TEMPERATURES, MELTING_FRACTIONS = 'exploration.temperatures_K', 'exploration.melting_fractions'
 WEIGHTS_PREFIX = 'exploration.descriptor.compression.species_weighting.'
 HEADER = """The full configuration, as it is run. After each value, where it is from:
 user: the input; protocol: the protocol's file; heuristic: estimated for this system, and from what;
@@ -139,12 +141,15 @@ class ConfigExpander:
         problems += self._surrogate(user)
         protocol = load_protocol(user['protocol'] if user.get('protocol') in PROTOCOLS else DEFAULT_PROTOCOL)
         given = flatten(user)
+        fractions, twofold = _take_melting_fractions(user)
+        problems += twofold
         suggestions: dict[str, Suggestion] = {}
         if structures:
             elements = _elements(structures)
             recommended, lacking = _cutoffs(given, elements, cutoffs)
             problems += lacking + _element_problems(given, elements)
-            suggestions = suggest(structures, protocol.heuristics, given, recommended) | _lattice(user['system'])
+            suggestions = suggest(structures, protocol.heuristics, given, recommended, fractions)
+            suggestions |= _lattice(user['system'])
         preset = _of_same_kind(protocol.configuration, user)
         layers = [_nested({key: item.value for key, item in suggestions.items()}), preset, user]
         configuration, invalid = _validated(_merged(layers))
@@ -155,6 +160,8 @@ class ConfigExpander:
             raise ConfigError(problems, self.name)
         origins = _origins(configuration, given, flatten(preset), suggestions)
         reasons = {key: item.reason for key, item in suggestions.items() if origins.get(key) == 'heuristic'}
+        if fractions is not None:
+            reasons[MELTING_FRACTIONS] = f'{fractions}, in K in temperatures_K'
         return Expansion(configuration, origins, reasons | _notes(configuration, origins, structures), structures)
 
     def _sources(self, user: dict[str, Any], sources: Sequence[Atoms] | None) -> tuple[list[Atoms], list[str]]:
@@ -254,6 +261,30 @@ def _validated(data: dict[str, Any]) -> tuple[Configuration | None, list[str]]:
         return Configuration.model_validate(data, strict=True), []
     except ValidationError as error:
         return None, translate(error, data)
+
+
+def _take_melting_fractions(user: dict[str, Any]) -> tuple[list[float] | None, list[str]]:
+    """Take valid fractions of the melting estimate out of the input, for the temperatures to follow from them.
+
+    What is not valid is left for the schema to find.
+    """
+    given = flatten(user)
+    fractions = given.get(MELTING_FRACTIONS)
+    if fractions is None:
+        return None, []
+    if given.get(TEMPERATURES) is not None:
+        problem = (
+            f'{MELTING_FRACTIONS} {show(fractions)} and {TEMPERATURES} {show(given[TEMPERATURES])} are given; give one '
+            'of them only'
+        )
+        user['exploration'] = {**user['exploration'], 'melting_fractions': None}
+        return None, [problem]
+    try:
+        valid = TypeAdapter[list[float]](MeltingFractions).validate_python(fractions, strict=True)
+    except ValidationError:
+        return None, []
+    user['exploration'] = {**user['exploration'], 'melting_fractions': None}
+    return valid, []
 
 
 def _lattice(system: Mapping[str, Any]) -> dict[str, Suggestion]:

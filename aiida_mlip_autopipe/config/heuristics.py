@@ -38,7 +38,11 @@ class Suggestion(NamedTuple):
 
 
 def suggest(
-    sources: Sequence[Atoms], rules: HeuristicRules, user: Mapping[str, Any], cutoffs: Cutoffs | None
+    sources: Sequence[Atoms],
+    rules: HeuristicRules,
+    user: Mapping[str, Any],
+    cutoffs: Cutoffs | None,
+    melting_fractions: Sequence[float] | None = None,
 ) -> dict[str, Suggestion]:
     """Return suggestions by key (``exploration.temperatures_K``).
 
@@ -52,10 +56,12 @@ def suggest(
         What the user gave, flat: some suggestions follow from it.
     cutoffs : mapping, optional
         Element -> recommended (ecutwfc, ecutrho) of the pseudopotential family, in Ry; must cover the elements.
+    melting_fractions : sequence of float, optional
+        The temperatures that the user asks for, as fractions of the melting estimate; None: those of the protocol.
     """
     elements = sorted({symbol for atoms in sources for symbol in atoms.symbols}, key=atomic_numbers.__getitem__)
     suggestions = {
-        'exploration.temperatures_K': _temperatures(sources, rules),
+        'exploration.temperatures_K': _temperatures(sources, rules, melting_fractions),
         'exploration.timestep_fs': _timestep(elements),
         **_distances(sources, elements),
         **_spin(elements),
@@ -67,16 +73,23 @@ def suggest(
     return suggestions
 
 
-def _temperatures(sources: Sequence[Atoms], rules: HeuristicRules) -> Suggestion:
-    estimates = [melting_estimate(Counter(atoms.symbols)) for atoms in sources]
-    estimate = min(estimates)
+def _temperatures(
+    sources: Sequence[Atoms], rules: HeuristicRules, melting_fractions: Sequence[float] | None
+) -> Suggestion:
+    """Suggest the temperature grid; of several sources the one that melts first decides."""
+    estimate = min(melting_estimate(Counter(atoms.symbols)) for atoms in sources)
     low, high = rules.melting_fractions
-    fractions = np.linspace(low, high, rules.n_temperatures) if rules.n_temperatures > 1 else [(low + high) / 2]
+    fractions: Sequence[float] | np.ndarray
+    if melting_fractions is not None:
+        fractions, words = melting_fractions, ', '.join(f'{fraction:g}' for fraction in melting_fractions)
+    else:
+        fractions = np.linspace(low, high, rules.n_temperatures) if rules.n_temperatures > 1 else [(low + high) / 2]
+        words = f'{low:g}..{high:g}'
     rounded = {
         max(TEMPERATURE_STEP_K, round(f * estimate.temperature_K / TEMPERATURE_STEP_K) * TEMPERATURE_STEP_K)
         for f in fractions
     }
-    return Suggestion(sorted(map(float, rounded)), f'{low:g}..{high:g} of the melting estimate ({estimate})')
+    return Suggestion(sorted(map(float, rounded)), f'{words} of the melting estimate ({estimate})')
 
 
 def _timestep(elements: Sequence[str]) -> Suggestion:

@@ -142,10 +142,10 @@ class Configuration(StageParameters):
                 f'generation.isolated_atom_box_A ({box}) is not > training.r_max ({r_max}): an isolated '
                 'atom would see its images; raise the box or lower r_max'
             )
-        pressures = self.exploration.pressures_GPa
-        if self.exploration.ensemble == 'nvt' and any(pressures):
+        pressures, ensemble = self.exploration.pressures_GPa, self.exploration.ensemble
+        if ensemble != 'npt' and any(pressures):
             raise ValueError(
-                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: npt; nvt keeps the '
+                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: npt; {ensemble} keeps the '
                 'cell: change the ensemble or remove the pressures'
             )
         return self

@@ -14,14 +14,14 @@ __all__ = ['WorkerParser']
 
 
 class WorkerParser(Parser):
-    """Read ``result.json``; a job without one is incomplete."""
+    """Read ``result.json``; a job without one is incomplete, unless the scheduler has said more (AiiDA's 1xx)."""
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
         """Turn the worker's result into outputs or into the exit code of its error."""
         try:
             result = self.read_json(RESULT_FILE)
         except FileNotFoundError:
-            return self.exit_codes.ERROR_INCOMPLETE
+            return None if self.node.exit_status else self.exit_codes.ERROR_INCOMPLETE
         if result['status'] != 'ok':
             return self.exit_code_of(result['error'])
         try:

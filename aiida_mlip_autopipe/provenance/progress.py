@@ -6,22 +6,19 @@ the job runs, through its transport, and its absence means that the job has not 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from aiida import orm
 from aiida.common.exceptions import NotExistentAttributeError
 
-from aiida_mlip_autopipe.worker.files import PROGRESS_FILE
+from aiida_mlip_autopipe.calculations.monitors import read_progress
 
 from .calls import Call, call_tree
-from .states import LABEL_LINK
+from .states import LABEL_LINK, MACE_MD
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
 
@@ -142,24 +139,12 @@ class ProgressReader:
         when, known = self._asked.get(pk, (-REMOTE_INTERVAL_S, {}))
         node = cast(orm.CalcJobNode, orm.load_node(pk))
         is_local = node.computer is not None and node.computer.transport_type == 'core.local'
-        if not is_local and time.monotonic() - when < REMOTE_INTERVAL_S:
+        if node.is_terminated or (not is_local and time.monotonic() - when < REMOTE_INTERVAL_S):
             return known
-        answer = _read_progress_file(node) or known
+        with node.get_transport() as transport:
+            answer = read_progress(node, transport) or known
         self._asked[pk] = (time.monotonic(), answer)
         return answer
-
-
-def _read_progress_file(node: orm.CalcJobNode) -> dict[str, Any]:
-    folder = node.get_remote_workdir()
-    if folder is None or node.is_terminated:
-        return {}
-    with TemporaryDirectory() as name, node.get_transport() as transport:
-        copy = Path(name) / PROGRESS_FILE
-        try:
-            transport.getfile(f'{folder}/{PROGRESS_FILE}', str(copy))
-            return json.loads(copy.read_text())
-        except (OSError, ValueError):
-            return {}
 
 
 def _seconds(call: Call) -> float:
@@ -202,17 +187,7 @@ def _count_labels(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
 
 
 def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
-    done = total = tripped = 0
-    for call in (call for call in calls if call.process_type.endswith('mlip_autopipe.mace_md')):
-        if call.is_ok:
-            manifest = orm.load_node(call.pk).outputs.manifest
-            frames = manifest['n_frames']
-            done, total = done + frames, total + frames
-            tripped += sum(shard['guard'] is not None for shard in manifest['shards'])
-        elif not call.is_terminated:
-            said = ask(call.pk)
-            done, total = done + said.get('frames', 0), total + said.get('frames_total', 0)
-            tripped += said.get('guards_tripped', 0)
+    done, total, tripped = _count_dynamics(calls, ask)
     details = [f'{tripped} replicas stopped by a guard'] if tripped else []
     if stage.is_ok:
         outputs = orm.load_node(stage.pk).outputs
@@ -225,6 +200,33 @@ def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, An
         details.insert(0, f'selecting candidates{of}')
         details += _tell_masked(said)
     return {'done': done, 'total': total or None, 'unit': 'frames', 'detail': ', '.join(details)}
+
+
+def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:
+    """Return the frames that there are, those there will be, and the replicas that a guard stopped.
+
+    Of each MD job only the last attempt counts: it has the frames of those before. What the jobs that wait in their
+    lanes will bring is taken to be like the others.
+    """
+    attempts = {call.parent: call for call in calls if call.process_type == MACE_MD}
+    known = [counts for call in attempts.values() if (counts := _count_attempt(call, ask)) is not None]
+    if not known:
+        return 0, 0, 0
+    done, total, tripped = (sum(column) for column in zip(*known, strict=True))
+    n_jobs = orm.load_node(next(iter(attempts.values())).pk).inputs.n_jobs.value
+    return done, round(total * n_jobs / len(known)), tripped
+
+
+def _count_attempt(call: Call, ask: Ask) -> tuple[int, int, int] | None:
+    """Return the same of one attempt; None if it has not begun to count."""
+    if not call.is_terminated:
+        said = ask(call.pk)
+        return (said['frames'], said['frames_total'], said['guards_tripped']) if 'frames' in said else None
+    outputs = orm.load_node(call.pk).outputs
+    if not call.is_ok and 'manifest' not in outputs:
+        return 0, 0, 0
+    frames = outputs.manifest['n_frames']
+    return frames, frames, sum(replica['guard'] is not None for replica in outputs.manifest['replicas'])
 
 
 def _ask_sampling(calls: list[Call], ask: Ask) -> dict[str, Any]:

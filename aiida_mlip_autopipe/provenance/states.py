@@ -1,7 +1,8 @@
 """The state of seeds, candidates and runs, as it follows from what was done with them.
 
-A seed is explored when a finished MD job that had it as input wrote frames of it. A candidate is unlabelled until a
-labelling stage submits its calculation, then labelling, and labelled or failed by what came of it.
+A seed is explored when an MD job that had it as input wrote frames of it, whether it finished or was given up. A
+candidate is unlabelled until a labelling stage submits its calculation, then labelling, and labelled or failed by what
+came of it.
 """
 
 from __future__ import annotations
@@ -79,24 +80,45 @@ def list_runs() -> list[Run]:
 
 
 def explored_seeds(seeds: FramesData) -> dict[str, list[int]]:
-    """Return, for each seed, the PKs of the finished MD jobs that wrote frames of it; none means not explored."""
+    """Return, for each seed, the PKs of the MD jobs that wrote frames of it; none means not explored.
+
+    An interrupted job is left out once another one goes on from it: the frames are the other's then.
+    """
+    query = _md_jobs_of(seeds)
+    query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes.shards')
+    query.order_by({'job': 'id'})
+    continued = _continued(seeds)
+    explored: dict[str, list[int]] = {atoms.info['frame_id']: [] for atoms in seeds.get_atoms()}
+    for pk, shards in query.all():
+        if pk in continued:
+            continue
+        for seed_id in dict.fromkeys(shard['seed_id'] for shard in shards if shard['n_frames']):
+            explored.setdefault(seed_id, []).append(pk)
+    return explored
+
+
+def _md_jobs_of(seeds: FramesData) -> orm.QueryBuilder:
+    """Return a query for the PKs of the MD jobs that had seeds as input, tagged ``job``."""
     query = orm.QueryBuilder()
     query.append(FramesData, filters={'id': seeds.pk}, tag='seeds')
     query.append(
         orm.CalcJobNode,
         with_incoming='seeds',
         edge_filters={'label': 'seeds'},
-        filters={'process_type': MACE_MD, 'attributes.exit_status': 0},
+        filters={'process_type': MACE_MD},
         project='id',
         tag='job',
     )
-    query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes.shards')
-    query.order_by({'job': 'id'})
-    explored: dict[str, list[int]] = {atoms.info['frame_id']: [] for atoms in seeds.get_atoms()}
-    for pk, shards in query.all():
-        for seed_id in dict.fromkeys(shard['seed_id'] for shard in shards if shard['n_frames']):
-            explored.setdefault(seed_id, []).append(pk)
-    return explored
+    return query
+
+
+def _continued(seeds: FramesData) -> set[int]:
+    """Return the PKs of the MD jobs whose frames another one has taken over and tells of."""
+    query = _md_jobs_of(seeds)
+    query.append(orm.RemoteData, with_incoming='job', tag='folder')
+    query.append(orm.CalcJobNode, with_incoming='folder', edge_filters={'label': 'continue_from'}, tag='next')
+    query.append(orm.Dict, with_incoming='next', edge_filters={'label': 'manifest'})
+    return set(query.all(flat=True))
 
 
 def candidate_states(candidates: FramesData) -> list[Candidate]:

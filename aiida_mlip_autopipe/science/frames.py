@@ -1,11 +1,9 @@
 """Frames on disk: H5MD shards with a manifest for what molecular dynamics makes, extxyz for what is labelled.
 
-A trajectory is written as one H5MD file per replica ('shard') in the folder of its job and never leaves it whole. The
-manifest lists the shards with their bytes and checksums, so that whoever reads them later knows that nothing is missing
-or cut. Frames are read in chunks: memory does not grow with their number.
-
-The layout of a shard follows H5MD 1.1 (P. de Buyl, P. H. Colberg, F. Höfling, Comput. Phys. Commun. 185, 1546 (2014)),
-in Å, fs, eV and K. An extxyz file is written with all digits, where ASE's own writer keeps eight decimals.
+A trajectory is written as one or more H5MD files, its shards, in the folder of its job (see
+:mod:`aiida_mlip_autopipe.science.shards`) and never leaves it whole. The manifest lists the shards with their bytes and
+checksums, so that whoever reads them later knows that nothing is missing or cut. Frames are read in chunks: memory does
+not grow with their number. An extxyz file is written with all digits, where ASE's own writer keeps eight decimals.
 """
 
 from __future__ import annotations
@@ -15,20 +13,19 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.io import iread
 from ase.io.extxyz import PROPERTY_NAME_MAP, escape, key_val_dict_to_str, key_val_str_to_dict
 
-if TYPE_CHECKING:
-    import h5py
+from aiida_mlip_autopipe.science.h5md import ManifestError, ShardReader
+from aiida_mlip_autopipe.science.shards import file_sha256
 
 __all__ = [
     'FrameChunk',
     'ManifestError',
-    'ShardWriter',
     'content_hash',
     'file_sha256',
     'iter_chunks',
@@ -40,13 +37,7 @@ __all__ = [
 ]
 
 MANIFEST = 'manifest.json'
-SCHEMA_VERSION = 1
-CHUNK_BYTES = 32768
-MAX_FORCE = 'observables/max_force/value'
-
-
-class ManifestError(ValueError):
-    """The manifest of a job or one of the shards it lists is missing or differs."""
+SCHEMA_VERSION = 2
 
 
 def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
@@ -69,12 +60,6 @@ def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
         digest.update((np.asarray(values, dtype='<f4') + np.float32(0)).tobytes())  # + 0: no negative zero
     digest.update(np.asarray(pbc, dtype='u1').tobytes())
     return digest.hexdigest()[:8]
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
-    with Path(path).open('rb') as handle:
-        return hashlib.file_digest(handle, 'sha256').hexdigest()
 
 
 # ----------------------------------------------------------------------------------------------------------- extxyz
@@ -146,103 +131,6 @@ def _unambiguous(value: Any) -> Any:
     return value
 
 
-# ----------------------------------------------------------------------------------------------------------- shards
-
-
-class ShardWriter:
-    """Appends the frames of one replica to an H5MD file; each frame is on disk when ``append`` returns.
-
-    Parameters
-    ----------
-    path : path
-        File to create; its folder is made if needed.
-    numbers : array_like of int, shape (N,)
-        Atomic numbers.
-    pbc : array_like of bool, shape (3,)
-        Periodic directions.
-    timestep_fs : float
-        Time of one step, in fs.
-    """
-
-    def __init__(self, path: str | Path, numbers: Any, pbc: Any, timestep_fs: float) -> None:
-        import h5py
-
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.n_frames = 0
-        self._timestep_fs = timestep_fs
-        self._file = h5py.File(path, 'w', locking='best-effort')
-        self._datasets = _create_layout(self._file, np.asarray(numbers), np.asarray(pbc, dtype=bool))
-
-    def append(self, step: int, positions: Any, cell: Any, energy: float, temperature: float, max_force: float) -> None:
-        """Write one frame: positions (N, 3) and cell (3, 3) in Å, energy in eV, temperature in K, force in eV/Å."""
-        values = {
-            'step': step,
-            'time': step * self._timestep_fs,
-            'positions': positions,
-            'cell': cell,
-            'energy': energy,
-            'temperature': temperature,
-            'max_force': max_force,
-        }
-        for name, dataset in self._datasets.items():
-            dataset.resize(self.n_frames + 1, axis=0)
-            dataset[self.n_frames] = values[name]
-        self.n_frames += 1
-        self._file.flush()
-
-    def truncate(self, n: int) -> None:
-        """Keep the first ``n`` frames."""
-        self.n_frames = min(max(n, 0), self.n_frames)
-        for dataset in self._datasets.values():
-            dataset.resize(self.n_frames, axis=0)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; nothing can be appended afterwards."""
-        self._file.close()
-
-
-def _create_layout(file: h5py.File, numbers: np.ndarray, pbc: np.ndarray) -> dict[str, h5py.Dataset]:
-    """Create the groups and the empty, growing datasets of a shard; step and time are shared by hard links."""
-    from aiida_mlip_autopipe import __version__
-
-    h5md = file.create_group('h5md')
-    h5md.attrs['version'] = np.array([1, 1])
-    h5md.create_group('author').attrs['name'] = 'aiida-mlip-autopipe'
-    h5md.create_group('creator').attrs.update({'name': 'aiida-mlip-autopipe', 'version': __version__})
-    h5md.create_group('modules/units').attrs['version'] = np.array([1, 0])
-    particles = file.create_group('particles/all')
-    particles['species'] = numbers.astype('i4')
-    box = particles.create_group('box')
-    box.attrs['dimension'] = 3
-    box.attrs['boundary'] = ['periodic' if periodic else 'none' for periodic in pbc]
-
-    def growing(name: str, shape: tuple[int, ...], dtype: str, unit: str | None) -> h5py.Dataset:
-        frame_bytes = int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
-        chunks = (int(np.clip(CHUNK_BYTES // max(frame_bytes, 1), 1, 64)), *shape)
-        dataset = file.create_dataset(name, shape=(0, *shape), maxshape=(None, *shape), dtype=dtype, chunks=chunks)
-        if unit is not None:
-            dataset.attrs['unit'] = unit
-        return dataset
-
-    datasets = {
-        'step': growing('particles/all/position/step', (), 'i8', None),
-        'time': growing('particles/all/position/time', (), 'f8', 'fs'),
-        'positions': growing('particles/all/position/value', (len(numbers), 3), 'f4', 'angstrom'),
-        'cell': growing('particles/all/box/edges/value', (3, 3), 'f8', 'angstrom'),
-        'energy': growing('observables/potential_energy/value', (), 'f8', 'eV'),
-        'temperature': growing('observables/temperature/value', (), 'f8', 'K'),
-        'max_force': growing(MAX_FORCE, (), 'f8', 'eV angstrom-1'),
-    }
-    for name in ('cell', 'energy', 'temperature', 'max_force'):
-        group = datasets[name].parent
-        group['step'] = datasets['step']
-        group['time'] = datasets['time']
-    return datasets
-
-
 # --------------------------------------------------------------------------------------------------------- manifest
 
 
@@ -308,7 +196,7 @@ def _verify_shard(path: Path, shard: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class FrameChunk:
-    """Consecutive frames of one shard.
+    """Consecutive frames of one replica.
 
     Attributes
     ----------
@@ -319,14 +207,16 @@ class FrameChunk:
     folder_index : int
         Which of the folders.
     shard : dict
-        The shard's entry in the manifest.
+        Their shard's entry in the manifest.
     first : int
-        Index of the first frame within the shard.
+        Number of the first frame within the replica, all its parts.
     steps : ndarray of int, shape (n,)
     energies : ndarray, shape (n,), in eV
     temperatures : ndarray, shape (n,), in K
     max_forces : ndarray, shape (n,), in eV/Å
-        Of each frame the norm of the largest force on an atom; NaN where the shard does not hold it.
+        Of each frame the norm of the largest force on an atom.
+    disagreements : ndarray, shape (n,), in eV/Å
+        Of each frame how far the potentials of a committee differ in the forces; NaN where there was none.
     """
 
     numbers: np.ndarray
@@ -340,6 +230,7 @@ class FrameChunk:
     energies: np.ndarray
     temperatures: np.ndarray
     max_forces: np.ndarray
+    disagreements: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -354,11 +245,14 @@ def iter_chunks(folders: Iterable[str | Path], chunk_size: int = 256) -> Iterato
     if chunk_size < 1:
         raise ValueError(f'chunk_size is {chunk_size}: at least 1 frame is needed')
     for folder_index, folder in enumerate(map(Path, folders)):
+        first = 0
         for shard in read_manifest(folder, verify=False)['shards']:
-            with _open_shard(folder / shard['path']) as file:
-                for first in range(0, shard['n_frames'], chunk_size):
-                    rows = slice(first, min(first + chunk_size, shard['n_frames']))
-                    yield _read_rows(file, rows, folder_index, shard, first)
+            first = first if shard['part'] else 0
+            with ShardReader(folder / shard['path']) as reader:
+                for row in range(0, shard['n_frames'], chunk_size):
+                    rows = slice(row, min(row + chunk_size, shard['n_frames']))
+                    yield _read(reader, rows, folder_index, shard, first + row)
+            first += shard['n_frames']
 
 
 def load_frames(folders: Iterable[str | Path], indices: Any) -> list[Atoms]:
@@ -393,38 +287,28 @@ def load_frames(folders: Iterable[str | Path], indices: Any) -> list[Atoms]:
         places = np.flatnonzero(owner == which)
         local = wanted[places] - (ends[which] - shard['n_frames'])
         rows, inverse = np.unique(local, return_inverse=True)
-        with _open_shard(paths[folder_index] / shard['path']) as file:
-            chunk = _read_rows(file, rows, folder_index, shard, int(rows[0]))
+        with ShardReader(paths[folder_index] / shard['path']) as reader:
+            chunk = _read(reader, rows, folder_index, shard, 0)
         for place, row in zip(places, inverse, strict=True):
             frames[int(place)] = _frame(chunk, int(row), md_job)
     return [frames[place] for place in range(len(wanted))]
 
 
-def _open_shard(path: Path) -> h5py.File:
-    import h5py
-
-    try:
-        return h5py.File(path, 'r', locking='best-effort')
-    except OSError as error:
-        raise ManifestError(f'{path} cannot be read ({error}): run the MD again') from error
-
-
-def _read_rows(file: h5py.File, rows: Any, folder_index: int, shard: dict[str, Any], first: int) -> FrameChunk:
-    particles = file['particles/all']
-    boundary = [text if isinstance(text, str) else text.decode() for text in particles['box'].attrs['boundary']]
-    steps = particles['position/step'][rows]
+def _read(reader: ShardReader, rows: Any, folder_index: int, shard: dict[str, Any], first: int) -> FrameChunk:
+    columns = reader.read(rows)
     return FrameChunk(
-        numbers=particles['species'][()].astype(int),
-        positions=particles['position/value'][rows].astype(float),
-        cells=particles['box/edges/value'][rows],
-        pbc=np.array([text == 'periodic' for text in boundary]),
+        numbers=reader.numbers,
+        positions=columns['positions'].astype(float),
+        cells=columns['cell'],
+        pbc=reader.pbc,
         folder_index=folder_index,
         shard=shard,
         first=first,
-        steps=steps,
-        energies=file['observables/potential_energy/value'][rows],
-        temperatures=file['observables/temperature/value'][rows],
-        max_forces=file[MAX_FORCE][rows] if MAX_FORCE in file else np.full(len(steps), np.nan),
+        steps=columns['step'],
+        energies=columns['energy'],
+        temperatures=columns['temperature'],
+        max_forces=columns['max_force'],
+        disagreements=columns['disagreement'],
     )
 
 
@@ -442,6 +326,9 @@ def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
         'step': step,
         'temperature_K': shard['temperature_K'],
     }
-    if shard['pressure_GPa'] is not None:
-        atoms.info['pressure_GPa'] = shard['pressure_GPa']
+    for name in ('temperature_end_K', 'pressure_GPa'):
+        if shard[name] is not None:
+            atoms.info[name] = shard[name]
+    if np.isfinite(chunk.disagreements[row]):
+        atoms.info['disagreement_eV_A'] = float(chunk.disagreements[row])
     return atoms

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 __all__ = ['InputError', 'error_code']
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
@@ -18,7 +23,12 @@ def error_code(error: Exception) -> str:
     from aiida_mlip_autopipe.science.frames import ManifestError
     from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
 
+    if isinstance(error, OSError) and (error.errno in NO_SPACE or 'No space left' in str(error)):
+        return 'DISK_FULL'
+    if type(error).__name__ == 'OutOfMemoryError':  # torch's, of a GPU
+        return 'OUT_OF_MEMORY'
     codes: tuple[tuple[type[Exception], str], ...] = (
+        (MemoryError, 'OUT_OF_MEMORY'),
         (ManifestError, 'SCRATCH_MISSING'),
         (NoFramesError, 'NO_FRAMES'),
         (PotentialError, 'POTENTIAL_UNUSABLE'),

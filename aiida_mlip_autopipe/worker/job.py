@@ -44,7 +44,8 @@ def run_job(stage: str, path: Path) -> int:
             outputs = STAGES[stage](read_input(stage, path), progress)
             progress.flush()
     except Exception as caught:
-        traceback.print_exc(file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log is on the same full disk
+            traceback.print_exc(file=sys.stderr)
         error = {'code': error_code(caught), 'message': f'{caught}' or type(caught).__name__}
     result = {
         'schema_version': SCHEMA_VERSION,
@@ -55,6 +56,7 @@ def run_job(stage: str, path: Path) -> int:
         'versions': _versions(),
         'wall_s': round(time.monotonic() - started, 3),
     }
+    folder.mkdir(parents=True, exist_ok=True)  # it may have vanished
     write_json(result_path, result)
     return 1 if error else 0
 

@@ -6,6 +6,7 @@ Each takes a `Job` and a callable for progress, and returns the plain numbers th
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,27 +78,33 @@ class Job:
 
 
 def _md(job: Job, tell: Tell) -> dict[str, Any]:
-    """Molecular dynamics: writes ``shards/`` and ``manifest.json``."""
-    from aiida_mlip_autopipe.science.dynamics import run_replicas
+    """Molecular dynamics: writes ``shards/``, ``checkpoints/`` and ``manifest.json``."""
+    from aiida_mlip_autopipe.science.dynamics import Stop, run_replicas
     from aiida_mlip_autopipe.science.frames import read_extxyz
-    from aiida_mlip_autopipe.science.training.potential import resolve_device
 
-    parameters = job.validated(DynamicsParameters)
+    stop = Stop(job.arguments.get('wallclock_s'))
+    signal.signal(signal.SIGTERM, stop.request)
     manifest = run_replicas(
         job.path('potential'),
         read_extxyz(job.path('seeds')),
-        parameters,
+        job.validated(DynamicsParameters),
         job.folder,
         md_job=job.name,
         job_index=job.integer('job_index', 0),
         n_jobs=job.integer('n_jobs', 1),
         progress=tell,
+        committee=job.paths('committee') if 'committee' in job.files else (),
+        parent=job.path('parent') if 'parent' in job.files else None,
+        stop=stop,
+        batch_divisor=job.integer('batch_divisor', 1),
+        collect_only=bool(job.arguments.get('collect_only', False)),
     )
+    replicas = manifest['replicas']
     return {
-        'n_frames': manifest['n_frames'],
-        'n_replicas': len(manifest['shards']),
-        'guards_tripped': sum(shard['guard'] is not None for shard in manifest['shards']),
-        'device': resolve_device(parameters.device),
+        **{name: value for name, value in manifest.items() if name not in ('schema_version', 'shards', 'replicas')},
+        'n_replicas': len(replicas),
+        'n_steps': sum(replica['n_steps'] for replica in replicas),
+        'guards_tripped': sum(replica['guard'] is not None for replica in replicas),
     }
 
 
@@ -155,9 +162,25 @@ def _evaluate(job: Job, tell: Tell) -> dict[str, Any]:
     return {'metrics': evaluation.metrics}
 
 
+def _verify(job: Job, tell: Tell) -> dict[str, Any]:
+    """Whether copies of frames are what the MD jobs wrote."""
+    from aiida_mlip_autopipe.worker.verify import verify_folders
+
+    return verify_folders(job, tell)
+
+
+def _doctor(job: Job, tell: Tell) -> dict[str, Any]:
+    """What this computer offers; writes nothing that stays."""
+    from aiida_mlip_autopipe.worker.doctor import examine
+
+    return examine(job, tell)
+
+
 STAGES: dict[str, Callable[[Job, Tell], dict[str, Any]]] = {
     'md': _md,
     'sample': _sample,
     'train': _train,
     'evaluate': _evaluate,
+    'verify': _verify,
+    'doctor': _doctor,
 }

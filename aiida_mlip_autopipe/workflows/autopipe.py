@@ -11,6 +11,7 @@ from aiida.plugins import DataFactory
 
 from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions import generate_structures, round_parameters, summarise
+from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 
@@ -223,7 +224,7 @@ class AutoPipeWorkChain(WorkChain):
     def inspect_stage(self) -> ExitCode | None:
         """Take the results of the stage that just ended; a failed one ends the run, but what exists is handed on."""
         stage, name = self.ctx.stage, self.ctx.stage_name
-        if not stage.is_finished_ok and self.found_something_new():
+        if not stage.is_finished_ok and stage.exit_status not in WARNINGS:
             self.hand_on()
             return self.exit_codes.ERROR_STAGE_FAILED.format(
                 stage=f'{name} <{stage.pk}>', message=stage.exit_message or stage.process_state.value
@@ -272,20 +273,22 @@ class AutoPipeWorkChain(WorkChain):
 
     def submit_exploration(self, name: str, seeds: FramesData, known: dict[str, FramesData] | None = None) -> ToContext:
         """Submit the Explorer."""
-        return self.submit_stage(
-            name,
-            ExplorerWorkChain,
-            {
-                'worker_code': self.inputs.worker_code,
-                'potential': self.ctx.potential,
-                'seeds': seeds,
-                'known': known or {},
-                'dynamics': self.ctx.parameters['dynamics'],
-                'sampling': self.ctx.parameters['sampling'],
-                'n_jobs': orm.Int(self.inputs.configuration['exploration']['n_jobs']),
-                'options': self.inputs.configuration['options']['worker'],
-            },
-        )
+        exploration = self.inputs.configuration['exploration']
+        inputs = {
+            'worker_code': self.inputs.worker_code,
+            'potential': self.ctx.potential,
+            'seeds': seeds,
+            'known': known or {},
+            'dynamics': self.ctx.parameters['dynamics'],
+            'sampling': self.ctx.parameters['sampling'],
+            'n_jobs': orm.Int(exploration['n_jobs']),
+            'n_lanes': orm.Int(exploration['n_lanes']),
+            'keep_frames': orm.Str(exploration['keep_frames']),
+            'options': self.inputs.configuration['options']['worker'],
+        }
+        if exploration['stash_folder'] is not None:
+            inputs['stash_folder'] = orm.Str(exploration['stash_folder'])
+        return self.submit_stage(name, ExplorerWorkChain, inputs)
 
     def submit_labelling(self, name: str, candidates: FramesData) -> ToContext:
         """Submit the LabellingEngine."""

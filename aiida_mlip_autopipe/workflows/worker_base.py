@@ -14,10 +14,11 @@ from aiida.orm import CalcJobNode
 
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS, WorkerCalculation
 
-__all__ = ['WorkerBaseWorkChain']
+__all__ = ['INCOMPLETE', 'SCHEDULER_LIMITS', 'SCHEDULER_OUT_OF_MEMORY', 'WorkerBaseWorkChain']
 
 INCOMPLETE = 400
-SCHEDULER_LIMITS = (110, 120, 140)
+SCHEDULER_OUT_OF_MEMORY = 110
+SCHEDULER_LIMITS = (SCHEDULER_OUT_OF_MEMORY, 120, 140)
 SAID_BY_THE_WORKER = range(200, 400)
 
 
@@ -59,7 +60,7 @@ class WorkerBaseWorkChain(BaseRestartWorkChain):
         """Give up with the job's own exit code where the worker said why it failed."""
         if node.exit_status not in SAID_BY_THE_WORKER:
             return None
-        return ProcessHandlerReport(True, ExitCode(node.exit_status, node.exit_message))
+        return self.give_up(ExitCode(node.exit_status, node.exit_message))
 
     @process_handler(priority=300)
     def pass_on_the_warning(self, node: CalcJobNode) -> ProcessHandlerReport | None:
@@ -67,4 +68,9 @@ class WorkerBaseWorkChain(BaseRestartWorkChain):
         if node.exit_status not in WARNINGS:
             return None
         self.out_many(self.exposed_outputs(node, self._process_class))
-        return ProcessHandlerReport(True, ExitCode(node.exit_status, node.exit_message))
+        return self.give_up(ExitCode(node.exit_status, node.exit_message))
+
+    def give_up(self, exit_code: ExitCode) -> ProcessHandlerReport:
+        """End with an exit code, also where the iterations are used up: AiiDA would put its own in its place."""
+        self.ctx.is_finished = True
+        return ProcessHandlerReport(True, exit_code)

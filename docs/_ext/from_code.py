@@ -95,16 +95,19 @@ def _limits(metadata: list[Any]) -> list[str]:
 
 def _inner_limits(annotation: Any) -> list[str]:
     """Return the bounds of what a list or an optional value holds, or of each alternative."""
-    found = []
+    return [' or '.join(found)] if (found := dict.fromkeys(_limits_within(annotation, ''))) else []
+
+
+def _limits_within(annotation: Any, each: str) -> Iterator[str]:
+    each = 'each ' if typing.get_origin(annotation) is list else each
     for part in typing.get_args(annotation):
+        fields: tuple[Any, ...] = ()
         if typing.get_origin(part) is typing.Annotated:
-            fields = typing.get_args(part)[1:]
-            each = ['each'] if typing.get_origin(annotation) is list else []
-            limits = [limit for one in fields for limit in _limits(getattr(one, 'metadata', [one]))]
-            found += [' '.join([*each, ', '.join(limits)])] if limits else []
-        elif typing.get_origin(part) is list:
-            found += _inner_limits(part)
-    return [' or '.join(found)] if found else []
+            part, *fields = typing.get_args(part)
+        limits = [limit for one in fields for limit in _limits(getattr(one, 'metadata', [one]))]
+        if limits:
+            yield each + ', '.join(limits)
+        yield from _limits_within(part, each)
 
 
 def _number(value: float) -> str:

@@ -114,6 +114,8 @@ def test_slots_grow_with_what_runs_side_by_side(write):
     """Run and stage, and for each lane the lane, its WorkChain and its calculation."""
     configuration = expand_in_profile(write(SILICON + 'labelling: {max_concurrent: 5}')).configuration
     assert needed_slots(configuration) == 2 + 3 * 5
+    exploration = 'exploration: {n_jobs: 9, n_lanes: 7}'
+    assert needed_slots(expand_in_profile(write(SILICON + exploration)).configuration) == 2 + 3 * 7
     assert get_config().get_option('daemon.worker_process_slots') > needed_slots(configuration)
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from ase.build import bulk
 
 from aiida_mlip_autopipe.science.descriptors import SOAP
-from aiida_mlip_autopipe.science.frames import ShardWriter, iter_chunks, write_manifest
+from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, iter_chunks, write_manifest
+from aiida_mlip_autopipe.science.shards import ShardWriter
 
 SHARD_FRAMES = 20_000
 REPORTS = 10
@@ -29,15 +30,12 @@ def write_shards(folder: Path, n_frames: int) -> None:
     atoms = bulk('Si', 'diamond', a=5.43, cubic=True) * (2, 2, 2)
     generator = np.random.default_rng(0)
     size = min(SHARD_FRAMES, n_frames)
-    writer = ShardWriter(folder / 'shard.h5', atoms.numbers, atoms.pbc, timestep_fs=1.0)
+    writer = ShardWriter(folder, 0, atoms.numbers, atoms.pbc, timestep_fs=1.0)
     for step in range(size):
         displacements = generator.normal(scale=0.1, size=atoms.positions.shape)
         writer.append(step, atoms.positions + displacements, atoms.cell.array, 0.0, 300.0, 0.0)
-    writer.close()
-    write_manifest(
-        folder,
-        {'schema_version': 1, 'shards': [{'path': 'shard.h5', 'n_frames': size}] * -(-n_frames // size)},
-    )
+    (shard,) = writer.close()
+    write_manifest(folder, {'schema_version': SCHEMA_VERSION, 'shards': [shard] * -(-n_frames // size)})
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 BIN = Path(sys.executable).parent
 INPUT = """
@@ -47,7 +49,7 @@ def test_help_is_fast():
     start = time.monotonic()
     done = subprocess.run([str(BIN / 'mlip-autopipe'), '--help'], capture_output=True, text=True, check=True)
     assert time.monotonic() - start < 0.5
-    assert all(name in done.stdout for name in ('init', 'expand', 'run', 'submit', 'status', 'lineage'))
+    assert all(name in done.stdout for name in ('init', 'doctor', 'expand', 'run', 'submit', 'status', 'lineage'))
 
 
 def test_a_misspelt_command_names_the_nearest(cli):
@@ -125,3 +127,50 @@ def test_lineage_of_nothing(cli, profile, subject):
     done = cli('lineage', subject)
     assert done.returncode == 2
     assert subject in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_doctor_examines_and_shows_again(cli, profile, tmp_path):
+    """One job of the daemon: facts, findings, lines for input.yaml; and the same from its PK."""
+    options = tmp_path / 'options.yaml'
+    options.write_text("prepend_text: 'export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES='")
+    done = cli('doctor', 'mlip-worker@localhost', '--options', options, timeout=600)
+    assert done.returncode == 0, done.stderr
+    for words in (f'{len(os.sched_getaffinity(0))} of {os.cpu_count()}', 'CUDA_VISIBLE_DEVICES is empty', 'ase on cpu',
+                  'written to the disk', 'untrained', 'Si8: ', 'Si64: ', 'atom-steps/s'):  # fmt: skip
+        assert words in done.stdout, done.stdout
+    pieces = done.stdout.split('For input.yaml:\n')
+    for_input = yaml.safe_load(pieces[1])
+    assert for_input['codes'] == {'worker': 'mlip-worker@localhost'}
+    assert for_input['options']['worker']['prepend_text'] == 'export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES='
+    assert 'max_wallclock_seconds' not in for_input['options']['worker']
+    job = re.search(r'job (\d+) of', pieces[0])
+    again = cli('doctor', '--job', job.group(1))
+    assert again.returncode == 0 and again.stdout == done.stdout
+
+
+def test_doctor_tells_of_a_job_that_ended_badly(cli, profile, tmp_path):
+    """A job that was killed has no report: its exit message, and exit status 1."""
+    options = tmp_path / 'options.yaml'
+    options.write_text("prepend_text: 'exit 1'")
+    done = cli('doctor', 'mlip-worker@localhost', '--options', options, timeout=600)
+    assert done.returncode == 1 and 'ended without a result file' in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ([], 'give a CODE to examine'),
+        (['mlip-worker@localhost', '--job', '1'], 'one of them'),
+        (['mlip-worker@nowhere'], "CODE: 'mlip-worker@nowhere' is not a code"),
+        (['--job', '999999'], '--job: 999999 is not a node'),
+        (['mlip-worker@localhost', '--options', 'OPTIONS'], 'max_wallclock_seconds: '),
+        (['mlip-worker@localhost', '--potential', 'OPTIONS'], 'cannot be loaded as a MACE potential'),
+    ],
+)
+def test_doctor_refuses(cli, profile, tmp_path, arguments, words):
+    """What is wrong is told before anything is submitted."""
+    options = tmp_path / 'options.yaml'
+    options.write_text('max_wallclock_seconds: -1')
+    done = cli('doctor', *(options if one == 'OPTIONS' else one for one in arguments))
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert 'Traceback' not in done.stderr

@@ -216,8 +216,58 @@ def test_pressures_ask_for_npt():
     expansion = ConfigExpander(SILICON + 'exploration: {pressures_GPa: [0, 5]}').expand()
     assert expansion.configuration.exploration.ensemble == 'npt'
     assert expansion.origins['exploration.ensemble'] == 'heuristic'
-    assert 'needs exploration.ensemble: npt' in only_problem(
-        SILICON + 'exploration: {pressures_GPa: [5], ensemble: nvt}'
+    for ensemble in ('nvt', 'nve'):
+        problem = only_problem(SILICON + f'exploration: {{pressures_GPa: [5], ensemble: {ensemble}}}')
+        assert f'needs exploration.ensemble: npt; {ensemble} keeps the cell' in problem
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+def test_temperatures_as_fractions_of_the_melting_estimate(protocol):
+    """They become temperatures, with their reason; what is written gives the same again."""
+    text = f'{SILICON}protocol: {protocol}\nexploration: {{melting_fractions: [0.9, 0.3]}}'
+    expansion = ConfigExpander(text).expand(CUTOFFS)
+    exploration = expansion.configuration.exploration
+    assert exploration.temperatures_K == [510.0, 1520.0]
+    assert exploration.melting_fractions is None
+    assert expansion.origins['exploration.temperatures_K'] == 'heuristic'
+    assert expansion.reasons['exploration.temperatures_K'] == '0.9, 0.3 of the melting estimate (1687 K)'
+    assert expansion.origins['exploration.melting_fractions'] == 'user'
+    assert 'user: [0.9, 0.3], in K in temperatures_K' in expansion.dump()
+    assert ConfigExpander(expansion.dump()).expand().configuration == expansion.configuration
+
+
+@pytest.mark.parametrize(
+    ('given', 'words'),
+    [
+        ('melting_fractions: [0.3], temperatures_K: [400]', ['[0.3]', '[400]', 'give one of them only']),
+        ('melting_fractions: [0.5, -1]', ['melting_fractions[1]', '-1', '> 0']),
+        ('melting_fractions: [30]', ['melting_fractions[0]', '30', '<= 5']),
+        ('melting_fractions: []', ['melting_fractions', 'at least 1 value']),
+        ('melting_fractions: 0.5', ['melting_fractions', 'not a list']),
+        ('keep_frames: stash', ["keep_frames 'stash' needs a stash_folder"]),
+        ('keep_frames: clean, stash_folder: /data', ["'/data'", 'keep_frames: stash only', "'clean'"]),
+        ('keep_frames: stash, stash_folder: data', ["'data' is not an absolute path"]),
+        ('keep_frames: kepe', ["'kepe'", "did you mean 'keep'"]),
+        ('n_lanes: 0', ['exploration.n_lanes', '0', '>= 1']),
+    ],
+)
+def test_conditions_and_frames_that_cannot_be(given, words):
+    problem = only_problem(f'{SILICON}exploration: {{{given}}}')
+    assert all(word in problem for word in words), problem
+
+
+def test_fractions_are_nothing_without_a_system():
+    with pytest.raises(ValueError, match='needs the melting estimate of a system'):
+        Configuration(system={'prototype': 'diamond', 'composition': 'Si'}, exploration={'melting_fractions': [0.5]})
+
+
+def test_a_temperature_may_be_a_ramp():
+    expansion = ConfigExpander(SILICON + 'exploration: {temperatures_K: [300, [300, 1200]]}').expand()
+    assert expansion.configuration.exploration.temperatures_K == [300.0, (300.0, 1200.0)]
+    assert ConfigExpander(expansion.dump()).expand().configuration == expansion.configuration
+    assert Configuration(**json.loads(expansion.configuration.model_dump_json())) == expansion.configuration
+    assert 'temperatures_K[0]: [300, 600, 900] is not a number' in only_problem(
+        SILICON + 'exploration: {temperatures_K: [[300, 600, 900]]}'
     )
 
 

@@ -7,51 +7,29 @@ from ase.build import bulk
 from aiida_mlip_autopipe.science.descriptors import SOAP, make_descriptor
 from aiida_mlip_autopipe.science.frames import (
     ManifestError,
-    ShardWriter,
-    file_sha256,
     load_frames,
     read_extxyz,
+    read_manifest,
     write_extxyz,
-    write_manifest,
 )
 from aiida_mlip_autopipe.science.parameters import SamplingParameters, descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler, describe_folders, select_candidates
+from tests.md_job import write_md_job
 from tests.potentials import tiny_potential
 
 DESCRIPTOR = {'r_cut': 3.5, 'n_max': 3, 'l_max': 2}
 
 
-def write_job(folder, name, replicas):
-    """Write a job's shards: for each replica its frames."""
-    shards = []
-    for replica, frames in enumerate(replicas):
-        path = folder / f'shards/r{replica:03d}.h5'
-        writer = ShardWriter(path, frames[0].numbers, frames[0].pbc, 2.0)
+def write_job(folder, name, replicas, **options):
+    """Write a job's shards: for each replica its frames, unless a guard left none."""
+
+    def rows(frames):
         for step, atoms in enumerate(frames):
-            writer.append(10 * step, atoms.positions, atoms.cell.array, -1.0, 300.0, 0.0)
-        n_frames = len(frames) if frames[0].info.get('kept', True) else 0
-        writer.truncate(n_frames)
-        writer.close()
-        shards.append(
-            {
-                'path': f'shards/r{replica:03d}.h5',
-                'replica': replica,
-                'seed_id': 'seed-0000000a',
-                'origin': 'seed-0000000a',
-                'temperature_K': 300.0 + replica,
-                'pressure_GPa': None,
-                'random_seed': 1,
-                'n_atoms': len(frames[0]),
-                'n_frames': n_frames,
-                'bytes': path.stat().st_size,
-                'sha256': file_sha256(path),
-                'guard': None,
-            }
-        )
-    n_frames = sum(shard['n_frames'] for shard in shards)
-    head = {'schema_version': 1, 'md_job': name, 'job_index': 0, 'n_jobs': 1, 'n_frames': n_frames}
-    write_manifest(folder, head | {'shards': shards})
-    return folder
+            if atoms.info.get('kept', True):
+                disagreement = atoms.info.get('disagreement', np.nan)
+                yield 10 * step, atoms.positions, atoms.cell.array, -1.0, 300.0, 0.0, disagreement
+
+    return write_md_job(folder, name, [(frames[0], rows(frames)) for frames in replicas], **options)
 
 
 def trajectory(atoms, n_frames, seed, stdev=0.15):
@@ -209,6 +187,30 @@ def test_known_frames_of_any_number_and_size_are_kept_away_from(folders):
 
 
 def test_a_missing_shard_is_told_apart(folders):
-    (folders[1] / 'shards/r000.h5').unlink()
+    (folders[1] / 'shards/r000.0.h5').unlink()
     with pytest.raises(ManifestError):
         select_candidates(folders, SamplingParameters(descriptor=DESCRIPTOR))
+
+
+def test_a_trajectory_in_parts_is_one_group(tmp_path):
+    """Two replicas, one in three files: each gives half of the candidates."""
+    long, short = trajectory(bulk('Si'), 1500, seed=1), trajectory(bulk('Si'), 40, seed=2)
+    folder = write_job(tmp_path, 'aaaaaaaa', [long, short], max_megabytes=0.06)
+    replicas = [shard['replica'] for shard in read_manifest(folder)['shards']]
+    assert replicas == [0, 0, 0, 1]
+    parameters = SamplingParameters(n_to_select=8, group_by='trajectory', descriptor=DESCRIPTOR)
+    chosen = select_candidates([folder], parameters).candidates
+    assert sorted(atoms.info['replica'] for atoms in chosen) == [0] * 4 + [1] * 4
+
+
+def test_candidates_tell_how_far_a_committee_disagreed(tmp_path):
+    frames = trajectory(bulk('Si'), 12, seed=1)
+    for number, atoms in enumerate(frames):
+        atoms.info['disagreement'] = number / 4 if number < 6 else np.nan
+    folder = write_job(tmp_path, 'aaaaaaaa', [frames])
+    selection = select_candidates([folder], SamplingParameters(n_to_select=12, descriptor=DESCRIPTOR))
+    told = {atoms.info['step'] // 10: atoms.info.get('disagreement_eV_A') for atoms in selection.candidates}
+    assert told == {number: number / 4 if number < 6 else None for number in range(12)}
+    write_extxyz(tmp_path / 'candidates.extxyz', selection.candidates)
+    back = read_extxyz(tmp_path / 'candidates.extxyz')
+    assert [atoms.info for atoms in back] == [atoms.info for atoms in selection.candidates]

@@ -49,6 +49,7 @@ def chunk_of(frames, first=0):
         energies=np.zeros(n),
         temperatures=np.zeros(n),
         max_forces=np.zeros(n),
+        disagreements=np.full(n, np.nan),
     )
 
 

@@ -8,24 +8,15 @@ import time
 
 import numpy as np
 import pytest
-from ase import Atoms, units
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.calculators.lj import LennardJones
 
-from aiida_mlip_autopipe.science.dynamics import NoFramesError, plan_replicas, run_replicas, single_point
-from aiida_mlip_autopipe.science.dynamics.engine_ase import run_dynamics
-from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards, GuardTripped
+from aiida_mlip_autopipe.science.dynamics import NoFramesError, run_replicas, single_point
 from aiida_mlip_autopipe.science.frames import iter_chunks, load_frames, read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, GuardParameters
 from aiida_mlip_autopipe.science.training import PotentialError
-
-
-def seed_structure(name='seed-00000001', cubic=True, **kwargs):
-    """Return silicon, two or eight atoms, with the info of a seed."""
-    atoms = bulk('Si', cubic=cubic, **kwargs)
-    atoms.info = {'frame_id': name, 'origin': name, 'config_type': 'seed'}
-    return atoms
+from tests.trajectories import few_steps, run_one, silicon
 
 
 def clashing_structure():
@@ -33,11 +24,6 @@ def clashing_structure():
     atoms = Atoms('Si2', positions=[[0, 0, 0], [0.9, 0, 0]], cell=[6, 6, 6], pbc=True)
     atoms.info = {'frame_id': 'seed-0badbad0', 'origin': 'seed-0badbad0'}
     return atoms
-
-
-def few_steps(**kwargs):
-    """Return parameters of a run of a second."""
-    return DynamicsParameters(**({'n_steps': 12, 'sample_interval': 3, 'timestep_fs': 1.0, 'n_processes': 1} | kwargs))
 
 
 def test_single_point_of_mace(tiny_potential):
@@ -68,52 +54,53 @@ def test_unknown_element_and_bad_files_are_named(tiny_potential, tmp_path):
         single_point(tmp_path / 'noise.model', bulk('Si'))
 
 
-def test_plan_is_the_product_with_seeds_of_its_own():
-    seeds = [seed_structure(), seed_structure()]
-    plan = plan_replicas(seeds, few_steps(temperatures_K=[300, 600], ensemble='npt', pressures_GPa=[0, 1, 2]))
-    assert [replica.index for replica in plan] == list(range(12))
-    assert len({(r.seed_index, r.temperature_K, r.pressure_GPa) for r in plan}) == 12
-    assert len({replica.random_seed for replica in plan}) == 12
-    nvt = plan_replicas(seeds, few_steps(temperatures_K=[300, 600]))
-    assert len(nvt) == 4 and {replica.pressure_GPa for replica in nvt} == {None}
-
-
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
-def test_mean_temperature_is_the_target_with_few_atoms(ensemble):
-    atoms = bulk('Cu', cubic=True)
+def test_mean_temperature_is_the_target_with_few_atoms(ensemble, tmp_path):
     parameters = DynamicsParameters(ensemble=ensemble, n_steps=1500, sample_interval=10, timestep_fs=4.0,
-                                    thermostat_time_fs=40, friction_per_fs=0.02)  # fmt: skip
-    seen = []
-    guard = run_dynamics(
-        atoms,
-        EMT(),
-        parameters,
-        temperature_K=300,
-        pressure_GPa=0.0 if ensemble == 'npt' else None,
-        random_seed=1,
-        sink=lambda step, positions, cell, energy, temperature, force: seen.append((temperature, np.linalg.det(cell))),
-    )
-    temperatures, volumes = np.array(seen).T
-    assert guard is None and len(seen) == 150
-    assert temperatures.mean() == pytest.approx(300, rel=0.15)
-    assert (np.ptp(volumes) > 0.1) == (ensemble == 'npt')
+                                    thermostat_time_fs=40, friction_per_fs=0.02, random_seed=1)  # fmt: skip
+    ended, frames = run_one(bulk('Cu', cubic=True), EMT(), parameters, tmp_path)
+    assert ended['ended'] == 'completed' and len(frames) == 150
+    assert frames.temperatures.mean() == pytest.approx(300, rel=0.15)
+    assert (np.ptp(np.linalg.det(frames.cells)) > 0.1) == (ensemble == 'npt')
 
 
-def test_npt_answers_to_pressure():
-    atoms = bulk('Cu', cubic=True)
-    parameters = DynamicsParameters(ensemble='npt', n_steps=240, sample_interval=2, barostat_time_fs=100)
+def test_npt_answers_to_pressure(tmp_path):
     means = []
     for pressure in (0.0, 15.0):
-        volumes = []
-        run_dynamics(atoms, EMT(), parameters, temperature_K=300, pressure_GPa=pressure, random_seed=1,
-                     sink=lambda step, positions, cell, *_, v=volumes: v.append(np.linalg.det(cell)))  # fmt: skip
-        means.append(np.mean(volumes[60:]))
+        parameters = DynamicsParameters(ensemble='npt', n_steps=240, sample_interval=2, barostat_time_fs=100,
+                                        pressures_GPa=[pressure])  # fmt: skip
+        _, frames = run_one(bulk('Cu', cubic=True), EMT(), parameters, tmp_path / f'{pressure}')
+        means.append(np.linalg.det(frames.cells)[60:].mean())
     bulk_modulus = -15.0 / np.log(means[1] / means[0])
     assert 100 < bulk_modulus < 250  # GPa; EMT's copper has about 135, and it stiffens
 
 
+@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+def test_a_ramp_is_followed(ensemble, tmp_path):
+    parameters = DynamicsParameters(ensemble=ensemble, temperatures_K=[(100, 900)], n_steps=3000, sample_interval=10,
+                                    timestep_fs=4.0, thermostat_time_fs=20, friction_per_fs=0.05,
+                                    guards=GuardParameters(max_volume_ratio=3, energy_window_eV=50))  # fmt: skip
+    ended, frames = run_one(bulk('Cu', cubic=True), EMT(), parameters, tmp_path)
+    assert ended['ended'] == 'completed'
+    first, last = frames.temperatures[:60].mean(), frames.temperatures[-60:].mean()
+    assert first == pytest.approx(180, rel=0.25) and last == pytest.approx(820, rel=0.25)
+    (chunk,) = iter_chunks([tmp_path], chunk_size=1000)
+    assert (chunk.shard['temperature_K'], chunk.shard['temperature_end_K']) == (100, 900)
+
+
+def test_equilibration_leaves_no_frame_and_brings_the_temperature(tmp_path):
+    parameters = few_steps(temperatures_K=[600], n_steps=20, sample_interval=1, equilibration_steps=1500,
+                           timestep_fs=4.0, thermostat_time_fs=50, ensemble='nve')  # fmt: skip
+    ended, frames = run_one(bulk('Cu', cubic=True) * (2, 2, 2), EMT(), parameters, tmp_path)
+    assert ended['n_frames'] == 20 and frames.steps.tolist() == list(range(1, 21))
+    assert frames.temperatures.mean() == pytest.approx(600, rel=0.25)
+    cold = few_steps(temperatures_K=[600], n_steps=20, sample_interval=1, timestep_fs=4.0, ensemble='nve')
+    _, frames = run_one(bulk('Cu', cubic=True) * (2, 2, 2), EMT(), cold, tmp_path / 'cold')
+    assert frames.temperatures[-1] < 500  # half of the energy went into the bonds
+
+
 def test_same_seed_same_bits_here_and_side_by_side(tiny_potential, tmp_path):
-    seeds = [seed_structure(), seed_structure('seed-00000002', cubic=False)]
+    seeds = [silicon(), silicon('seed-00000002', cubic=False)]
     progress = []
     one = run_replicas(tiny_potential, seeds, few_steps(), tmp_path / 'a', md_job='aaaaaaaa')
     two = run_replicas(tiny_potential, seeds, few_steps(n_processes=2), tmp_path / 'b', md_job='aaaaaaaa',
@@ -133,7 +120,7 @@ def test_same_seed_same_bits_here_and_side_by_side(tiny_potential, tmp_path):
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
 def test_the_largest_force_is_that_of_the_frame(ensemble, tiny_potential, tmp_path):
     parameters = few_steps(ensemble=ensemble, temperatures_K=[600], dtype='float64')
-    run_replicas(tiny_potential, [seed_structure()], parameters, tmp_path, md_job='aaaaaaaa')
+    run_replicas(tiny_potential, [silicon()], parameters, tmp_path, md_job='aaaaaaaa')
     (chunk,) = iter_chunks([tmp_path])
     expected = [
         np.linalg.norm(single_point(tiny_potential, atoms)['forces'], axis=1).max()
@@ -143,21 +130,19 @@ def test_the_largest_force_is_that_of_the_frame(ensemble, tiny_potential, tmp_pa
     np.testing.assert_allclose(chunk.max_forces, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_largest_force_costs_no_force_call():
-    atoms, calculator = bulk('Cu', cubic=True), EMT()
+def test_the_largest_force_costs_no_force_call(tmp_path):
+    calculator = EMT()
     calls = []
     calculate = calculator.calculate
     calculator.calculate = lambda *args, **kwargs: (calls.append(1), calculate(*args, **kwargs))[1]
     parameters = few_steps(n_steps=9, sample_interval=3)
-    frames = []
-    run_dynamics(atoms, calculator, parameters, temperature_K=300, pressure_GPa=None, random_seed=1,
-                 sink=lambda *frame: frames.append(frame))  # fmt: skip
+    _, frames = run_one(bulk('Cu', cubic=True), calculator, parameters, tmp_path)
     assert len(frames) == 3
     assert len(calls) == 1 + parameters.n_steps
 
 
 def test_jobs_share_the_replicas_without_overlap(tiny_potential, tmp_path):
-    seeds = [seed_structure(cubic=False)]
+    seeds = [silicon(cubic=False)]
     parameters = few_steps(temperatures_K=[100, 200, 300], n_steps=3)
     manifests = [
         run_replicas(tiny_potential, seeds, parameters, tmp_path / f'{i}', md_job='aaaaaaaa', job_index=i, n_jobs=2)
@@ -169,13 +154,15 @@ def test_jobs_share_the_replicas_without_overlap(tiny_potential, tmp_path):
 
 
 def test_a_guard_ends_its_replica_alone(tiny_potential, tmp_path):
-    seeds = [seed_structure(), clashing_structure(), seed_structure('seed-00000003', cubic=False)]
+    seeds = [silicon(), clashing_structure(), silicon('seed-00000003', cubic=False)]
     manifest = run_replicas(tiny_potential, seeds, few_steps(), tmp_path, md_job='aaaaaaaa')
-    guards = [shard['guard'] for shard in manifest['shards']]
+    guards = [replica['guard'] for replica in manifest['replicas']]
     assert guards[0] is None and guards[2] is None
     assert guards[1]['name'] == 'min_distance_factor' and guards[1]['step'] == 0
     assert guards[1]['value'] == pytest.approx(0.9 / 2.22, rel=0.01) and guards[1]['bound'] == 0.6
-    assert [shard['n_frames'] for shard in manifest['shards']] == [4, 0, 4]
+    assert [replica['n_frames'] for replica in manifest['replicas']] == [4, 0, 4]
+    assert [replica['ended'] for replica in manifest['replicas']] == ['completed', 'guard', 'completed']
+    assert [shard['replica'] for shard in manifest['shards']] == [0, 2]
     assert read_manifest(tmp_path)['n_frames'] == 8
     assert len(load_frames([tmp_path], range(8))) == 8
 
@@ -183,11 +170,12 @@ def test_a_guard_ends_its_replica_alone(tiny_potential, tmp_path):
 def test_frames_before_a_trip_are_dropped(tiny_potential, tmp_path):
     hot = few_steps(temperatures_K=[3000], n_steps=400, sample_interval=1, timestep_fs=2.0,
                     guards=GuardParameters(n_drop=3, min_distance_factor=0.85, max_volume_ratio=1.1))  # fmt: skip
-    manifest = run_replicas(tiny_potential, [seed_structure()], hot, tmp_path, md_job='aaaaaaaa')
+    manifest = run_replicas(tiny_potential, [silicon()], hot, tmp_path, md_job='aaaaaaaa')
     (shard,) = manifest['shards']
-    assert shard['guard'] is not None
+    (replica,) = manifest['replicas']
+    assert replica['ended'] == 'guard'
     (chunk,) = iter_chunks([tmp_path], chunk_size=1000)
-    written = shard['guard']['step'] - 1
+    written = replica['guard']['step'] - 1
     assert shard['n_frames'] == len(chunk) == written - 3 > 0
     assert chunk.steps[-1] == shard['n_frames']
 
@@ -214,56 +202,6 @@ def test_an_unfit_potential_is_told_from_a_process(tiny_potential, tmp_path):
     carbide.info['frame_id'] = 'seed-0000000c'
     with pytest.raises(PotentialError, match='knows Si, but the structures hold C'):
         run_replicas(tiny_potential, [carbide, carbide], few_steps(n_processes=2), tmp_path, md_job='a')
-
-
-def argon():
-    """Return a cell of argon."""
-    return bulk('Ar', cubic=True, a=5.4)
-
-
-@pytest.mark.parametrize(
-    ('name', 'change'),
-    [
-        ('finite_geometry', lambda atoms: atoms.positions.__setitem__((0, 0), np.nan)),
-        ('finite_geometry', lambda atoms: atoms.set_cell(np.full((3, 3), np.inf))),
-        ('min_volume_ratio', lambda atoms: atoms.set_cell(atoms.cell.array * 0.5)),
-        ('max_volume_ratio', lambda atoms: atoms.set_cell(atoms.cell.array * 1.5)),
-        ('max_move_A', lambda atoms: atoms.positions.__setitem__((0, 0), 1e20)),
-    ],
-)
-def test_what_a_force_call_cannot_survive_never_reaches_it(name, change):
-    atoms = argon()
-    inner = LennardJones(epsilon=0.01, sigma=3.4)
-    atoms.calc = GuardedCalculator(inner, Guards(atoms, GuardParameters(), 100))
-    atoms.get_forces()
-    before = inner.results
-    change(atoms)
-    with pytest.raises(GuardTripped) as caught:
-        atoms.get_forces()
-    assert caught.value.name == name
-    assert inner.results is before
-    record = caught.value.record(7)
-    assert record['step'] == 7 and (record['value'] is None) == (name == 'finite_geometry')
-
-
-def test_temperature_and_energy_guards():
-    atoms = argon()
-    atoms.calc = LennardJones(epsilon=0.01, sigma=3.4)
-    guards = Guards(atoms, GuardParameters(max_temperature_factor=2, energy_window_eV=1), 100)
-    guards.structure(atoms)
-    bound = 200 * (1 + 5 / np.sqrt(12))
-    for target, trips in ((0.9 * bound, False), (1.1 * bound, True), (np.nan, True)):
-        momenta = np.zeros((4, 3))
-        momenta[0, 0] = np.sqrt(target * units.kB * 9 * atoms.get_masses()[0])
-        atoms.set_momenta(momenta)
-        if trips:
-            with pytest.raises(GuardTripped, match='max_temperature_K'):
-                guards.after_step(atoms)
-        else:
-            guards.after_step(atoms)
-    atoms.positions[0] = atoms.positions[1] + [2.2, 0, 0]
-    with pytest.raises(GuardTripped, match='energy_window_eV'):
-        guards.structure(atoms)
 
 
 def test_processes_end_when_their_parent_is_killed(tiny_potential, tmp_path):

@@ -1,12 +1,8 @@
 """Frames on disk: what is written comes back, what is missing is noticed."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import tracemalloc
+from collections import Counter
 
-import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -14,9 +10,7 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.science.frames import (
     ManifestError,
-    ShardWriter,
     content_hash,
-    file_sha256,
     iter_chunks,
     load_frames,
     read_extxyz,
@@ -24,47 +18,26 @@ from aiida_mlip_autopipe.science.frames import (
     write_extxyz,
     write_manifest,
 )
+from tests.md_job import write_md_job
 
 
-def write_job(folder, md_job, lengths, seed=0, pressure=None):
-    """Write a folder of shards of random frames as an MD job does; returns its positions."""
+def write_job(folder, md_job, lengths, seed=0, **entries):
+    """Write a folder of shards of random frames as an MD job does; return their positions."""
     rng = np.random.default_rng(seed)
-    shards, positions = [], []
-    for replica, length in enumerate(lengths):
-        path = folder / f'shards/r{replica:03d}.h5'
-        writer = ShardWriter(path, [14, 14], [True, True, False], 2.0)
-        for i in range(length):
-            positions.append(rng.normal(size=(2, 3)))
-            writer.append(10 * (i + 1), positions[-1], np.eye(3) * (5 + i / 3), -1.0 * i, 300.0 + i, 0.5 * i)
-        writer.close()
-        shards.append(
-            {
-                'path': f'shards/r{replica:03d}.h5',
-                'replica': replica,
-                'seed_id': f'seed-{replica:08x}',
-                'origin': 'seed-00000000',
-                'temperature_K': 300.0,
-                'pressure_GPa': pressure,
-                'random_seed': 1,
-                'n_atoms': 2,
-                'n_frames': length,
-                'bytes': path.stat().st_size,
-                'sha256': file_sha256(path),
-                'guard': None,
-            }
+    atoms = Atoms('Si2', pbc=[True, True, False])
+    positions = [rng.normal(size=(length, 2, 3)) for length in lengths]
+    replicas = [
+        (
+            atoms,
+            [
+                (10 * (i + 1), frame, np.eye(3) * (5 + i / 3), -1.0 * i, 300.0 + i, 0.5 * i, i / 8 if i % 2 else np.nan)
+                for i, frame in enumerate(frames)
+            ],
         )
-    write_manifest(
-        folder,
-        {
-            'schema_version': 1,
-            'md_job': md_job,
-            'job_index': 0,
-            'n_jobs': 1,
-            'n_frames': sum(lengths),
-            'shards': shards,
-        },
-    )
-    return np.array(positions)
+        for frames in positions
+    ]
+    write_md_job(folder, md_job, replicas, **entries)
+    return np.concatenate(positions)
 
 
 def test_content_hash_is_stable_and_tells_structures_apart():
@@ -123,7 +96,7 @@ def test_extxyz_errors_name_the_file(tmp_path, content):
 
 def test_chunks_and_single_frames_agree_on_the_global_order(tmp_path):
     first = write_job(tmp_path / 'md_0', 'aaaaaaaa', [3, 0, 5], seed=1)
-    second = write_job(tmp_path / 'md_1', '12345678', [2], seed=2, pressure=1.5)
+    second = write_job(tmp_path / 'md_1', '12345678', [2], seed=2, pressure_GPa=1.5, temperature_end_K=900.0)
     positions = np.concatenate([first, second])
     folders = [tmp_path / 'md_0', tmp_path / 'md_1']
     chunks = list(iter_chunks(folders, chunk_size=2))
@@ -138,47 +111,12 @@ def test_chunks_and_single_frames_agree_on_the_global_order(tmp_path):
         name = content_hash(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
         info = atoms.info
         assert info['frame_id'] == f'{info["md_job"]}-r{info["replica"]:03d}-s{info["step"]:06d}-{name}'
-    assert frames[0].info['pressure_GPa'] == 1.5 and 'pressure_GPa' not in frames[1].info
+    assert frames[0].info['pressure_GPa'] == 1.5 and frames[0].info['temperature_end_K'] == 900.0
+    assert not {'pressure_GPa', 'temperature_end_K', 'disagreement_eV_A'} & set(frames[1].info)
+    assert [atoms.info.get('disagreement_eV_A') for atoms in frames] == [1 / 8, None, 1 / 8, 1 / 8, None]
     assert frames[0].info['md_job'] == '12345678' and frames[0].info['step'] == 20
     with pytest.raises(ValueError, match='10 frames'):
         load_frames(folders, [10])
-
-
-def test_shard_is_h5md(tmp_path):
-    write_job(tmp_path, 'aaaaaaaa', [4])
-    with h5py.File(tmp_path / 'shards/r000.h5') as file:
-        assert file['h5md'].attrs['version'].tolist() == [1, 1]
-        assert file['particles/all/position/value'].shape == (4, 2, 3)
-        assert file['particles/all/position/value'].attrs['unit'] == 'angstrom'
-        assert file['particles/all/box/edges/time'][()].tolist() == [20.0, 40.0, 60.0, 80.0]
-        assert file['observables/temperature/value'][()].tolist() == [300.0, 301.0, 302.0, 303.0]
-        assert file['observables/max_force/value'][()].tolist() == [0.0, 0.5, 1.0, 1.5]
-        assert file['observables/max_force/value'].attrs['unit'] == 'eV angstrom-1'
-        assert file['observables/max_force/step'][()].tolist() == [10, 20, 30, 40]
-        assert list(file['particles/all/box'].attrs['boundary']) == ['periodic', 'periodic', 'none']
-
-
-def test_largest_forces_are_read_and_unknown_in_older_shards(tmp_path):
-    write_job(tmp_path, 'aaaaaaaa', [3])
-    chunks = list(iter_chunks([tmp_path], chunk_size=2))
-    assert [chunk.max_forces.tolist() for chunk in chunks] == [[0.0, 0.5], [1.0]]
-    with h5py.File(tmp_path / 'shards/r000.h5', 'a') as file:
-        del file['observables/max_force']
-    older = list(iter_chunks([tmp_path], chunk_size=2))
-    assert [chunk.max_forces.shape for chunk in older] == [(2,), (1,)]
-    assert all(np.isnan(chunk.max_forces).all() for chunk in older)
-    assert len(load_frames([tmp_path], [2, 0])) == 2
-
-
-def test_truncate_drops_the_last_frames(tmp_path):
-    writer = ShardWriter(tmp_path / 'r.h5', [1], [False] * 3, 1.0)
-    for step in range(5):
-        writer.append(step, np.full((1, 3), step), np.zeros((3, 3)), 0.0, 0.0, 0.0)
-    writer.truncate(3)
-    writer.append(9, np.full((1, 3), 9), np.zeros((3, 3)), 0.0, 0.0, 0.0)
-    writer.close()
-    with h5py.File(tmp_path / 'r.h5') as file:
-        assert file['particles/all/position/step'][()].tolist() == [0, 1, 2, 9]
 
 
 def test_manifest_notices_what_is_missing_or_changed(tmp_path):
@@ -186,40 +124,77 @@ def test_manifest_notices_what_is_missing_or_changed(tmp_path):
         read_manifest(tmp_path)
     write_job(tmp_path, 'aaaaaaaa', [2, 2])
     assert read_manifest(tmp_path)['n_frames'] == 4
-    shard = tmp_path / 'shards/r001.h5'
+    shard = tmp_path / 'shards/r001.0.h5'
     content = shard.read_bytes()
     shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ManifestError, match=r'r001\.h5 differs'):
+    with pytest.raises(ManifestError, match=r'r001\.0\.h5 differs'):
         read_manifest(tmp_path)
     shard.write_bytes(content[:-10])
     with pytest.raises(ManifestError, match='bytes'):
         read_manifest(tmp_path)
     shard.unlink()
-    with pytest.raises(ManifestError, match=r'r001\.h5 .*does not exist'):
+    with pytest.raises(ManifestError, match=r'r001\.0\.h5 .*does not exist'):
         read_manifest(tmp_path)
     (tmp_path / 'manifest.json').write_text('{"shards": ')
     with pytest.raises(ManifestError, match='not a manifest'):
         read_manifest(tmp_path)
+    write_manifest(tmp_path, {'schema_version': 1, 'shards': []})
+    with pytest.raises(ManifestError, match='schema_version 1, this version reads 2'):
+        read_manifest(tmp_path)
 
 
-def test_shard_of_a_killed_process_is_readable(tmp_path):
-    path = tmp_path / 'r.h5'
-    code = (
-        'import sys, itertools, numpy as np\n'
-        'from aiida_mlip_autopipe.science.frames import ShardWriter\n'
-        'writer = ShardWriter(sys.argv[1], [14] * 8, [True] * 3, 1.0)\n'
-        'for step in itertools.count():\n'
-        '    writer.append(step, np.full((8, 3), step), np.eye(3), 0.0, 0.0, 0.0)\n'
-        '    if step == 20: print("go", flush=True)\n'
-        '    if step > 20: import time; time.sleep(0.05)\n'
-    )
-    process = subprocess.Popen([sys.executable, '-c', code, str(path)], stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b'go\n'
-    time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    with h5py.File(path) as file:
-        steps = file['particles/all/position/step'][()]
-        assert len(steps) >= 20 and steps.tolist() == list(range(len(steps)))
-        assert file['particles/all/position/value'][len(steps) - 1, 0, 0] == len(steps) - 1
+def test_chunks_hold_all_that_is_known_of_a_frame(tmp_path):
+    write_job(tmp_path, 'aaaaaaaa', [3, 2])
+    chunks = list(iter_chunks([tmp_path], chunk_size=2))
+    assert [chunk.steps.tolist() for chunk in chunks] == [[10, 20], [30], [10, 20]]
+    assert [chunk.energies.tolist() for chunk in chunks] == [[0.0, -1.0], [-2.0], [0.0, -1.0]]
+    assert [chunk.temperatures.tolist() for chunk in chunks] == [[300.0, 301.0], [302.0], [300.0, 301.0]]
+    assert [chunk.max_forces.tolist() for chunk in chunks] == [[0.0, 0.5], [1.0], [0.0, 0.5]]
+    np.testing.assert_array_equal(chunks[0].disagreements, [np.nan, 1 / 8])
+    np.testing.assert_array_equal(chunks[0].cells, np.eye(3) * np.array([5, 5 + 1 / 3])[:, None, None])
+    assert [chunk.shard['replica'] for chunk in chunks] == [0, 0, 1]
+    with pytest.raises(ValueError, match='chunk_size is 0'):
+        next(iter_chunks([tmp_path], chunk_size=0))
+
+
+def test_frames_are_counted_across_parts_replicas_and_jobs(tmp_path):
+    """The limit of size cuts replicas into parts: nobody who reads sees the cuts."""
+    folders = [tmp_path / 'md_0', tmp_path / 'md_1']
+    positions = [
+        write_job(folders[0], 'aaaaaaaa', [4000, 1, 3000], seed=1, max_megabytes=0.05),
+        write_job(folders[1], 'bbbbbbbb', [2500], seed=2, max_megabytes=0.05),
+    ]
+    positions = np.concatenate(positions).astype('f4').astype(float)
+    shards = read_manifest(folders[0])['shards']
+    parts = [(shard['replica'], shard['part']) for shard in shards]
+    assert parts == sorted(parts) and len(parts) > 4 and parts[-1][1] > 1
+    assert max(shard['bytes'] for shard in shards) <= 50_000
+
+    read: Counter[tuple[int, int]] = Counter()
+    for chunk in iter_chunks(folders, chunk_size=200):
+        begin, replica = read.total(), (chunk.folder_index, chunk.shard['replica'])
+        assert chunk.first == read[replica]
+        np.testing.assert_array_equal(chunk.positions, positions[begin : begin + len(chunk)])
+        np.testing.assert_array_equal(chunk.steps, 10 * (chunk.first + 1 + np.arange(len(chunk))))
+        read[replica] += len(chunk)
+    assert read == {(0, 0): 4000, (0, 1): 1, (0, 2): 3000, (1, 0): 2500}
+
+    order = np.random.default_rng(0).permutation(9501)[:300]
+    frames = load_frames(folders, order)
+    np.testing.assert_array_equal([atoms.positions for atoms in frames], positions[order])
+    assert [atoms.info['md_job'] for atoms in frames] == ['aaaaaaaa' if i < 7001 else 'bbbbbbbb' for i in order]
+    (lone,) = load_frames(folders, [4000])
+    assert lone.info['replica'] == 1 and lone.info['step'] == 10
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
+    """Reading ten times as many frames takes no more memory."""
+    peaks = []
+    for n_frames in (2000, 20000):
+        folder = tmp_path / str(n_frames)
+        write_job(folder, 'aaaaaaaa', [n_frames])
+        tracemalloc.start()
+        assert sum(len(chunk) for chunk in iter_chunks([folder], chunk_size=100)) == n_frames
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] < 1e7

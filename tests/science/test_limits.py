@@ -33,6 +33,7 @@ def chunk_of(frames, first=0, energies=0.0, max_forces=0.0):
         energies=np.broadcast_to(float(energies) if np.ndim(energies) == 0 else energies, n),
         temperatures=np.zeros(n),
         max_forces=np.broadcast_to(float(max_forces) if np.ndim(max_forces) == 0 else max_forces, n),
+        disagreements=np.full(n, np.nan),
     )
 
 

@@ -183,7 +183,7 @@ def test_broken_frames_are_masked_and_spoil_nothing(file):
     cells[6, 2] = cells[6, 1]
     cells[7, 0, 0] = np.inf
     zeros = np.zeros(9)
-    chunk = FrameChunk(numbers, positions, cells, pbc, 0, {}, 0, np.arange(9), zeros, zeros, zeros)
+    chunk = FrameChunk(numbers, positions, cells, pbc, 0, {}, 0, np.arange(9), zeros, zeros, zeros, zeros)
     described = next(features.stream([chunk], on_error='mask'))
     assert sorted(described.masked) == [1, 2, 4, 5, 6, 7]
     assert len(set(described.masked.values())) >= 4

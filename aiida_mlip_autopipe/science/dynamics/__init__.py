@@ -2,6 +2,18 @@
 
 from aiida_mlip_autopipe.science.dynamics.engine_ase import single_point
 from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped
-from aiida_mlip_autopipe.science.dynamics.replicas import NoFramesError, Replica, plan_replicas, run_replicas
+from aiida_mlip_autopipe.science.dynamics.replicas import Cost, Replica, ReplicaPlan
+from aiida_mlip_autopipe.science.dynamics.run import NoFramesError, choose_engine, run_replicas
+from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 
-__all__ = ['GuardTripped', 'NoFramesError', 'Replica', 'plan_replicas', 'run_replicas', 'single_point']
+__all__ = [
+    'Cost',
+    'GuardTripped',
+    'NoFramesError',
+    'Replica',
+    'ReplicaPlan',
+    'Stop',
+    'choose_engine',
+    'run_replicas',
+    'single_point',
+]

@@ -8,6 +8,7 @@ and one on a collapsed cell or on atoms flung out of it can exhaust the memory: 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,23 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
+from matscipy.neighbours import neighbour_list
 
 from aiida_mlip_autopipe.science.parameters import GuardParameters
 
-__all__ = ['GuardTripped', 'GuardedCalculator', 'Guards', 'degrees_of_freedom', 'temperature']
+__all__ = [
+    'MAX_MOVE_A',
+    'Bonds',
+    'GuardTripped',
+    'GuardedCalculator',
+    'Guards',
+    'degrees_of_freedom',
+    'max_temperature_K',
+    'temperature',
+]
+
+BOND_FACTOR = 1.2
+"""Atoms are bonded where they are closer than this multiple of the sum of their covalent radii."""
 
 MAX_MOVE_A = 3.0
 """An atom that moves further than this between two force calls has left the integrator's realm, in Å."""
@@ -57,6 +71,54 @@ def temperature(atoms: Atoms) -> float:
     return 2 * atoms.get_kinetic_energy() / (units.kB * degrees_of_freedom(len(atoms)))
 
 
+def max_temperature_K(parameters: GuardParameters, temperature_K: float, n_atoms: int) -> float:  # noqa: N802
+    """Return the highest temperature allowed, in K; it allows for the fluctuations with few atoms."""
+    return parameters.max_temperature_factor * temperature_K * (1 + 5 / math.sqrt(3 * n_atoms))
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """The bonds of a starting structure, which must not break.
+
+    Attributes
+    ----------
+    first, second : ndarray of int, shape (n,)
+        The atoms of each bond.
+    shifts : ndarray, shape (n, 3)
+        Lattice vectors that are added to the second atom; positions are not wrapped on the way.
+    lengths : ndarray, shape (n,)
+        Sum of the covalent radii, in Å.
+    max_stretch : float
+        Longest bond allowed, in these lengths.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    shifts: np.ndarray
+    lengths: np.ndarray
+    max_stretch: float
+
+    @classmethod
+    def of(cls, atoms: Atoms, max_stretch: float | None) -> Bonds:
+        """Return the bonds of a structure: none where they may break."""
+        if max_stretch is None:
+            return cls(*(np.zeros(0, dtype=int),) * 2, np.zeros((0, 3)), np.zeros(0), math.inf)
+        radii = covalent_radii[atoms.numbers]
+        first, second, shifts = neighbor_list('ijS', atoms, min(BOND_FACTOR, max_stretch) * radii)
+        half = (first < second) | ((first == second) & (shifts > 0).any(axis=1))
+        first, second, shifts = first[half], second[half], shifts[half].astype(float)
+        return cls(first, second, shifts, radii[first] + radii[second], max_stretch)
+
+    def check(self, positions: np.ndarray, cell: np.ndarray) -> None:
+        """Raise `GuardTripped` if a bond is too long."""
+        if not len(self.first):
+            return
+        vectors = positions[self.second] - positions[self.first] + self.shifts @ cell
+        stretch = float((np.linalg.norm(vectors, axis=1) / self.lengths).max())
+        if stretch > self.max_stretch:
+            raise GuardTripped('max_bond_stretch', stretch, self.max_stretch)
+
+
 class Guards:
     """The checks of one replica.
 
@@ -67,16 +129,21 @@ class Guards:
     parameters : GuardParameters
         Bounds.
     temperature_K : float
-        Target temperature; the bound allows for its fluctuations with few atoms.
+        Target temperature; of a ramp the higher end.
+    energy_eV : float, optional
+        Energy per atom to compare with, in eV, where a replica goes on; else that of the first check.
     """
 
-    def __init__(self, atoms: Atoms, parameters: GuardParameters, temperature_K: float) -> None:
+    def __init__(
+        self, atoms: Atoms, parameters: GuardParameters, temperature_K: float, energy_eV: float | None = None
+    ) -> None:
         self._parameters = parameters
         self._volume = abs(float(np.linalg.det(atoms.cell.array)))
         self._radii = parameters.min_distance_factor * covalent_radii[atoms.numbers]
         self._positions: np.ndarray | None = None
-        self._energy: float | None = None
-        self._max_temperature = parameters.max_temperature_factor * temperature_K * (1 + 5 / math.sqrt(3 * len(atoms)))
+        self.energy_eV = energy_eV
+        self._max_temperature = max_temperature_K(parameters, temperature_K, len(atoms))
+        self._bonds = Bonds.of(atoms, parameters.max_bond_stretch)
 
     def before_forces(self, atoms: Atoms) -> None:
         """Check what a force call cannot survive: positions, moves and cell."""
@@ -107,16 +174,23 @@ class Guards:
             raise GuardTripped('max_temperature_K', value, self._max_temperature)
 
     def structure(self, atoms: Atoms) -> None:
-        """Check the shortest distance and the energy per atom; the first call sets the energy of reference."""
-        first, second, distances = neighbor_list('ijd', atoms, self._radii)
+        """Check distances, bonds and the energy per atom; the first call sets the energy of reference."""
+        first, second, distances = _close_pairs(atoms, self._radii)
         if len(distances):
             factor = self._parameters.min_distance_factor
             allowed = self._radii[first] + self._radii[second]
             raise GuardTripped('min_distance_factor', float((distances / allowed).min()) * factor, factor)
+        self._bonds.check(atoms.positions, atoms.cell.array)
         energy = atoms.get_potential_energy() / len(atoms)
-        self._energy = energy if self._energy is None else self._energy
-        if abs(energy - self._energy) > self._parameters.energy_window_eV:
-            raise GuardTripped('energy_window_eV', energy - self._energy, self._parameters.energy_window_eV)
+        self.energy_eV = energy if self.energy_eV is None else self.energy_eV
+        if abs(energy - self.energy_eV) > self._parameters.energy_window_eV:
+            raise GuardTripped('energy_window_eV', energy - self.energy_eV, self._parameters.energy_window_eV)
+
+
+def _close_pairs(atoms: Atoms, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs of atoms whose spheres overlap, and their distances; the fast list needs a whole cell."""
+    find = neighbour_list if atoms.cell.rank == 3 else neighbor_list
+    return find('ijd', atoms, radii)
 
 
 class GuardedCalculator(Calculator):
@@ -128,6 +202,13 @@ class GuardedCalculator(Calculator):
         super().__init__()
         self._calculator = calculator
         self._guards = guards
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what changed since the last call: in molecular dynamics, positions and cell or nothing."""
+        if self.atoms is None:
+            return list(all_changes)
+        pairs = {'positions': (self.atoms.positions, atoms.positions), 'cell': (self.atoms.cell, atoms.cell)}
+        return [name for name, (before, now) in pairs.items() if not np.array_equal(before, now)]
 
     def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Compute energy, forces and stress, or raise `GuardTripped`."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
@@ -54,7 +55,16 @@ def isotropic_supercell(atoms: Atoms, target_atoms: int) -> Atoms:
             f'target_atoms is {target_atoms}, but the structure has {len(atoms)} atoms and no periodic direction to '
             'repeat along; give a cell with pbc, or lower target_atoms'
         )
-    cell, pbc = np.array(atoms.cell), np.array(atoms.pbc)
+    cell, pbc = tuple(map(tuple, atoms.cell.tolist())), tuple(atoms.pbc.tolist())
+    supercell = make_supercell(atoms, np.array(_most_isotropic(cell, pbc, n_min)))
+    supercell.pbc = atoms.pbc
+    return supercell
+
+
+@lru_cache(maxsize=4096)
+def _most_isotropic(cell_rows: tuple, periodic: tuple, n_min: int) -> list[list[int]]:
+    """Return the matrix of the supercell of at least ``n_min`` cells; many structures have the same cell."""
+    cell, pbc = np.array(cell_rows), np.array(periodic)
     best: tuple[float, int] | None = None
     matrix = np.eye(3, dtype=int)
     for base in _bases(cell, pbc):
@@ -67,9 +77,7 @@ def isotropic_supercell(atoms: Atoms, target_atoms: int) -> Atoms:
         score = (float(deviations[chosen]), n_base * int(repeats[chosen].prod()))
         if best is None or score < best:
             best, matrix = score, np.diag(repeats[chosen]) @ base
-    supercell = make_supercell(atoms, _aligned(matrix, cell, pbc))
-    supercell.pbc = pbc
-    return supercell
+    return _aligned(matrix, cell, pbc).tolist()
 
 
 def anisotropy(vectors: np.ndarray, repeats: np.ndarray) -> np.ndarray:

@@ -32,8 +32,13 @@ __all__ = ['Selection', 'describe_folders', 'select_candidates']
 
 Progress = Callable[[dict[str, Any]], None]
 
-#: What the frames of a group have in common, and where a shard's entry in the manifest says it.
-GROUPS = {'temperature': 'temperature_K', 'pressure': 'pressure_GPa', 'seed': 'seed_id'}
+#: What the frames of a group have in common, and which entries of a shard say it.
+GROUPS = {
+    'trajectory': ('folder_index', 'replica'),
+    'temperature': ('temperature_K', 'temperature_end_K'),
+    'pressure': ('pressure_GPa',),
+    'seed': ('seed_id',),
+}
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,11 @@ def select_candidates(
 
 def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
-    shards = [shard for folder in folders for shard in read_manifest(folder)['shards']]
+    shards = [
+        shard | {'folder_index': index}
+        for index, folder in enumerate(folders)
+        for shard in read_manifest(folder)['shards']
+    ]
     if not any(shard['n_frames'] for shard in shards):
         raise ValueError(
             f'the {len(folders)} folders {[Path(folder).name for folder in folders]} hold no frame; run the MD '
@@ -215,10 +224,7 @@ def _groups(shards: Sequence[dict[str, Any]], group_by: str) -> np.ndarray | Non
     """Return the group of each frame, as numbers (n_frames,); None for no groups."""
     if group_by == 'none':
         return None
-    if group_by == 'trajectory':
-        names = list(map(str, range(len(shards))))
-    else:
-        names = [str(shard[GROUPS[group_by]]) for shard in shards]
+    names = [str([shard[entry] for entry in GROUPS[group_by]]) for shard in shards]
     _, numbers = np.unique(names, return_inverse=True)
     return np.repeat(numbers.astype(np.int32), [shard['n_frames'] for shard in shards])
 

@@ -43,7 +43,7 @@ class FrameLimits:
         ----------
         chunk : FrameChunk
             The next frames, in the order in which :func:`~aiida_mlip_autopipe.science.frames.iter_chunks` reads them:
-            the energy of reference is that of the first frame of their shard. What a shard does not know (NaN) breaks
+            the energy of reference is that of the first frame of their replica. What a shard does not know (NaN) breaks
             no limit.
 
         Returns
@@ -54,7 +54,7 @@ class FrameLimits:
         Raises
         ------
         ValueError
-            If the frames follow neither the last ones nor begin a shard.
+            If the frames follow neither the last ones nor begin a replica.
         """
         self._begin(chunk)
         limits = self._parameters
@@ -72,13 +72,13 @@ class FrameLimits:
         return np.select([broken[reason] for reason in REASONS.values()], list(REASONS), ACCEPTED).astype(np.int8)
 
     def _begin(self, chunk: FrameChunk) -> None:
-        """Take the energy of reference where a shard begins."""
+        """Take the energy of reference where a replica begins."""
         if chunk.first == 0:
             self._first_energy = float(chunk.energies[0])
         elif chunk.first != self._n_seen:
             raise ValueError(
-                f'the chunk begins with frame {chunk.first} of its shard where {self._n_seen} would be next; check '
-                'all chunks in order, each shard from its first frame'
+                f'the chunk begins with frame {chunk.first} of its replica where {self._n_seen} would be next; '
+                'check all chunks in order, each replica from its first frame'
             )
         self._n_seen = chunk.first + len(chunk)
 

@@ -1,0 +1,56 @@
+"""What a computer offers the worker: the first job to run there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.science.parameters import DoctorParameters
+
+from .worker_job import WorkerCalculation
+
+__all__ = ['DoctorCalculation']
+
+
+class DoctorCalculation(WorkerCalculation):
+    """Versions, cores, memory, GPUs, the engine that would be taken, the time of an MD step, the speed of the disk."""
+
+    STAGE = 'doctor'
+    PARAMETERS = DoctorParameters
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports."""
+        super().define(spec)
+        spec.inputs['parameters'].default = lambda: orm.Dict(DoctorParameters().model_dump(mode='json'))
+        spec.inputs['parameters'].required = False
+        spec.input(
+            'potential',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential whose MD steps are timed; without it a small untrained MACE for silicon.',
+        )
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.doctor'
+        spec.output('report', valid_type=orm.Dict, help='Facts, failed probes, findings in words, suggested options.')
+        spec.exit_code(
+            740,
+            'WARNING_PROBE_FAILED',
+            invalidates_cache=True,
+            message='Not everything could be examined: {message}',
+        )
+
+    @classmethod
+    def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]
+        """Refuse: a computer changes, and a speed is measured again each time."""
+        return False
+
+    def worker_files(self) -> dict[str, Any]:
+        """Return the name of the potential, if there is one."""
+        return {'potential': self.file_name('potential')} if 'potential' in self.inputs else {}
+
+    def worker_arguments(self) -> dict[str, Any]:
+        """Return the scheduler of the computer: what is found is told in its words."""
+        return {'scheduler': self.inputs.code.computer.scheduler_type}

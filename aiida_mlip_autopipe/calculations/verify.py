@@ -1,0 +1,79 @@
+"""Copies of the frames of MD jobs, compared with the manifests on the computer where they lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common.datastructures import CalcInfo
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_mlip_autopipe.science.parameters import StageParameters
+from aiida_mlip_autopipe.worker.verify import MEASURED
+
+from .worker_job import WorkerCalculation
+
+__all__ = ['STASH_DIFFERS', 'VerifyCalculation']
+
+STASH_DIFFERS = 340
+
+
+class VerifyCalculation(WorkerCalculation):
+    """Compare stashed frames with what the MD jobs said of them: bytes and sha256 of each shard."""
+
+    STAGE = 'verify'
+    PARAMETERS = StageParameters
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports."""
+        super().define(spec)
+        del spec.inputs['parameters']
+        spec.input_namespace('stashes', valid_type=orm.RemoteStashFolderData, help='The copies.')
+        spec.input_namespace('manifests', valid_type=orm.Dict, help='The manifest of each, under the same name.')
+        spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.verify'
+        spec.inputs.validator = _has_its_manifest
+        spec.output('report', valid_type=orm.Dict, help='Frames, shards and bytes that are right; problems by name.')
+        spec.exit_code(
+            STASH_DIFFERS,
+            'ERROR_STASH_DIFFERS',
+            invalidates_cache=True,
+            message='Not all copies are what the MD jobs wrote: {message}',
+        )
+
+    @classmethod
+    def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]
+        """Refuse: that a copy was right once does not mean that it still is."""
+        return False
+
+    def worker_parameters(self) -> dict[str, Any]:
+        """Return nothing: there is nothing to choose."""
+        return {}
+
+    def worker_files(self) -> dict[str, Any]:
+        """Return the names of the copies."""
+        return {'folders': sorted(self.inputs.stashes)}
+
+    def worker_arguments(self) -> dict[str, Any]:
+        """Return what the manifests say of the shards."""
+        return {
+            'shards': {
+                name: [{key: shard[key] for key in MEASURED} for shard in self.inputs.manifests[name]['shards']]
+                for name in self.inputs.stashes
+            }
+        }
+
+    def link_inputs(self, calculation: CalcInfo) -> None:
+        """Link the copies into the job."""
+        super().link_inputs(calculation)
+        for name, stash in self.inputs.stashes.items():
+            calculation.remote_symlink_list.append((stash.computer.uuid, stash.target_basepath, name))
+
+
+def _has_its_manifest(inputs: dict[str, Any], _namespace: Any) -> str | None:
+    stashes, manifests = set(inputs.get('stashes', {})), set(inputs.get('manifests', {}))
+    if not stashes:
+        return 'stashes: empty; give at least one copy'
+    if stashes != manifests:
+        return f'manifests: of {sorted(manifests)}, but the copies are {sorted(stashes)}; give one for each'
+    return None

@@ -1,0 +1,71 @@
+"""The parameters of every stage: each default, unit, bound and its reason, written once.
+
+The schema of ``input.yaml`` composes these models, the AiiDA ports validate their ``Dict`` with them, the worker reads
+them back from JSON, and the tables of the documentation are generated from them.
+"""
+
+from aiida_mlip_autopipe.science.parameters.base import (
+    SparseParameters,
+    StageParameters,
+)
+from aiida_mlip_autopipe.science.parameters.descriptors import (
+    AceParameters,
+    CompressionParameters,
+    DescriptorParameters,
+    MaceFeaturesParameters,
+    SoapParameters,
+    WeightingParameters,
+    descriptor_parameters,
+    named_kind,
+)
+from aiida_mlip_autopipe.science.parameters.doctor import (
+    DoctorParameters,
+)
+from aiida_mlip_autopipe.science.parameters.dynamics import (
+    DynamicsParameters,
+    EarlyStopParameters,
+    GuardParameters,
+)
+from aiida_mlip_autopipe.science.parameters.exploration import (
+    ExplorationParameters,
+)
+from aiida_mlip_autopipe.science.parameters.generation import (
+    GenerationParameters,
+)
+from aiida_mlip_autopipe.science.parameters.labelling import (
+    LabellingParameters,
+)
+from aiida_mlip_autopipe.science.parameters.sampling import (
+    LimitParameters,
+    SamplingParameters,
+)
+from aiida_mlip_autopipe.science.parameters.training import (
+    EvaluationParameters,
+    LoopParameters,
+    TrainingParameters,
+)
+
+__all__ = [
+    'AceParameters',
+    'CompressionParameters',
+    'DescriptorParameters',
+    'DoctorParameters',
+    'DynamicsParameters',
+    'EarlyStopParameters',
+    'EvaluationParameters',
+    'ExplorationParameters',
+    'GenerationParameters',
+    'GuardParameters',
+    'LabellingParameters',
+    'LimitParameters',
+    'LoopParameters',
+    'MaceFeaturesParameters',
+    'SamplingParameters',
+    'SoapParameters',
+    'SparseParameters',
+    'StageParameters',
+    'TrainingParameters',
+    'WeightingParameters',
+    'descriptor_parameters',
+    'named_kind',
+]

@@ -1,0 +1,244 @@
+"""How a frame becomes a vector: SOAP, ACE, or the features of a MACE potential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+
+from aiida_mlip_autopipe.science.parameters.base import (
+    FiniteFloat,
+    NotNegative,
+    PositiveFloat,
+    SparseParameters,
+    StageParameters,
+)
+
+__all__ = [
+    'AceParameters',
+    'CompressionParameters',
+    'DescriptorParameters',
+    'MaceFeaturesParameters',
+    'SoapParameters',
+    'WeightingParameters',
+    'descriptor_parameters',
+    'named_kind',
+]
+
+Average = Literal['inner', 'outer']
+AVERAGE = (
+    'inner: average the expansion coefficients over the atoms, then multiply them; outer: average the products, '
+    'so that atoms in different surroundings do not cancel.'
+)
+
+
+class WeightingParameters(SparseParameters):
+    """How a neighbour's Gaussian is weighted by its distance r, with dscribe's names; what is not given is left out."""
+
+    function: Literal['poly', 'pow', 'exp'] | None = Field(
+        None,
+        description='poly: c (1 + 2 (r/r0)³ - 3 (r/r0)²)^m up to r0, then 0; pow: c / (d + (r/r0)^m); '
+        'exp: c / (d + exp(-r/r0)). null: no function, w0 alone.',
+    )
+    r0: PositiveFloat | None = Field(None, description='The length that r is measured in, in Å.')
+    c: NotNegative | None = Field(None, description='Factor of the function.')
+    d: NotNegative | None = Field(None, description='Offset in the denominator of pow and exp.')
+    m: NotNegative | None = Field(None, description='Exponent of poly and pow.')
+    w0: NotNegative | None = Field(
+        None, description='Weight of the centre itself in place of the function there; 0 hides it.'
+    )
+    threshold: PositiveFloat | None = Field(
+        None,
+        description='Taken so that a mapping made for dscribe can be copied. It changes nothing: dscribe derives a '
+        'cutoff from it where none is given, and r_cut is always given here.',
+    )
+
+    @model_validator(mode='after')
+    def _complete(self) -> WeightingParameters:
+        needed: dict[str | None, set[str]] = {
+            None: set(),
+            'poly': {'r0', 'c', 'm'},
+            'pow': {'r0', 'c', 'd', 'm'},
+            'exp': {'r0', 'c', 'd'},
+        }
+        given = {name for name in ('r0', 'c', 'd', 'm') if getattr(self, name) is not None}
+        missing, superfluous = needed[self.function] - given, given - needed[self.function]
+        if missing:
+            raise ValueError(f'function {self.function} needs {", ".join(sorted(missing))}; give a value for each')
+        if superfluous:
+            what = f'function {self.function} has no' if self.function else 'without a function there is no'
+            raise ValueError(f'{what} {", ".join(sorted(superfluous))}; remove it or name another function')
+        if self.function is None and self.w0 is None:
+            raise ValueError('neither function nor w0 is given; give one, or null for no weighting')
+        return self
+
+
+class CompressionParameters(StageParameters):
+    """How the pairs of elements are merged (Darby et al., npj Comput. Mater. 8, 166 (2022)), with dscribe's names."""
+
+    mode: Literal['off', 'crossover', 'mu2', 'mu1nu1'] = Field(
+        'off',
+        description='off: all pairs of elements, features grow with their square; crossover: like pairs only; '
+        'mu1nu1: each element with the sum over all, features grow in proportion; mu2: all elements in one.',
+    )
+    species_weighting: dict[str, FiniteFloat] | None = Field(
+        None, description='Weight of each element (element: number), so that mu2 can tell them apart.'
+    )
+
+
+class SoapParameters(StageParameters):
+    """SOAP, the power spectrum of the density of the neighbours: the smallest cost, nothing to train."""
+
+    kind: Literal['soap'] = Field('soap', description='Descriptor.')
+    r_cut: float = Field(
+        5.0,
+        gt=1,
+        le=12,
+        description='Cutoff radius, in Å: the second shell and beyond. Above 1 Å, where the innermost radial function '
+        'ends; the cost grows with its cube. Atoms count up to r_cut + 3.717 sigma.',
+    )
+    n_max: int = Field(
+        6,
+        ge=1,
+        le=16,
+        description='Number of radial functions; with too many inside r_cut they become linearly dependent.',
+    )
+    l_max: int = Field(
+        4, ge=0, le=12, description='Largest degree of the spherical harmonics; the cost grows with its square.'
+    )
+    sigma: float = Field(
+        0.5,
+        ge=0.1,
+        le=3,
+        description='Width of the atomic Gaussians, in Å. Below 0.1 Å the radial functions cannot resolve them, '
+        'above 3 Å all surroundings look alike.',
+    )
+    rbf: Literal['gto', 'polynomial'] = Field(
+        'gto', description='Radial functions: Gaussian-type orbitals, or polynomials that vanish smoothly at r_cut.'
+    )
+    average: Average = Field('outer', description=AVERAGE)
+    weighting: WeightingParameters | None = Field(
+        None, description='Weight of a neighbour by its distance; null: none.'
+    )
+    compression: CompressionParameters = Field(
+        default_factory=CompressionParameters, description='Fewer features for many elements.'
+    )
+
+
+#: For each correlation order; beyond, there are no coupling coefficients (or no angle).
+LARGEST_ACE_DEGREES = (0, 12, 11, 5)
+
+
+class AceParameters(StageParameters):
+    """ACE, the atomic cluster expansion: correlations of several neighbours at once, nothing to train."""
+
+    kind: Literal['ace'] = Field('ace', description='Descriptor.')
+    r_cut: float = Field(
+        5.0, gt=1, le=12, description='Cutoff radius, in Å, where all functions vanish; the cost grows with its cube.'
+    )
+    correlation_order: int = Field(
+        3,
+        ge=1,
+        le=4,
+        description='Neighbours that are correlated at once: 2 is what SOAP sees, 3 adds the shape of triples '
+        'around an atom. Features grow steeply with it, hence the bound.',
+    )
+    n_max: list[Annotated[int, Field(ge=1, le=16)]] | None = Field(
+        None,
+        description='Number of radial functions for each order, from the first to correlation_order; '
+        'null: 8, 4, 2, 1 as far as the order goes.',
+    )
+    l_max: list[Annotated[int, Field(ge=0, le=12)]] | None = Field(
+        None,
+        description='Largest degree for each order: 0 for the first, where a single neighbour has no angle, at most '
+        '12, 11 and 5 for the others, where couplings are tabulated; null: 0, 4, 2, 1 as far as the order goes.',
+    )
+    max_degree: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description='Functions are kept whose sum of n - 1 + l over the neighbours is at most this; '
+        'in place of n_max and l_max.',
+    )
+    average: Average = Field('outer', description=AVERAGE)
+
+    @model_validator(mode='after')
+    def _one_size(self) -> AceParameters:
+        if self.max_degree is not None and (self.n_max is not None or self.l_max is not None):
+            raise ValueError(
+                f'max_degree ({self.max_degree}) is given together with n_max or l_max; give max_degree alone, '
+                'or n_max and l_max'
+            )
+        for name in ('n_max', 'l_max'):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.correlation_order:
+                raise ValueError(
+                    f'{name} {values} has {len(values)} values for correlation_order {self.correlation_order}; '
+                    'give one for each order'
+                )
+        for order, (degree, largest) in enumerate(zip(self.l_max or (), LARGEST_ACE_DEGREES, strict=False), start=1):
+            if degree > largest:
+                raise ValueError(f'l_max {self.l_max} has {degree} for order {order}; give at most {largest} there')
+        return self
+
+
+class MaceFeaturesParameters(StageParameters):
+    """The node features of a MACE potential, averaged over the atoms: the encoding that the potential has learned.
+
+    The potential is the one that drives the dynamics.
+    """
+
+    kind: Literal['mace'] = Field('mace', description='Descriptor.')
+    layers: list[Annotated[int, Field(ge=0, le=15)]] | None = Field(
+        None,
+        min_length=1,
+        description='Which message-passing layers: 0 sees atoms within the cutoff of the potential, each further one '
+        'as far again; null: all.',
+    )
+    invariants_only: bool = Field(
+        True,
+        description='Only the components that do not change under rotation. false adds the others, which rotate '
+        'with the frame: turned copies then count as different.',
+    )
+    average: Literal['outer'] = Field(
+        'outer', description='The features are averaged over the atoms; inner has no meaning for learned ones.'
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description='Frames in a forward pass; null: as many as make 4096 atoms on a GPU and 256 on a CPU. Halved '
+        'where the memory of the GPU does not suffice.',
+    )
+    model_dtype: Literal['float32', 'float64'] = Field('float32', description='Precision of the potential.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+
+
+def named_kind(value: Any) -> Any:
+    """Return the bare name of a descriptor (``ace``) as a mapping (``{'kind': 'ace'}``); anything else as it is."""
+    return {'kind': value} if isinstance(value, str) else value
+
+
+def _with_kind(value: Any) -> Any:
+    """Return what a descriptor is given as with its kind: SOAP, where none is named."""
+    value = named_kind(value)
+    return {'kind': 'soap', **value} if isinstance(value, Mapping) else value
+
+
+#: How a frame becomes a vector. In input: a mapping whose ``kind`` says which of the three, or the bare name of one.
+DescriptorParameters = Annotated[
+    Annotated[SoapParameters | AceParameters | MaceFeaturesParameters, Field(discriminator='kind')],
+    BeforeValidator(_with_kind),
+]
+
+
+def descriptor_parameters(value: Any) -> SoapParameters | AceParameters | MaceFeaturesParameters:
+    """Return the parameters that a bare name or a mapping stands for.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If the kind is unknown or a value is out of its bounds; it is a ``ValueError``.
+    """
+    return TypeAdapter(DescriptorParameters).validate_python(value)

@@ -1,0 +1,75 @@
+"""Molecular dynamics and DIRECT in one section."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from aiida_mlip_autopipe.science.parameters.dynamics import DynamicsParameters
+from aiida_mlip_autopipe.science.parameters.sampling import SamplingParameters
+
+__all__ = ['ExplorationParameters', 'MeltingFractions']
+
+MeltingFractions = Annotated[list[Annotated[float, Field(gt=0, le=5)]], Field(min_length=1)]
+
+
+class ExplorationParameters(DynamicsParameters, SamplingParameters):
+    """Molecular dynamics on a grid of conditions, then DIRECT on its frames."""
+
+    melting_fractions: MeltingFractions | None = Field(
+        None,
+        description='Temperatures as fractions of the melting estimate of the system, in place of temperatures_K; '
+        'expanded into them.',
+    )
+    n_jobs: int = Field(1, ge=1, le=1000, description='MD jobs over which the replicas are spread.')
+    n_lanes: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description='MD jobs side by side, at most; each lane runs its share of the jobs one after the other. A '
+        'computer without a queue starts whatever is submitted: one lane for each GPU, or one in all.',
+    )
+    keep_frames: Literal['keep', 'clean', 'stash'] = Field(
+        'keep',
+        description='What becomes of the MD folders after the sampling. keep: they stay; clean: they are removed; '
+        'stash: the frames are copied to stash_folder and compared with the manifest there, then the folders are '
+        'removed.',
+    )
+    stash_folder: str | None = Field(
+        None, description='Absolute path of a folder on the computer of the MD jobs; for keep_frames: stash.'
+    )
+
+    @model_validator(mode='after')
+    def _is_resolved(self) -> ExplorationParameters:
+        if self.melting_fractions is not None:
+            raise ValueError(
+                f'melting_fractions {self.melting_fractions} needs the melting estimate of a system; expand the input '
+                'with ConfigExpander, or give temperatures_K'
+            )
+        return self
+
+    @model_validator(mode='after')
+    def _has_its_folder(self) -> ExplorationParameters:
+        if self.keep_frames == 'stash' and self.stash_folder is None:
+            raise ValueError("keep_frames 'stash' needs a stash_folder; give the path of a folder on the computer")
+        if self.keep_frames != 'stash' and self.stash_folder is not None:
+            raise ValueError(
+                f'stash_folder {self.stash_folder!r} is used by keep_frames: stash only, and keep_frames is '
+                f'{self.keep_frames!r}; change it or remove the folder'
+            )
+        if self.stash_folder is not None and not PurePosixPath(self.stash_folder).is_absolute():
+            raise ValueError(
+                f'stash_folder {self.stash_folder!r} is not an absolute path; give one that begins with / '
+                'on the computer of the MD jobs'
+            )
+        return self
+
+    def dynamics(self) -> DynamicsParameters:
+        """Return the part that the MD job reads."""
+        return DynamicsParameters(**{name: getattr(self, name) for name in DynamicsParameters.model_fields})
+
+    def sampling(self) -> SamplingParameters:
+        """Return the part that the sampling job reads."""
+        return SamplingParameters(**{name: getattr(self, name) for name in SamplingParameters.model_fields})

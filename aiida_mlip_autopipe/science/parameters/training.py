@@ -1,0 +1,64 @@
+"""Training, its evaluation, and when the loop stops."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aiida_mlip_autopipe.science.parameters.base import PositiveFloat, StageParameters
+
+__all__ = ['EvaluationParameters', 'LoopParameters', 'TrainingParameters']
+
+
+class TrainingParameters(StageParameters):
+    """What ``mace_run_train`` is asked for."""
+
+    num_channels: int = Field(32, ge=1, le=1024, description='Channels of the node features.')
+    max_L: int = Field(0, ge=0, le=3, description='Largest degree of the messages.')
+    r_max: float = Field(5.0, gt=1, le=12, description='Cutoff radius, in Å.')
+    correlation: int = Field(3, ge=1, le=4, description='Correlation order of a layer.')
+    max_ell: int = Field(3, ge=0, le=6, description='Largest degree of the spherical harmonics.')
+    num_interactions: int = Field(2, ge=1, le=4, description='Number of message-passing layers.')
+    energy_weight: float = Field(1.0, ge=0, description='Weight of the energy in the loss.')
+    forces_weight: float = Field(10.0, ge=0, description='Weight of the forces in the loss.')
+    stress_weight: float = Field(10.0, ge=0, description='Weight of the stress in the loss.')
+    batch_size: int = Field(2, ge=1, description='Frames in a batch; capped by the size of the set.')
+    lr: PositiveFloat = Field(0.01, description='Learning rate.')
+    lr_gamma: float = Field(0.96, gt=0, le=1, description='Factor of the learning rate per epoch.')
+    max_num_epochs: int = Field(85, ge=1, description='Epochs.')
+    swa_fraction: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description='Last fraction of the epochs, with averaged weights and a larger weight of the energy; 0: off.',
+    )
+    swa_energy_weight: float = Field(100.0, ge=0, description='Weight of the energy in that last part.')
+    swa_lr: PositiveFloat = Field(0.0005, description='Learning rate in that last part.')
+    ema_decay: float = Field(0.995, gt=0, lt=1, description='Decay of the moving average of the weights.')
+    validation_fraction: float = Field(
+        0.15,
+        gt=0,
+        lt=0.9,
+        description='Fraction of the origins (seed structures and what descends from them) that validate.',
+    )
+    dtype: Literal['float32', 'float64'] = Field('float32', description='Precision.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+    random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
+
+
+class EvaluationParameters(StageParameters):
+    """The test set, which no round trains on, and the errors at which the loop may stop."""
+
+    n_test: int = Field(8, ge=1, description='Test frames: drawn at random from the MD of the test seeds.')
+    max_energy_rmse_meV: PositiveFloat | None = Field(None, description='Tolerance, in meV per atom.')
+    max_force_rmse_meV_A: PositiveFloat | None = Field(None, description='Tolerance, in meV/Å.')
+    max_stress_rmse_GPa: PositiveFloat | None = Field(None, description='Tolerance, in GPa.')
+    dtype: Literal['float32', 'float64'] = Field('float64', description='Precision of the potential.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+
+
+class LoopParameters(StageParameters):
+    """When to stop: at the tolerances of the evaluation, or after this many rounds."""
+
+    max_rounds: int = Field(2, ge=1, le=100, description='Rounds of explore, label, train, evaluate.')
