@@ -25,7 +25,7 @@ from tests.faults import LIMIT_S, frames_of, wait_for
 ONE_GPU = '#SBATCH --gres=gpu:1'
 SHORT = DynamicsParameters(temperatures_K=[300.0], n_steps=10, sample_interval=1, engine='ase', random_seed=3)
 LONG = DynamicsParameters(
-    temperatures_K=[300.0, 600.0], n_steps=400, sample_interval=5, engine='ase', n_processes=1, random_seed=3
+    temperatures_K=[300.0, 600.0], n_steps=200, sample_interval=5, engine='ase', n_processes=1, random_seed=3
 )
 WALLCLOCK_S = 45
 
@@ -136,9 +136,9 @@ def test_md_goes_on_after_its_wall_clock(slurm, md_inputs, submit_and_wait):
 def test_md_goes_on_after_a_signal(slurm, md_inputs, submit_and_wait):
     """Slurm's SIGTERM to all processes of a job, as before it kills them: there is time to leave a checkpoint.
 
-    Two replicas are on their way, two wait.
+    Two replicas are on their way, the others wait.
     """
-    parameters = LONG.model_copy(update={'temperatures_K': [300.0, 400.0, 500.0, 600.0], 'n_processes': 2})
+    parameters = LONG.model_copy(update={'temperatures_K': [300.0 + 50.0 * i for i in range(6)], 'n_processes': 2})
     node = engine.submit(MaceMdBaseWorkChain, job=md_inputs(parameters))
     slurm.command('scancel', '--signal=TERM', '--full', job_with_frames(node))
     submit_and_wait(node, timeout=LIMIT_S)

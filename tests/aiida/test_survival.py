@@ -62,7 +62,7 @@ class Fault(threading.Thread):
 
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Return the processes of the job in a folder."""
-    return [process for process in psutil.process_iter(['cwd']) if process.info['cwd'] == str(folder)]
+    return [process for process in psutil.process_iter(['cwd']) if process.info['cwd'] == str(folder.resolve())]
 
 
 def kill(folder: Path) -> None:

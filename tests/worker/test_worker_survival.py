@@ -322,15 +322,14 @@ def test_a_vanished_folder(start, tmp_path):
     assert code == 'SCRATCH_MISSING' and f'vanished from {worker.folder}' in message
 
 
-def test_shards_that_vanished(killed, tiny_potential, tmp_path, caplog):
-    """Only a replica whose frames are gone is begun anew, also where the folder is the job's own."""
-    folder = shutil.copytree(killed, tmp_path / 'job')
-    collected = run_here(folder, tiny_potential, arguments={'collect_only': True})['outputs']['n_frames']
-    assert collected > 0
+def test_shards_that_vanished(completed, tiny_potential, tmp_path, caplog):
+    """A requeued job does not count what is gone from its own folder, and leaves the other replica as it is."""
+    folder = shutil.copytree(completed, tmp_path / 'job')
     for shard in folder.glob('shards/r000.*'):
         shard.unlink()
     result = run_here(folder, tiny_potential, arguments={'wallclock_s': 1e-6})
-    assert result['outputs']['n_frames'] == 0 and not result['outputs']['complete']
+    assert result['outputs']['n_frames'] == len(EVERY) and not result['outputs']['complete']
+    assert [replica['ended'] for replica in read_manifest(folder)['replicas']] == ['waiting', 'completed']
     assert 'replica 0 is begun anew' in caplog.text and 'the scratch folder was cleaned' in caplog.text
 
 

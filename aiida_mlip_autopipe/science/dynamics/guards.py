@@ -163,8 +163,8 @@ class Guards:
         self._positions = positions.copy()
 
     def after_forces(self, results: dict[str, Any]) -> None:
-        """Check that energy and forces are finite."""
-        if not (math.isfinite(results['energy']) and np.isfinite(results['forces']).all()):
+        """Check that energy, forces and stress are finite."""
+        if not all(np.isfinite(results[name]).all() for name in ('energy', 'forces', 'stress')):
             raise GuardTripped('finite_forces', math.nan, 0.0)
 
     def after_step(self, atoms: Atoms) -> None:

@@ -83,7 +83,9 @@ class DynamicsParameters(StageParameters):
         description='Temperature grid, in K; a pair is a linear ramp from the first to the second.',
     )
     ensemble: Literal['nvt', 'npt', 'nve'] = Field(
-        'nvt', description='nvt: Langevin; npt: isotropic Martyna-Tobias-Klein; nve: no thermostat.'
+        'nvt',
+        description='nvt: Langevin; npt: isotropic, Martyna-Tobias-Klein (ase) or stochastic cell rescaling '
+        '(torchsim); nve: no thermostat.',
     )
     pressures_GPa: list[Annotated[float, Field(ge=-100, le=1000)]] = Field(
         default=[0.0], min_length=1, description='Pressure grid, in GPa; used by npt only.'
