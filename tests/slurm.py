@@ -94,7 +94,7 @@ class SlurmNode:
 
 
 @contextlib.contextmanager
-def slurm_node(folder: Path, n_cpus: int = 2) -> Iterator[SlurmNode]:
+def slurm_node(folder: Path, n_cpus: int = 4) -> Iterator[SlurmNode]:
     """Run a Slurm of one node.
 
     Parameters

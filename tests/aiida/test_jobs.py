@@ -311,6 +311,8 @@ def test_a_job_without_a_result_file_is_incomplete(worker_code, potential, md_jo
     exit_code = ParserFactory('mlip_autopipe.mace_md')(node).parse()
     assert exit_code == MaceMdCalculation.exit_codes.ERROR_INCOMPLETE
     assert exit_code.invalidates_cache
+    node.set_exit_status(110)  # what AiiDA does where the scheduler says that the memory did not suffice
+    assert ParserFactory('mlip_autopipe.mace_md')(node).parse() is None
 
 
 def labelled_by(potential_file: Path, n_frames: int) -> list[Atoms]:

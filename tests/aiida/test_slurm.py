@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiida import engine, orm
 from aiida.engine.processes import control
 from aiida.schedulers import JobState
 from ase.build import bulk
 
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
+from aiida_mlip_autopipe.config import ConfigExpander
+from aiida_mlip_autopipe.config.schema import JobOptions
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
@@ -22,7 +25,8 @@ from aiida_mlip_autopipe.worker.files import PROGRESS_FILE
 from aiida_mlip_autopipe.workflows.mace_md_base import MaceMdBaseWorkChain
 from tests.faults import LIMIT_S, frames_of, wait_for
 
-ONE_GPU = '#SBATCH --gres=gpu:1'
+EXAMPLE = Path(__file__).parents[2] / 'examples' / 'gpu_computer'
+ONE_GPU = yaml.safe_load((EXAMPLE / 'gpu.yaml').read_text())
 SHORT = DynamicsParameters(temperatures_K=[300.0], n_steps=10, sample_interval=1, engine='ase', random_seed=3)
 LONG = DynamicsParameters(
     temperatures_K=[300.0, 600.0], n_steps=200, sample_interval=5, engine='ase', n_processes=1, random_seed=3
@@ -77,9 +81,9 @@ def holding(name: str) -> str:
 
 
 def test_the_gpu_is_handed_out_to_one_job_after_the_other(slurm, md_inputs, submit_and_wait):
-    """A job that asks for the GPU sees it; a second one waits until the first has ended."""
+    """A job that asks for the GPU sees it; a second one waits until the first has ended, though there are CPUs."""
     options = {
-        'custom_scheduler_commands': ONE_GPU,
+        **ONE_GPU,
         'prepend_text': holding('seen.txt'),
         'append_text': 'date +%s.%N > ended.txt',
         'additional_retrieve_list': ['seen.txt', 'ended.txt'],
@@ -99,6 +103,12 @@ def test_the_gpu_is_handed_out_to_one_job_after_the_other(slurm, md_inputs, subm
     devices, times = zip(*(written(node, 'seen.txt') for node in (first, second)), strict=True)
     assert devices == ('0', '0')
     assert float(times[1]) > float(*written(first, 'ended.txt'))
+
+
+def test_the_input_of_the_example_asks_for_the_same():
+    """The input is valid, and all worker jobs get the options that the doctor was given."""
+    expansion = ConfigExpander(EXAMPLE / 'input.yaml').expand(cutoffs={'Si': (16.0, 64.0)})
+    assert expansion.configuration.options.worker == JobOptions(**ONE_GPU)
 
 
 def written(node: orm.CalcJobNode, name: str) -> list[str]:
