@@ -13,9 +13,9 @@ __all__ = ['PairCrystal', 'PairCrystalModel', 'argon', 'lithium_argon']
 EPSILON_eV, SIGMA_A = 0.0104, 3.4
 
 
-def argon(repeat: int = 2) -> Atoms:
-    """Return the primitive cell of argon, repeated in each direction: 8 atoms with ``repeat`` 2."""
-    return bulk('Ar', 'fcc', a=5.4) * ((repeat,) * 3)
+def argon(repeat: tuple[int, int, int] = (2, 2, 2)) -> Atoms:
+    """Return the primitive cell of argon, repeated in each direction."""
+    return bulk('Ar', 'fcc', a=5.4) * repeat
 
 
 def lithium_argon() -> Atoms:

@@ -198,7 +198,8 @@ def wait_for_running(run: orm.WorkChainNode, process: type, after: type | None =
 
 def kill_workers(daemon: Any) -> None:
     """Kill all workers of the daemon without a warning."""
-    workers = psutil.Process(daemon.get_daemon_pid()).children()  # the daemon itself may be too busy to answer
+    processes = psutil.Process(daemon.get_daemon_pid()).children()  # the daemon itself may be too busy to answer
+    workers = [process for process in processes if 'worker' in process.cmdline()]  # the broker is another of them
     assert workers
     for worker in workers:
         worker.kill()

@@ -89,7 +89,12 @@ class Samples:
         return self.momenta.shape[2]
 
 
-STRUCTURES = {'argon': argon, 'argon of 27 atoms': lambda: argon(3), 'lithium and argon': lithium_argon}
+STRUCTURES = {
+    'argon': argon,
+    'argon of 2 atoms': lambda: argon((2, 1, 1)),
+    'argon of 27 atoms': lambda: argon((3, 3, 3)),
+    'lithium and argon': lithium_argon,
+}
 
 
 @functools.cache
@@ -261,6 +266,12 @@ def test_kinetic_energies_are_those_of_maxwell_and_boltzmann(engine, ensemble):
     for condition in (COLD, WARM):
         deviation, probability = kinetic_deviations(sampled(engine, ensemble, condition), condition[0])
         assert deviation < SIGMAS and probability > 1e-4
+
+
+@each_engine
+def test_two_atoms_have_three_momenta_at_constant_pressure(engine):
+    deviation, _ = kinetic_deviations(sampled(engine, 'npt', structure='argon of 2 atoms'), COLD[0])
+    assert deviation < SIGMAS
 
 
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])

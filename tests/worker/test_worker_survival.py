@@ -199,19 +199,24 @@ def checkpoints(folder):
 
 
 def test_a_killed_md_process_stops_the_others(start, whole, assert_continues):
-    """The worker ends by itself; the replica of the process that lived is saved where it was."""
+    """The worker ends by itself; the replica of the process that lived is saved where it was.
+
+    The process started last is killed: the pool does not see the end of that one by itself.
+    """
     worker = start()
     processes = stop_in_the_middle(worker)
+    victim = max(processes, key=lambda replica: processes[replica].create_time())
+    other = 1 - victim
     steps = {replica: Record.read(worker.folder, replica).facts['step'] for replica in processes}
     assert all(0 < step < EVERY[-1] for step in steps.values())
-    processes[0].kill()
-    wait_for(lambda: has_pending(processes[1], signal.SIGTERM), 'the other process is told to end')
-    processes[1].resume()
+    processes[victim].kill()
+    wait_for(lambda: has_pending(processes[other], signal.SIGTERM), 'the other process is told to end')
+    processes[other].resume()
     result = worker.end()
     assert_interrupted(result, worker.folder, whole)
     replicas = read_manifest(worker.folder)['replicas']
     assert [replica['ended'] for replica in replicas] == ['interrupted', 'interrupted']
-    assert replicas[0]['n_steps'] == steps[0] and replicas[1]['n_steps'] > steps[1]
+    assert replicas[victim]['n_steps'] == steps[victim] and replicas[other]['n_steps'] > steps[other]
     assert_continues(worker.folder)
 
 

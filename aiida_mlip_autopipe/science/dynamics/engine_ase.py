@@ -6,8 +6,8 @@ npt: isotropic Martyna-Tobias-Klein (J. Chem. Phys. 101, 4177 (1994)). nve: velo
 gives the same trajectory, bit for bit, on one thread; a checkpoint holds all that the next step depends on.
 
 ASE's Martyna-Tobias-Klein counts 3 N degrees of freedom while the centre of mass rests: with few atoms the others would
-be too hot by N / (N - 1). It is therefore told of one atom less. Its barostat_time_fs is no period: a solid's volume
-swings some 25 to 60 times faster, and the time step must resolve that.
+be too hot by N / (N - 1). It is therefore told of one atom less. Its barostat_time_fs is no period: that with which a
+solid's volume swings is four to ten times shorter, and the time step must resolve it.
 """
 
 from __future__ import annotations

@@ -13,8 +13,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,10 +153,12 @@ def _run_in_processes(
     context = multiprocessing.get_context('spawn')  # fork and torch's threads do not go together
     ticks = context.Queue()
     pool = ProcessPoolExecutor(n_processes, mp_context=context, initializer=_start_process, initargs=(task, ticks))
+    others = multiprocessing.active_children()
     try:
         with _environment(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1'):
             futures = [pool.submit(_run_in_process, replica) for replica in replicas]
-        _collect(futures, ticks, on_frame, on_end)
+        processes = [process for process in multiprocessing.active_children() if process not in others]
+        _collect(futures, processes, ticks, on_frame, on_end)
     except BaseException:
         task.stop.request()  # the others leave a checkpoint
         raise
@@ -161,8 +166,13 @@ def _run_in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _collect(futures: list[Future], ticks: Any, on_frame: Callable, on_end: Callable) -> None:
-    """Wait for all replicas, passing on what they report; the first error ends the job."""
+def _collect(
+    futures: list[Future], processes: Sequence[BaseProcess], ticks: Any, on_frame: Callable, on_end: Callable
+) -> None:
+    """Wait for all replicas, passing on what they report; the first error ends the job, or the end of a process.
+
+    The pool sees the end of the process that it started last only after another one has ended its replica.
+    """
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -171,6 +181,8 @@ def _collect(futures: list[Future], ticks: Any, on_frame: Callable, on_end: Call
         for result in (future.result() for future in done):
             if result is not None:
                 on_end(result)
+        if waiting and connection.wait([process.sentinel for process in processes], timeout=0):
+            raise BrokenProcessPool('a process ended before its replicas did')
 
 
 def _drain(ticks: Any) -> Iterator[int]:
