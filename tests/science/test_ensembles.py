@@ -34,8 +34,12 @@ from tests.pair_crystal import PairCrystal, PairCrystalModel, argon, lithium_arg
 ENGINES = ['ase'] + (['torchsim'] if find_spec('torch_sim') else [])
 each_engine = pytest.mark.parametrize('engine', ENGINES)
 
-SIGMAS = 4.0
-"""What is further off than so many standard errors is wrong: by chance one result in 16 000 is."""
+SIGMAS = 5.0
+"""What is further off than so many standard errors is wrong.
+
+Trajectories differ between kinds of processors, so that any of them is a new draw. The errors are estimates from short
+series: in fifteen repetitions they were a quarter too small.
+"""
 
 UNITS = UnitData(
     kb=units.kB, energy_conversion=96.48533, length_conversion=0.1, volume_conversion=1e-3, temperature_conversion=1,
@@ -319,7 +323,7 @@ def test_means_are_those_of_plain_ase_and_of_the_other_engine(engine, ensemble):
 
 LARGER = {
     'ase': {'structure': 'argon of 27 atoms', 'n_steps': 8000},
-    'torchsim': {'structure': 'argon of 27 atoms', 'n_steps': 800, 'n_replicas': 24},
+    'torchsim': {'structure': 'argon of 27 atoms', 'n_steps': 800, 'n_replicas': 24, 'random_seed': 1},
 }
 
 

@@ -644,10 +644,18 @@ def test_threads_give_the_same_bits(average):
 
 
 @pytest.mark.filterwarnings('ignore::scipy.linalg.LinAlgWarning')
-@pytest.mark.parametrize(('rbf', 'r_cut', 'n_max'), [('gto', 2.0, 12), ('gto', 4.0, 40), ('polynomial', 5.0, 12)])
-def test_a_basis_that_cannot_be_orthonormalised_is_refused_as_dscribe_does(rbf, r_cut, n_max):
-    keywords = {'species': ['Si'], 'r_cut': r_cut, 'n_max': n_max, 'l_max': 9, 'rbf': rbf}
-    with pytest.raises(ValueError, match='radial'):
-        dscribe_soap(**keywords).create(bulk('Si'))  # polynomials are tried only here
-    with pytest.raises(ValueError, match=f'n_max={n_max}'):
-        SOAP(**keywords)
+@pytest.mark.parametrize(('rbf', 'r_cut', 'first'), [('gto', 2.0, 12), ('gto', 4.0, 40), ('polynomial', 5.0, 13)])
+def test_a_basis_that_cannot_be_orthonormalised_is_refused_as_dscribe_does(rbf, r_cut, first):
+    """Which of these it is, is a matter of the last bits: it differs between kinds of processors."""
+    refused = []
+    for n_max in range(first, first + 6):
+        keywords = {'species': ['Si'], 'r_cut': r_cut, 'n_max': n_max, 'l_max': 9, 'rbf': rbf}
+        try:
+            dscribe_soap(**keywords).create(bulk('Si'))  # polynomials are tried only here
+            SOAP(**keywords)
+        except ValueError as error:
+            assert 'radial' in str(error)
+            with pytest.raises(ValueError, match=f'n_max={n_max}'):
+                SOAP(**keywords)
+            refused.append(n_max)
+    assert refused
