@@ -107,7 +107,11 @@ class DynamicsParameters(StageParameters):
     sample_interval: int = Field(20, ge=1, description='A frame is written every so many steps.')
     friction_per_fs: PositiveFloat = Field(0.02, description='Langevin friction, in 1/fs.')
     thermostat_time_fs: PositiveFloat = Field(100.0, description='Time constant of the npt thermostat, in fs.')
-    barostat_time_fs: PositiveFloat = Field(500.0, description='Time constant of the npt barostat, in fs.')
+    barostat_time_fs: PositiveFloat = Field(
+        500.0,
+        description='Time constant of the npt barostat, in fs. In ase, the volume of a solid then swings with a period '
+        'four to ten times shorter, which timestep_fs must resolve.',
+    )
     engine: Literal['auto', 'ase', 'torchsim'] = Field(
         'auto',
         description='ase: replicas side by side as processes; torchsim: many replicas in one batch on a GPU. auto: '
