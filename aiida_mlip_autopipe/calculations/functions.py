@@ -17,8 +17,10 @@ from aiida.engine import Process, calcfunction
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.science.evaluation import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
+    EvaluationParameters,
     GenerationParameters,
     LabellingParameters,
     SamplingParameters,
@@ -260,12 +262,16 @@ def split_dataset(parameters: orm.Dict, **labelled: FramesData) -> dict[str, Fra
 
 
 @calcfunction
-def summarise(configuration: orm.Dict, **metrics: orm.Dict) -> orm.Dict:
-    """Put the errors of all rounds side by side.
+def summarise(configuration: orm.Dict, why: orm.Str, n_labels: orm.Int, **metrics: orm.Dict) -> orm.Dict:
+    """Put the errors of all rounds side by side, and say why there are no more.
 
-    :param metrics: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``training_1`` ...: errors
-        that the training itself reported; ``report_1`` ...: what the sampling said.
+    :param why: ``nothing_new``, ``tolerances``, ``rounds`` or ``labels``.
+    :param n_labels: DFT calculations asked for.
+    :param metrics: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``labels_1`` ...: errors of
+        the previous potential on the labels of a round, before training on them; ``training_1`` ...: errors that the
+        training itself reported; ``report_1`` ...: what the sampling said.
     """
+    evaluation = EvaluationParameters(**configuration['evaluation'])
     rounds = sorted(int(name.removeprefix('round_')) for name in metrics if name.startswith('round_'))
     summary = {
         'protocol': configuration['protocol'],
@@ -273,6 +279,7 @@ def summarise(configuration: orm.Dict, **metrics: orm.Dict) -> orm.Dict:
         'rounds': [
             {
                 'round': number,
+                'labels': metrics[f'labels_{number}'].get_dict(),
                 'test': metrics[f'round_{number}'].get_dict(),
                 'training': metrics[f'training_{number}'].get_dict(),
                 'sampling': metrics[f'report_{number}'].get_dict(),
@@ -282,4 +289,7 @@ def summarise(configuration: orm.Dict, **metrics: orm.Dict) -> orm.Dict:
     }
     if 'surrogate' in metrics:
         summary['surrogate'] = metrics['surrogate'].get_dict()
+    newest = summary['rounds'][-1]['test'] if rounds else summary['surrogate']
+    missed = missed_tolerances(newest, evaluation)
+    summary['stopped'] = {'why': why.value, 'n_labels': n_labels.value, 'above_tolerance': missed}
     return orm.Dict(summary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .console import console
 from .display import follow
-from .results import error_table, write_results
+from .results import error_tables, tell_why_it_stopped, write_results
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -43,8 +43,12 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
     from aiida_mlip_autopipe.provenance.failures import failures
 
     if 'summary' in run.outputs:
+        summary = run.outputs.summary.get_dict()
+        for table in error_tables(summary):
+            console.print()
+            console.print(table)
         console.print()
-        console.print(error_table(run.outputs.summary.get_dict()))
+        console.print(tell_why_it_stopped(summary), soft_wrap=True)
     console.print()
     print_failures(failures(progress.pk))
     if progress.n_reused:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.table import Table
+
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 
 from .launch import DUMP_EXTRA
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.provenance.progress import RunProgress
 
-__all__ = ['error_table', 'write_results']
+__all__ = ['error_tables', 'tell_why_it_stopped', 'write_results']
 
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
 COLUMNS = (
@@ -90,14 +93,24 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
     }
 
 
-def error_table(summary: dict[str, Any]) -> Table:
-    """Return the errors on the test set: the surrogate, then each round."""
-    table = Table(title='Errors on the test set (RMSE)', title_justify='left', box=None, pad_edge=False)
+def error_tables(summary: dict[str, Any]) -> list[Table]:
+    """Return the errors on the test set and, where there were rounds, those on their labels before training on them."""
+    rounds = summary.get('rounds', [])
+    potentials = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
+    tests = [summary.get('surrogate', {}), *(one['test'] for one in rounds)]
+    tables = [_table('Errors on the test set (RMSE)', zip(potentials, tests, strict=True))]
+    if rounds:
+        labels = [one['labels'] for one in rounds]
+        title = "Errors on the next round's labels, before training on them (RMSE)"
+        tables.append(_table(title, zip(potentials[:-1], labels, strict=True)))
+    return tables
+
+
+def _table(title: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+    table = Table(title=title, title_justify='left', box=None, pad_edge=False)
     table.add_column('potential')
-    for _, title, _ in COLUMNS:
-        table.add_column(title, justify='right')
-    rows = [('surrogate', summary['surrogate'])] if 'surrogate' in summary else []
-    rows += [(f'round {one["round"]}', one['test']) for one in summary.get('rounds', [])]
+    for _, column, _ in COLUMNS:
+        table.add_column(column, justify='right')
     for name, metrics in rows:
         table.add_row(name, *(_cell(metrics.get(key), text) for key, _, text in COLUMNS))
     return table
@@ -105,3 +118,17 @@ def error_table(summary: dict[str, Any]) -> Table:
 
 def _cell(value: float | None, text: str) -> str:
     return '-' if value is None else text.format(value)
+
+
+def tell_why_it_stopped(summary: dict[str, Any]) -> str:
+    """Return why there is no further round, in words, and what is still above its tolerance."""
+    stopped = summary['stopped']
+    told = (
+        f'after {len(summary["rounds"])} round(s) and {stopped["n_labels"]} labels: {REASONS_TO_STOP[stopped["why"]]}'
+    )
+    above = [
+        f'{title} {_cell(stopped["above_tolerance"][key]["is"], text)} > {stopped["above_tolerance"][key]["wanted"]:g}'
+        for key, title, text in COLUMNS
+        if key in stopped['above_tolerance']
+    ]
+    return f'{told}; above the tolerance: {", ".join(above)}' if above else told

@@ -259,7 +259,8 @@ def _count_training(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
 def _count_evaluation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
     if not stage.is_ok:
         return {}
-    return {'detail': f'test: {tell_errors(orm.load_node(stage.pk).outputs.metrics.get_dict())}'}
+    judged_on = 'new labels' if stage.link.startswith('evaluate_labels') else 'test'
+    return {'detail': f'{judged_on}: {tell_errors(orm.load_node(stage.pk).outputs.metrics.get_dict())}'}
 
 
 _COUNTS: dict[str, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {

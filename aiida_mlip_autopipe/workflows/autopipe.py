@@ -13,7 +13,8 @@ from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions import generate_structures, round_parameters, summarise
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 
 from .evaluate import EvaluationWorkChain
 from .explore import ExplorerWorkChain
@@ -27,7 +28,7 @@ UpfData = DataFactory('pseudo.upf')
 
 
 class AutoPipeWorkChain(WorkChain):
-    """Explore, label, train and evaluate until the tolerances hold or the rounds are used up.
+    """Explore, label, train and evaluate until the tolerances hold, nothing new is found, or the budget is spent.
 
     What comes first: seeds are generated and labelled, together with the isolated atoms; without a surrogate a first
     potential is trained on them (bootstrap). The test set is drawn at random from dynamics of seeds that are used for
@@ -80,6 +81,8 @@ class AutoPipeWorkChain(WorkChain):
                 if_(cls.found_something_new)(
                     cls.label,
                     cls.inspect_stage,
+                    cls.evaluate_before_training,
+                    cls.inspect_stage,
                     cls.train,
                     cls.inspect_stage,
                     cls.evaluate,
@@ -130,6 +133,7 @@ class AutoPipeWorkChain(WorkChain):
     def generate_seeds(self) -> None:
         """Derive the parameters of what comes first, and generate seeds."""
         self.ctx.round = 0
+        self.ctx.n_labels = 0
         self.ctx.labelled = {}
         self.ctx.summary = {}
         self.ctx.parameters = self.derive_parameters()
@@ -168,21 +172,27 @@ class AutoPipeWorkChain(WorkChain):
     def evaluate_surrogate(self) -> ToContext:
         """Judge the first potential: the figure that the rounds have to beat."""
         self.ctx.test_set = self.ctx.stage.outputs.labelled
-        return self.submit_evaluation('evaluate_surrogate')
+        return self.submit_evaluation('evaluate_surrogate', self.ctx.test_set)
 
     def should_continue(self) -> bool:
         """Return whether another round is due."""
-        max_rounds = self.inputs.configuration['loop']['max_rounds']
         if not self.found_something_new():
+            self.ctx.why = 'nothing_new'
             self.report(f'round {self.ctx.round} found nothing new to label: {self.ctx.stage.exit_message}')
             return False
-        if self.ctx.round and self.within_tolerances():
-            self.report(f'all tolerances hold after round {self.ctx.round}')
-            return False
-        if self.ctx.round >= max_rounds:
-            self.report(f'all {max_rounds} rounds are done')
-            return False
-        return True
+        configuration = self.inputs.configuration
+        self.ctx.why = why_to_stop(
+            LoopParameters(**configuration['loop']),
+            EvaluationParameters(**configuration['evaluation']),
+            self.ctx.metrics,
+            n_rounds=self.ctx.round,
+            n_labels=self.ctx.n_labels,
+            n_next=configuration['exploration']['n_to_select'],
+        )
+        if self.ctx.why is None:
+            return True
+        self.report(f'no further round after {self.ctx.round}: {REASONS_TO_STOP[self.ctx.why]}')
+        return False
 
     def explore(self) -> ToContext:
         """Explore from the seeds with the newest potential, for what is unlike everything labelled so far."""
@@ -202,6 +212,12 @@ class AutoPipeWorkChain(WorkChain):
         self.ctx.summary[f'report_{self.ctx.round}'] = exploration.outputs.report
         return self.submit_labelling(f'label_r{self.ctx.round}', exploration.outputs.candidates)
 
+    def evaluate_before_training(self) -> ToContext:
+        """Judge the potential that explored on the labels of what it found: what it was worth where it went."""
+        return self.submit_evaluation(
+            f'evaluate_labels_r{self.ctx.round}', self.ctx.labelled[f'round_{self.ctx.round}']
+        )
+
     def train(self) -> ToContext:
         """Train on everything labelled so far."""
         return self.submit_training(f'train_r{self.ctx.round}')
@@ -209,7 +225,7 @@ class AutoPipeWorkChain(WorkChain):
     def evaluate(self) -> ToContext:
         """Judge the new potential on the test set."""
         self.ctx.summary[f'training_{self.ctx.round}'] = self.ctx.stage.outputs.metrics
-        return self.submit_evaluation(f'evaluate_r{self.ctx.round}')
+        return self.submit_evaluation(f'evaluate_r{self.ctx.round}', self.ctx.test_set)
 
     def finish(self) -> None:
         """Hand on the potential, the data and the summary."""
@@ -217,7 +233,11 @@ class AutoPipeWorkChain(WorkChain):
         self.out(
             'summary',
             summarise(
-                configuration=self.inputs.configuration, **self.ctx.summary, metadata={'call_link_label': 'summarise'}
+                configuration=self.inputs.configuration,
+                why=orm.Str(self.ctx.why),
+                n_labels=orm.Int(self.ctx.n_labels),
+                **self.ctx.summary,
+                metadata={'call_link_label': 'summarise'},
             ),
         )
 
@@ -234,6 +254,8 @@ class AutoPipeWorkChain(WorkChain):
         elif name.startswith('train'):
             self.ctx.potential = stage.outputs.potential
             self.ctx.dataset = stage.outputs.dataset
+        elif name.startswith('evaluate_labels'):
+            self.ctx.summary[f'labels_{self.ctx.round}'] = stage.outputs.metrics
         elif name.startswith('evaluate'):
             self.ctx.metrics = stage.outputs.metrics
             self.ctx.summary[f'round_{self.ctx.round}' if self.ctx.round else 'surrogate'] = stage.outputs.metrics
@@ -253,17 +275,6 @@ class AutoPipeWorkChain(WorkChain):
             round_number=orm.Int(self.ctx.round),
             metadata={'call_link_label': f'parameters_r{self.ctx.round}'},
         )
-
-    def within_tolerances(self) -> bool:
-        """Return whether every tolerance that the user gave holds on the test set."""
-        evaluation = EvaluationParameters(**self.inputs.configuration['evaluation'])
-        limits = {
-            'energy_rmse_meV': evaluation.max_energy_rmse_meV,
-            'force_rmse_meV_A': evaluation.max_force_rmse_meV_A,
-            'stress_rmse_GPa': evaluation.max_stress_rmse_GPa,
-        }
-        given = {name: limit for name, limit in limits.items() if limit is not None}
-        return bool(given) and all(self.ctx.metrics[name] <= limit for name, limit in given.items())
 
     def elements_without_isolated_atom(self) -> list[str]:
         """Return the elements whose isolated atom has no label."""
@@ -292,6 +303,7 @@ class AutoPipeWorkChain(WorkChain):
 
     def submit_labelling(self, name: str, candidates: FramesData) -> ToContext:
         """Submit the LabellingEngine."""
+        self.ctx.n_labels += candidates.n_frames
         return self.submit_stage(
             name,
             LabellingEngineWorkChain,
@@ -317,8 +329,8 @@ class AutoPipeWorkChain(WorkChain):
             },
         )
 
-    def submit_evaluation(self, name: str) -> ToContext:
-        """Submit the evaluation on the test set."""
+    def submit_evaluation(self, name: str, frames: FramesData) -> ToContext:
+        """Submit the evaluation of the newest potential on labelled frames."""
         return self.submit_stage(
             name,
             EvaluationWorkChain,
@@ -327,7 +339,7 @@ class AutoPipeWorkChain(WorkChain):
                     'code': self.inputs.worker_code,
                     'parameters': self.ctx.parameters['evaluation'],
                     'potential': self.ctx.potential,
-                    'frames': self.ctx.test_set,
+                    'frames': frames,
                     'metadata': {'options': dict(self.inputs.configuration['options']['worker'])},
                 }
             },

@@ -52,14 +52,14 @@ TINY = {
 def build(worker_code, pw_code, pseudo_family, tiny_surrogate) -> Callable[..., Any]:
     """Return a function that builds the tiny pipeline for two atoms of silicon."""
 
-    def factory(max_rounds: int, bootstrap: bool = False) -> Any:
+    def factory(max_rounds: int, bootstrap: bool = False, **loop: Any) -> Any:
         structure = orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)).store()
         return AutoPipeWorkChain.get_builder_from_protocol(
             worker_code,
             pw_code,
             structure,
             'fast',
-            {**TINY, 'loop': {'max_rounds': max_rounds}},
+            {**TINY, 'loop': {'max_rounds': max_rounds, **loop}},
             surrogate=None if bootstrap else tiny_surrogate,
         )
 
@@ -73,7 +73,8 @@ def calculations_of(node: orm.WorkChainNode, process: type) -> list[orm.CalcJobN
 
 def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     """From one structure to a potential; every datum has a creator, every training frame leads back to its origin."""
-    builder = build(max_rounds=2)
+    n_labels = 5 + 2 + 2 * 2  # one isolated atom and four seeds, two test frames, two candidates in each round
+    builder = build(max_rounds=3, max_labels=n_labels + 1)
     run = submit_and_wait(builder, timeout=900)
     assert run.is_finished_ok, run.exit_message
     assert not [node for node in run.called_descendants if not node.is_finished_ok]
@@ -82,10 +83,13 @@ def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     assert potential.elements == ['Si']
     summary = run.outputs.summary.get_dict()
     assert [entry['round'] for entry in summary['rounds']] == [1, 2]
-    assert all(entry['test']['force_rmse_meV_A'] > 0 for entry in [*summary['rounds']])
+    assert all(entry['test']['force_rmse_meV_A'] > 0 for entry in summary['rounds'])
+    assert summary['stopped'] == {'why': 'labels', 'n_labels': n_labels, 'above_tolerance': {}}
+    assert len(calculations_of(run, PwCalculation)) == n_labels
 
     declared = {link.node.uuid for link in run.base.links.get_incoming().all()}
     assert_every_datum_has_a_creator(run, declared)
+    assert_the_explorer_is_judged_on_what_it_found(run)
     assert_the_test_set_is_unrelated(run)
     assert_frames_lead_back(run)
     assert_the_selections_are_shown(run, tmp_path)
@@ -99,6 +103,17 @@ def assert_the_selections_are_shown(run: orm.WorkChainNode, folder: Path) -> Non
         assert shown == ['.json', '.svg', '.svg', '.svg', '.svg']
     report = run.outputs.summary['rounds'][1]['sampling']
     assert report['n_known'] == 6  # four seeds and two candidates, without the isolated atom
+
+
+def assert_the_explorer_is_judged_on_what_it_found(run: orm.WorkChainNode) -> None:
+    """Each round's labels are predicted by the potential that drove its dynamics, before they are trained on."""
+    stages = {link.link_label: link.node for link in run.base.links.get_outgoing(node_class=orm.WorkChainNode).all()}
+    for entry in run.outputs.summary['rounds']:
+        number = entry['round']
+        judged = stages[f'evaluate_labels_r{number}']
+        assert judged.inputs.job.potential.uuid == stages[f'explore_r{number}'].inputs.potential.uuid
+        assert judged.inputs.job.frames.uuid == stages[f'label_r{number}'].outputs.labelled.uuid
+        assert entry['labels'] == judged.outputs.metrics.get_dict() and entry['labels']['n_frames'] == 2
 
 
 def assert_every_datum_has_a_creator(run: orm.WorkChainNode, declared: set[str]) -> None:
@@ -179,7 +194,7 @@ def test_a_run_that_finds_nothing_new_is_done(submit_and_wait, build):
     )
     run = submit_and_wait(builder, timeout=900)
     assert run.is_finished_ok, run.exit_message
-    assert run.outputs.summary['rounds'] == []
+    assert run.outputs.summary['rounds'] == [] and run.outputs.summary['stopped']['why'] == 'nothing_new'
     assert run.outputs.potential.elements == ['Si']
     assert len(calculations_of(run, MaceTrainCalculation)) == 1
 

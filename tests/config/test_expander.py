@@ -340,7 +340,7 @@ def test_melting_estimates(composition, temperature, basis):
         ('exploration: {ecutwfc_Ry: 30}', 'exploration.ecutwfc_Ry: unknown key; did you mean labelling.ecutwfc_Ry?'),
         ('exploration: {guards: {n_drp: 1}}', 'exploration.guards.n_drp: unknown key; did you mean exploration.guards'
                                               '.n_drop?'),
-        ('loop: {xyzzy: 1}', 'loop.xyzzy: unknown key; the keys of loop are max_rounds'),
+        ('loop: {xyzzy: 1}', 'loop.xyzzy: unknown key; the keys of loop are min_rounds, max_rounds, max_labels'),
         ('exploration: {temperatures_K: [300, -300]}', 'exploration.temperatures_K[1]: -300 is not > 0 K; give a value '
                                                        '> 0 K: temperature grid, in K'),
         ('exploration: {n_to_select: 0}', 'exploration.n_to_select: 0 is not >= 1; give a value >= 1: frames to select '

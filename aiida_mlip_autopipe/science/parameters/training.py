@@ -59,6 +59,12 @@ class EvaluationParameters(StageParameters):
 
 
 class LoopParameters(StageParameters):
-    """When to stop: at the tolerances of the evaluation, or after this many rounds."""
+    """When to stop: at the tolerances of the evaluation, where nothing new is found, or when the budget is spent."""
 
+    min_rounds: int = Field(2, ge=1, le=100, description='Rounds before the tolerances may end the run.')
     max_rounds: int = Field(2, ge=1, le=100, description='Rounds of explore, label, train, evaluate.')
+    max_labels: int | None = Field(
+        None,
+        ge=1,
+        description='Budget of DFT calculations: seeds, test set and rounds. A round begins only if its labels fit.',
+    )

@@ -1,0 +1,58 @@
+"""What a run says at its end."""
+
+from rich.console import Console
+
+from aiida_mlip_autopipe.cli.results import error_tables, tell_why_it_stopped
+
+
+def errors(force):
+    return {'energy_rmse_meV': 2.0, 'force_rmse_meV_A': force, 'stress_rmse_GPa': None}
+
+
+ABOVE = {'force_rmse_meV_A': {'is': 48.04, 'wanted': 40.0}}
+SUMMARY = {
+    'surrogate': errors(208.0),
+    'rounds': [
+        {'round': 1, 'labels': errors(300.0), 'test': errors(75.0)},
+        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04)},
+    ],
+    'stopped': {'why': 'rounds', 'n_labels': 42, 'above_tolerance': ABOVE},
+}
+NOTHING_NEW = {'surrogate': errors(1.0), 'rounds': [], 'stopped': {'why': 'nothing_new', 'n_labels': 7,
+               'above_tolerance': {}}}  # fmt: skip
+
+
+def lines_of(summary):
+    """Return the words of each line that is printed."""
+    console = Console(width=120)
+    with console.capture() as capture:
+        for table in error_tables(summary):
+            console.print(table)
+    return [line.split() for line in capture.get().splitlines()]
+
+
+def test_each_potential_is_judged_on_the_test_set_and_where_it_explored():
+    lines = lines_of(SUMMARY)
+    assert [line for line in lines if line[0] == 'surrogate'] == [
+        ['surrogate', '2.00', '208.0', '-'],
+        ['surrogate', '2.00', '300.0', '-'],
+    ]
+    assert [line for line in lines if line[:2] == ['round', '1']] == [
+        ['round', '1', '2.00', '75.0', '-'],
+        ['round', '1', '2.00', '110.0', '-'],
+    ]
+    assert [line for line in lines if line[:2] == ['round', '2']] == [['round', '2', '2.00', '48.0', '-']]
+
+
+def test_without_rounds_there_is_the_surrogate_alone():
+    assert len(error_tables(NOTHING_NEW)) == 1
+    assert lines_of(NOTHING_NEW)[-1] == ['surrogate', '2.00', '1.0', '-']
+
+
+def test_the_end_is_told_with_what_is_missing():
+    told = tell_why_it_stopped(SUMMARY)
+    assert told == (
+        'after 2 round(s) and 42 labels: all rounds (loop.max_rounds) are done; '
+        'above the tolerance: forces (meV/Å) 48.0 > 40'
+    )
+    assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: nothing new was found to label'

@@ -1,0 +1,51 @@
+"""When the rounds end."""
+
+import pytest
+
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, missed_tolerances, why_to_stop
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
+
+METRICS = {'energy_rmse_meV': 1.0, 'force_rmse_meV_A': 40.0, 'stress_rmse_GPa': 0.2}
+STRICT = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 39.9, 'max_stress_rmse_GPa': 0.2}
+MILD = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 40.0}
+
+
+def why(n_rounds, n_labels=0, tolerances=None, **loop):
+    """Return why to stop where another round would ask for ten labels."""
+    evaluation = EvaluationParameters(**(tolerances or {}))
+    return why_to_stop(LoopParameters(**loop), evaluation, METRICS, n_rounds=n_rounds, n_labels=n_labels, n_next=10)
+
+
+def test_only_what_was_asked_for_can_be_missed():
+    assert missed_tolerances(METRICS, EvaluationParameters()) == {}
+    assert missed_tolerances(METRICS, EvaluationParameters(**MILD)) == {}
+    missed = missed_tolerances(METRICS, EvaluationParameters(**STRICT))
+    assert missed == {'force_rmse_meV_A': {'is': 40.0, 'wanted': 39.9}}
+
+
+@pytest.mark.parametrize('value', [None, float('nan')])
+def test_an_error_that_is_no_number_is_above_any_tolerance(value):
+    metrics = METRICS | {'stress_rmse_GPa': value}
+    assert list(missed_tolerances(metrics, EvaluationParameters(max_stress_rmse_GPa=1e9))) == ['stress_rmse_GPa']
+
+
+@pytest.mark.parametrize(
+    ('reason', 'arguments'),
+    [
+        (None, {'n_rounds': 0}),
+        (None, {'n_rounds': 1, 'tolerances': MILD}),  # two rounds at least
+        ('tolerances', {'n_rounds': 2, 'tolerances': MILD, 'max_rounds': 5}),
+        ('tolerances', {'n_rounds': 2, 'tolerances': MILD, 'max_rounds': 2}),
+        ('tolerances', {'n_rounds': 1, 'tolerances': MILD, 'min_rounds': 1}),
+        (None, {'n_rounds': 2, 'tolerances': STRICT, 'max_rounds': 5}),
+        (None, {'n_rounds': 4, 'max_rounds': 5}),  # without a tolerance nothing is good enough
+        ('rounds', {'n_rounds': 5, 'max_rounds': 5}),
+        ('rounds', {'n_rounds': 1, 'tolerances': MILD, 'max_rounds': 1}),
+        (None, {'n_rounds': 1, 'n_labels': 90, 'max_labels': 100}),
+        ('labels', {'n_rounds': 1, 'n_labels': 91, 'max_labels': 100}),
+        ('labels', {'n_rounds': 0, 'n_labels': 91, 'max_labels': 100}),
+    ],
+)
+def test_the_first_reason_that_holds_ends_the_run(reason, arguments):
+    assert why(**arguments) == reason
+    assert reason is None or reason in REASONS_TO_STOP
