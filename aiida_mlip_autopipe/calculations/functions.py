@@ -17,7 +17,7 @@ from aiida.engine import Process, calcfunction
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.data.source import source_atoms
-from aiida_mlip_autopipe.science.evaluation import missed_tolerances
+from aiida_mlip_autopipe.science.evaluation import calibrate, missed_tolerances
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
     EvaluationParameters,
@@ -33,7 +33,9 @@ from .pw_inputs import kpoints_mesh, pw_parameters
 
 __all__ = [
     'calculate_descriptors',
+    'calibrate_disagreement',
     'collect_labels',
+    'committee_parameters',
     'direct_sampling_local',
     'generate_structures',
     'pick_structure',
@@ -262,16 +264,56 @@ def split_dataset(parameters: orm.Dict, **labelled: FramesData) -> dict[str, Fra
 
 
 @calcfunction
+def committee_parameters(parameters: orm.Dict) -> dict[str, orm.Dict]:
+    """Derive the parameters of each training of a committee; they differ in the random seed.
+
+    The first member is what would be trained alone, and a larger committee has all members of a smaller one.
+
+    :param parameters: ``TrainingParameters``.
+    :returns: ``member_0``, ``member_1`` ...
+    """
+    values = parameters.get_dict()
+    training = TrainingParameters(**values)
+    seeds = [
+        training.random_seed,
+        *(
+            int(np.random.SeedSequence((training.random_seed, member)).generate_state(1)[0])
+            for member in range(1, training.committee_size)
+        ),
+    ]
+    alone = {**values, 'committee_size': 1}
+    return {f'member_{member}': orm.Dict({**alone, 'random_seed': seed}) for member, seed in enumerate(seeds)}
+
+
+@calcfunction
+def calibrate_disagreement(frames: FramesData, predictions: orm.ArrayData) -> orm.Dict:
+    """Compare the disagreement of a committee with the errors of the potential that explored.
+
+    :param frames: labelled frames with the disagreement at which they were found.
+    :param predictions: what that potential says of them, as the evaluation returns it.
+    :returns: see :func:`aiida_mlip_autopipe.science.evaluation.calibrate`.
+    """
+    found_at = {atoms.info['frame_id']: atoms.info.get('disagreement_eV_A', np.nan) for atoms in frames.get_atoms()}
+    errors = np.linalg.norm(predictions.get_array('forces') - predictions.get_array('REF_forces'), axis=1)
+    first_atoms = np.cumsum(predictions.get_array('n_atoms'))[:-1]
+    largest = [float(of_frame.max()) for of_frame in np.split(errors, first_atoms)]
+    names = map(str, predictions.get_array('frame_id'))
+    return orm.Dict(calibrate([found_at[name] for name in names], largest))
+
+
+@calcfunction
 def summarise(configuration: orm.Dict, why: orm.Str, n_labels: orm.Int, **metrics: orm.Dict) -> orm.Dict:
     """Put the errors of all rounds side by side, and say why there are no more.
 
     :param why: ``nothing_new``, ``tolerances``, ``rounds`` or ``labels``.
     :param n_labels: DFT calculations asked for.
     :param metrics: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``labels_1`` ...: errors of
-        the previous potential on the labels of a round, before training on them; ``training_1`` ...: errors that the
-        training itself reported; ``report_1`` ...: what the sampling said.
+        the previous potential on the labels of a round, before training on them; ``calibration_1`` ...: how the
+        disagreement of its committee compares with them; ``training_1`` ...: errors that the training itself reported;
+        ``report_1`` ...: what the sampling said.
     """
     evaluation = EvaluationParameters(**configuration['evaluation'])
+    calibrations = {name: node.get_dict() for name, node in metrics.items() if name.startswith('calibration_')}
     rounds = sorted(int(name.removeprefix('round_')) for name in metrics if name.startswith('round_'))
     summary = {
         'protocol': configuration['protocol'],
@@ -280,6 +322,7 @@ def summarise(configuration: orm.Dict, why: orm.Str, n_labels: orm.Int, **metric
             {
                 'round': number,
                 'labels': metrics[f'labels_{number}'].get_dict(),
+                'calibration': calibrations.get(f'calibration_{number}'),
                 'test': metrics[f'round_{number}'].get_dict(),
                 'training': metrics[f'training_{number}'].get_dict(),
                 'sampling': metrics[f'report_{number}'].get_dict(),

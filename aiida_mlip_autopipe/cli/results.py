@@ -34,16 +34,18 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
     Returns
     -------
     list of Path
-        ``potential.model``, ``dataset.extxyz``, ``test_set.extxyz``, ``exec_config_dump.yaml``, ``selection_r1`` ...,
-        ``summary.json``: those there are.
+        ``potential.model``, the other potentials of its committee (``member_1.model`` ...), ``dataset.extxyz``,
+        ``test_set.extxyz``, ``exec_config_dump.yaml``, ``selection_r1`` ..., ``summary.json``: those there are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for link, name in FILES.items():
-        if link in run.outputs:
-            path = folder / name
-            path.write_bytes(run.outputs[link].get_content(mode='rb'))
-            written.append(path)
+    files = {name: run.outputs[link] for link, name in FILES.items() if link in run.outputs}
+    if 'committee' in run.outputs:
+        files |= {f'{member}.model': potential for member, potential in run.outputs.committee.items()}
+    for name, node in files.items():
+        path = folder / name
+        path.write_bytes(node.get_content(mode='rb'))
+        written.append(path)
     dump = run.base.extras.get(DUMP_EXTRA, None)
     if dump is not None:
         path = folder / 'exec_config_dump.yaml'
@@ -94,15 +96,14 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
 
 
 def error_tables(summary: dict[str, Any]) -> list[Table]:
-    """Return the errors on the test set and, where there were rounds, those on their labels before training on them."""
+    """Return the errors on the test set and, where there were rounds, those where each potential explored."""
     rounds = summary.get('rounds', [])
     potentials = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
     tests = [summary.get('surrogate', {}), *(one['test'] for one in rounds)]
     tables = [_table('Errors on the test set (RMSE)', zip(potentials, tests, strict=True))]
     if rounds:
-        labels = [one['labels'] for one in rounds]
-        title = "Errors on the next round's labels, before training on them (RMSE)"
-        tables.append(_table(title, zip(potentials[:-1], labels, strict=True)))
+        found = zip(potentials[:-1], [one['labels'] for one in rounds], strict=True)
+        tables.append(_table('Errors on the frames it found, not yet trained on (RMSE)', found))
     return tables
 
 

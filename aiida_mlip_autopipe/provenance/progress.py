@@ -247,13 +247,13 @@ def _count_training(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
     if stage.is_ok:
         metrics = orm.load_node(stage.pk).outputs.metrics.get_dict()
         return {'unit': 'epochs', 'detail': f'validation: {tell_errors(metrics["validation"])}'}
-    for call in calls:
-        if call.process_type.endswith('mlip_autopipe.mace_train') and not call.is_terminated:
-            said = ask(call.pk)
-            if 'epochs' in said:
-                errors = {'energy_rmse_meV': said.get('rmse_e_meV'), 'force_rmse_meV_A': said.get('rmse_f_meV_A')}
-                return {'done': said['epoch'], 'total': said['epochs'], 'unit': 'epochs', 'detail': tell_errors(errors)}
-    return {'unit': 'epochs'}
+    jobs = [call for call in calls if call.process_type.endswith('mlip_autopipe.mace_train')]
+    running = [said for call in jobs if not call.is_terminated and 'epochs' in (said := ask(call.pk))]
+    if not running:
+        return {'unit': 'epochs'}
+    last = min(running, key=lambda said: said['epoch'])
+    errors = {'energy_rmse_meV': last.get('rmse_e_meV'), 'force_rmse_meV_A': last.get('rmse_f_meV_A')}
+    return {'done': last['epoch'], 'total': last['epochs'], 'unit': 'epochs', 'detail': tell_errors(errors)}
 
 
 def _count_evaluation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:

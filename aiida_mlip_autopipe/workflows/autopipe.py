@@ -10,7 +10,12 @@ from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkC
 from aiida.plugins import DataFactory
 
 from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
-from aiida_mlip_autopipe.calculations.functions import generate_structures, round_parameters, summarise
+from aiida_mlip_autopipe.calculations.functions import (
+    calibrate_disagreement,
+    generate_structures,
+    round_parameters,
+    summarise,
+)
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
@@ -58,6 +63,9 @@ class AutoPipeWorkChain(WorkChain):
         spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
         spec.inputs.validator = validate_inputs
         spec.output('potential', valid_type=PotentialData, required=False, help='The potential of the last round.')
+        spec.output_namespace(
+            'committee', valid_type=PotentialData, required=False, help='The other potentials of its committee.'
+        )
         spec.output('dataset', valid_type=FramesData, required=False, help='All labelled frames but the test set.')
         spec.output('test_set', valid_type=FramesData, required=False, help='The labelled test frames.')
         spec.output('summary', valid_type=orm.Dict, required=False, help='Errors of each round, side by side.')
@@ -134,6 +142,7 @@ class AutoPipeWorkChain(WorkChain):
         """Derive the parameters of what comes first, and generate seeds."""
         self.ctx.round = 0
         self.ctx.n_labels = 0
+        self.ctx.committee = {}
         self.ctx.labelled = {}
         self.ctx.summary = {}
         self.ctx.parameters = self.derive_parameters()
@@ -253,9 +262,16 @@ class AutoPipeWorkChain(WorkChain):
             self.ctx.labelled[f'round_{self.ctx.round}'] = stage.outputs.labelled
         elif name.startswith('train'):
             self.ctx.potential = stage.outputs.potential
+            self.ctx.committee = dict(stage.outputs.committee) if 'committee' in stage.outputs else {}
             self.ctx.dataset = stage.outputs.dataset
         elif name.startswith('evaluate_labels'):
             self.ctx.summary[f'labels_{self.ctx.round}'] = stage.outputs.metrics
+            if self.ctx.committee:
+                self.ctx.summary[f'calibration_{self.ctx.round}'] = calibrate_disagreement(
+                    frames=stage.inputs.job.frames,
+                    predictions=stage.outputs.predictions,
+                    metadata={'call_link_label': f'calibrate_r{self.ctx.round}'},
+                )
         elif name.startswith('evaluate'):
             self.ctx.metrics = stage.outputs.metrics
             self.ctx.summary[f'round_{self.ctx.round}' if self.ctx.round else 'surrogate'] = stage.outputs.metrics
@@ -266,6 +282,7 @@ class AutoPipeWorkChain(WorkChain):
         reached = {'test_set': self.ctx.get('test_set'), 'dataset': self.ctx.get('dataset')}
         if 'dataset' in self.ctx:
             reached['potential'] = self.ctx.potential
+            reached['committee'] = self.ctx.committee or None
         self.out_many({name: node for name, node in reached.items() if node is not None})
 
     def derive_parameters(self) -> dict[str, orm.Dict]:
@@ -297,6 +314,8 @@ class AutoPipeWorkChain(WorkChain):
             'keep_frames': orm.Str(exploration['keep_frames']),
             'options': self.inputs.configuration['options']['worker'],
         }
+        if self.ctx.committee:
+            inputs['committee'] = self.ctx.committee
         if exploration['stash_folder'] is not None:
             inputs['stash_folder'] = orm.Str(exploration['stash_folder'])
         return self.submit_stage(name, ExplorerWorkChain, inputs)

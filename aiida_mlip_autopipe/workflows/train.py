@@ -1,13 +1,13 @@
-"""The training stage: split by origin, train, judge what came out."""
+"""The training stage: split by origin, train a potential or a committee, judge what came out."""
 
 from __future__ import annotations
 
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain
 
-from aiida_mlip_autopipe.calculations.functions import split_dataset
+from aiida_mlip_autopipe.calculations.functions import committee_parameters, split_dataset
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
-from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 
 from .mace_train_base import MaceTrainBaseWorkChain
@@ -16,7 +16,7 @@ __all__ = ['TrainingEngineWorkChain']
 
 
 class TrainingEngineWorkChain(WorkChain):
-    """Train a potential on all labelled sets."""
+    """Train a potential, or a committee that differs in its random seeds, on all labelled sets."""
 
     @classmethod
     def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
@@ -33,6 +33,9 @@ class TrainingEngineWorkChain(WorkChain):
         spec.input_namespace('labelled', valid_type=FramesData, help='The labelled sets, of one level of theory.')
         spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the job.')
         spec.expose_outputs(MaceTrainBaseWorkChain, exclude=('remote_folder', 'retrieved', 'remote_stash'))
+        spec.output_namespace(
+            'committee', valid_type=PotentialData, required=False, help='The other potentials of a committee.'
+        )
         spec.output('dataset', valid_type=FramesData, help='Training and validation set in one.')
         spec.outline(
             cls.split,
@@ -54,25 +57,39 @@ class TrainingEngineWorkChain(WorkChain):
         return None
 
     def train(self) -> ToContext:
-        """Submit the training."""
+        """Submit the training of each member."""
+        members = committee_parameters(
+            parameters=self.inputs.parameters, metadata={'call_link_label': 'committee_parameters'}
+        )
+        self.ctx.members = list(members)
         return ToContext(
-            training=self.submit(
-                MaceTrainBaseWorkChain,
-                job={
-                    'code': self.inputs.worker_code,
-                    'parameters': self.inputs.parameters,
-                    'training': self.ctx.sets['training'],
-                    'validation': self.ctx.sets['validation'],
-                    'metadata': {'options': dict(self.inputs.options)},
-                },
-                metadata={'call_link_label': 'training'},
-            )
+            **{
+                name: self.submit(
+                    MaceTrainBaseWorkChain,
+                    job={
+                        'code': self.inputs.worker_code,
+                        'parameters': parameters,
+                        'training': self.ctx.sets['training'],
+                        'validation': self.ctx.sets['validation'],
+                        'metadata': {'options': dict(self.inputs.options)},
+                    },
+                    metadata={'call_link_label': name},
+                )
+                for name, parameters in members.items()
+            }
         )
 
     def results(self) -> ExitCode | None:
-        """Hand on the potential."""
-        training = self.ctx.training
-        if not training.is_finished_ok:
-            return self.exit_codes.ERROR_TRAINING_FAILED.format(message=training.exit_message)
-        self.out_many(self.exposed_outputs(training, MaceTrainBaseWorkChain))
+        """Hand on the potentials; a member that failed makes the committee smaller."""
+        trainings = [self.ctx[name] for name in self.ctx.members]
+        for training in trainings:
+            if not training.is_finished_ok:
+                self.report(f'training <{training.pk}> failed: {training.exit_message}')
+        trained = [training for training in trainings if training.is_finished_ok]
+        if not trained:
+            return self.exit_codes.ERROR_TRAINING_FAILED.format(message=trainings[0].exit_message)
+        first, *others = trained
+        self.out_many(self.exposed_outputs(first, MaceTrainBaseWorkChain))
+        if others:
+            self.out('committee', {f'member_{i}': node.outputs.potential for i, node in enumerate(others, start=1)})
         return None

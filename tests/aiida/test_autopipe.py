@@ -52,14 +52,18 @@ TINY = {
 def build(worker_code, pw_code, pseudo_family, tiny_surrogate) -> Callable[..., Any]:
     """Return a function that builds the tiny pipeline for two atoms of silicon."""
 
-    def factory(max_rounds: int, bootstrap: bool = False, **loop: Any) -> Any:
+    def factory(max_rounds: int, bootstrap: bool = False, committee_size: int = 1, **loop: Any) -> Any:
         structure = orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)).store()
         return AutoPipeWorkChain.get_builder_from_protocol(
             worker_code,
             pw_code,
             structure,
             'fast',
-            {**TINY, 'loop': {'max_rounds': max_rounds, **loop}},
+            {
+                **TINY,
+                'training': {**TINY['training'], 'committee_size': committee_size},
+                'loop': {'max_rounds': max_rounds, **loop},
+            },
             surrogate=None if bootstrap else tiny_surrogate,
         )
 
@@ -74,7 +78,7 @@ def calculations_of(node: orm.WorkChainNode, process: type) -> list[orm.CalcJobN
 def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     """From one structure to a potential; every datum has a creator, every training frame leads back to its origin."""
     n_labels = 5 + 2 + 2 * 2  # one isolated atom and four seeds, two test frames, two candidates in each round
-    builder = build(max_rounds=3, max_labels=n_labels + 1)
+    builder = build(max_rounds=3, max_labels=n_labels + 1, committee_size=2)
     run = submit_and_wait(builder, timeout=900)
     assert run.is_finished_ok, run.exit_message
     assert not [node for node in run.called_descendants if not node.is_finished_ok]
@@ -90,6 +94,7 @@ def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     declared = {link.node.uuid for link in run.base.links.get_incoming().all()}
     assert_every_datum_has_a_creator(run, declared)
     assert_the_explorer_is_judged_on_what_it_found(run)
+    assert_the_committee_disagrees(run)
     assert_the_test_set_is_unrelated(run)
     assert_frames_lead_back(run)
     assert_the_selections_are_shown(run, tmp_path)
@@ -101,6 +106,7 @@ def assert_the_selections_are_shown(run: orm.WorkChainNode, folder: Path) -> Non
     for name in ('selection_test', 'selection_r1', 'selection_r2'):
         shown = sorted(path.suffix for path in (folder / name).iterdir())
         assert shown == ['.json', '.svg', '.svg', '.svg', '.svg']
+    assert {path.name for path in folder.glob('*.model')} == {'potential.model', 'member_1.model'}
     report = run.outputs.summary['rounds'][1]['sampling']
     assert report['n_known'] == 6  # four seeds and two candidates, without the isolated atom
 
@@ -114,6 +120,21 @@ def assert_the_explorer_is_judged_on_what_it_found(run: orm.WorkChainNode) -> No
         assert judged.inputs.job.potential.uuid == stages[f'explore_r{number}'].inputs.potential.uuid
         assert judged.inputs.job.frames.uuid == stages[f'label_r{number}'].outputs.labelled.uuid
         assert entry['labels'] == judged.outputs.metrics.get_dict() and entry['labels']['n_frames'] == 2
+
+
+def assert_the_committee_disagrees(run: orm.WorkChainNode) -> None:
+    """Two potentials are trained in each round; what they disagree on is known of each frame of the next."""
+    potentials = [run.outputs.potential, run.outputs.committee.member_1]
+    first, second = (node.creator for node in potentials)
+    assert first.inputs.training.uuid == second.inputs.training.uuid
+    assert first.inputs.parameters['random_seed'] != second.inputs.parameters['random_seed']
+    assert len(calculations_of(run, MaceTrainCalculation)) == 4
+    explored = [atoms.info for atoms in run.outputs.dataset.get_atoms() if atoms.info['config_type'] == 'candidate']
+    disagreements = [info['disagreement_eV_A'] for info in explored if 'disagreement_eV_A' in info]
+    assert len(disagreements) == 2 and min(disagreements) > 0
+    rounds = run.outputs.summary['rounds']
+    assert rounds[0]['calibration'] is None  # the surrogate explored alone
+    assert rounds[1]['calibration']['n_frames'] == 2 and rounds[1]['calibration']['factor'] > 0
 
 
 def assert_every_datum_has_a_creator(run: orm.WorkChainNode, declared: set[str]) -> None:

@@ -1,6 +1,7 @@
 """How wrong a potential is: errors of energy, forces and stress against the labels; and whether that is good enough."""
 
+from aiida_mlip_autopipe.science.evaluation.calibration import calibrate
 from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
 from aiida_mlip_autopipe.science.evaluation.stopping import REASONS_TO_STOP, missed_tolerances, why_to_stop
 
-__all__ = ['REASONS_TO_STOP', 'Evaluation', 'evaluate', 'missed_tolerances', 'why_to_stop']
+__all__ = ['REASONS_TO_STOP', 'Evaluation', 'calibrate', 'evaluate', 'missed_tolerances', 'why_to_stop']

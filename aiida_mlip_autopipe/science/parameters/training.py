@@ -42,6 +42,13 @@ class TrainingParameters(StageParameters):
         lt=0.9,
         description='Fraction of the origins (seed structures and what descends from them) that validate.',
     )
+    committee_size: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description='Potentials trained side by side, from different random seeds. How much they disagree is stored '
+        'with each frame that the first of them explores.',
+    )
     dtype: Literal['float32', 'float64'] = Field('float32', description='Precision.')
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
