@@ -61,8 +61,7 @@ def round_parameters(configuration: orm.Dict, round_number: orm.Int) -> dict[str
     values = configuration.get_dict()
     exploration = dict(values['exploration'])
     number = round_number.value
-    seeds = np.random.SeedSequence((exploration['random_seed'], number))
-    exploration['random_seed'] = int(seeds.generate_state(1)[0])
+    exploration['random_seed'] = _random_seed(exploration['random_seed'], number)
     if number == 0:
         exploration |= {'selection': 'random', 'n_to_select': values['evaluation']['n_test']}
     stages = {
@@ -71,6 +70,11 @@ def round_parameters(configuration: orm.Dict, round_number: orm.Int) -> dict[str
         'sampling': {name: exploration[name] for name in SamplingParameters.model_fields},
     }
     return {stage: orm.Dict(stages[stage]) for stage in STAGES_OF_A_ROUND}
+
+
+def _random_seed(random_seed: int, number: int) -> int:
+    """Return a random seed that belongs to another one and to a number."""
+    return int(np.random.SeedSequence((random_seed, number)).generate_state(1)[0])
 
 
 @calcfunction
@@ -274,13 +278,8 @@ def committee_parameters(parameters: orm.Dict) -> dict[str, orm.Dict]:
     """
     values = parameters.get_dict()
     training = TrainingParameters(**values)
-    seeds = [
-        training.random_seed,
-        *(
-            int(np.random.SeedSequence((training.random_seed, member)).generate_state(1)[0])
-            for member in range(1, training.committee_size)
-        ),
-    ]
+    others = (_random_seed(training.random_seed, member) for member in range(1, training.committee_size))
+    seeds = [training.random_seed, *others]
     alone = {**values, 'committee_size': 1}
     return {f'member_{member}': orm.Dict({**alone, 'random_seed': seed}) for member, seed in enumerate(seeds)}
 
@@ -312,11 +311,11 @@ def summarise(configuration: orm.Dict, why: orm.Str, n_labels: orm.Int, **metric
         disagreement of its committee compares with them; ``training_1`` ...: errors that the training itself reported;
         ``report_1`` ...: what the sampling said.
     """
-    evaluation = EvaluationParameters(**configuration['evaluation'])
     calibrations = {name: node.get_dict() for name, node in metrics.items() if name.startswith('calibration_')}
     rounds = sorted(int(name.removeprefix('round_')) for name in metrics if name.startswith('round_'))
     summary = {
         'protocol': configuration['protocol'],
+        'surrogate': metrics['surrogate'].get_dict(),
         'tolerances': {name: value for name, value in configuration['evaluation'].items() if name.startswith('max_')},
         'rounds': [
             {
@@ -330,9 +329,7 @@ def summarise(configuration: orm.Dict, why: orm.Str, n_labels: orm.Int, **metric
             for number in rounds
         ],
     }
-    if 'surrogate' in metrics:
-        summary['surrogate'] = metrics['surrogate'].get_dict()
-    newest = summary['rounds'][-1]['test'] if rounds else summary['surrogate']
-    missed = missed_tolerances(newest, evaluation)
+    newest = metrics[f'round_{rounds[-1]}' if rounds else 'surrogate'].get_dict()
+    missed = missed_tolerances(newest, EvaluationParameters(**configuration['evaluation']))
     summary['stopped'] = {'why': why.value, 'n_labels': n_labels.value, 'above_tolerance': missed}
     return orm.Dict(summary)

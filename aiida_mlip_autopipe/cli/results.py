@@ -97,9 +97,9 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
 
 def error_tables(summary: dict[str, Any]) -> list[Table]:
     """Return the errors on the test set and, where there were rounds, those where each potential explored."""
-    rounds = summary.get('rounds', [])
+    rounds = summary['rounds']
     potentials = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
-    tests = [summary.get('surrogate', {}), *(one['test'] for one in rounds)]
+    tests = [summary['surrogate'], *(one['test'] for one in rounds)]
     tables = [_table('Errors on the test set (RMSE)', zip(potentials, tests, strict=True))]
     if rounds:
         found = zip(potentials[:-1], [one['labels'] for one in rounds], strict=True)
