@@ -10,6 +10,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+# Processes for the tests that start no daemon.
+TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -19,6 +21,7 @@ PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
 PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
 SLURM_PACKAGES := slurm-wlm munge
+ALONE := science config
 # Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
 # A short way through what the other runs go through.
@@ -66,7 +69,8 @@ demo: $(INSTALLED) pw
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
 test: $(INSTALLED) pw slurm
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(ALONE:%=tests/%) -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest $(ALONE:%=--ignore=tests/%) $(PYTEST_ARGS)
 
 test-psql: $(INSTALLED) pw postgres
 	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -k 'not $(PSQL_NOT)' --db-backend psql $(PYTEST_ARGS)

@@ -52,30 +52,25 @@ class DirectSamplingCalculation(WorkerCalculation):
         spec.exit_code(
             NOTHING_NEW,
             'WARNING_NOTHING_NEW',
-            message='No frame is new: of {n_frames}, the farthest from a known one is at {novelty}, and '
-            'min_novelty is {min_novelty}.',
+            message='No frame is worth a label: of {n_frames}, {n_not_new} are within min_novelty ({min_novelty}) of a '
+            'known one, and on {n_certain} others no error above min_expected_error_eV_A ({min_expected_error}) is '
+            'expected.',
         )
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the MD folders, of the labelled sets and of the potential, as far as there are any."""
         files: dict[str, Any] = {'folders': sorted(self.inputs.shards)}
-        if self.known_files():
-            files['known'] = sorted(self.known_files())
+        if known := self.files_of('known'):
+            files['known'] = list(known)
         if 'potential' in self.inputs:
             files['potential'] = self.file_name('potential')
         return files
 
-    def known_files(self) -> dict[str, FramesData]:
-        """Return the labelled sets by the names of their files."""
-        return {f'known_{name}.extxyz': node for name, node in self.inputs.get('known', {}).items()}
-
     def link_inputs(self, calculation: CalcInfo) -> None:
-        """Link the MD folders into the job, and copy the labelled sets and the potential if there are any."""
+        """Link the MD folders into the job, beside the files."""
         super().link_inputs(calculation)
         for name, remote in self.inputs.shards.items():
             calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), name))
-        for name, known in self.known_files().items():
-            calculation.local_copy_list.append((known.uuid, known.filename, name))
 
 
 def _can_be_sampled(inputs: dict[str, Any], _namespace: Any) -> str | None:

@@ -21,18 +21,29 @@ class EvaluateCalculation(WorkerCalculation):
     STAGE = 'evaluate'
     PARAMETERS = EvaluationParameters
     PREDICTIONS_FILE = 'predictions.npz'
-    RETRIEVED = (PREDICTIONS_FILE,)
+    FIGURES_FOLDER = 'figures'
+    RETRIEVED = (PREDICTIONS_FILE, FIGURES_FOLDER)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
         spec.input('potential', valid_type=PotentialData, help='The potential to judge.')
+        spec.input_namespace(
+            'committee',
+            valid_type=PotentialData,
+            required=False,
+            help='Further potentials: their disagreement is held against the errors.',
+        )
         spec.input('frames', valid_type=FramesData, help='Labelled frames.')
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.evaluate'
-        spec.output('metrics', valid_type=orm.Dict, help='Errors of energy, forces and stress.')
+        spec.output('metrics', valid_type=orm.Dict, help='Errors of energy, forces and stress: of all, and by group.')
         spec.output('predictions', valid_type=orm.ArrayData, help='Reference and predicted values.')
+        spec.output('figures', valid_type=orm.FolderData, help='Parity plots (SVG), and what they show (JSON).')
 
     def worker_files(self) -> dict[str, Any]:
-        """Return the names of the potential and the frames."""
-        return {'potential': self.file_name('potential'), 'frames': self.file_name('frames')}
+        """Return the names of the potentials and the frames."""
+        files: dict[str, Any] = {'potential': self.file_name('potential'), 'frames': self.file_name('frames')}
+        if committee := self.files_of('committee'):
+            files['committee'] = list(committee)
+        return files

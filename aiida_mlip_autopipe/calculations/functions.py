@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from aiida import orm
 from aiida.engine import Process, calcfunction
+from ase.io import iread
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.data.source import source_atoms
-from aiida_mlip_autopipe.science.evaluation import calibrate, missed_tolerances
+from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_tolerances
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
     EvaluationParameters,
@@ -28,16 +29,24 @@ from aiida_mlip_autopipe.science.parameters import (
     descriptor_parameters,
 )
 
-from .labels import check_label, fingerprint, labelled_atoms
-from .pw_inputs import kpoints_mesh, pw_parameters
+from .labels import (
+    check_label,
+    energy_outliers,
+    fingerprint,
+    label_of_pw,
+    labelled_atoms,
+    labels_of_batch,
+)
+from .pw_inputs import kpoints_mesh, label_key, pw_parameters
 
 __all__ = [
     'calculate_descriptors',
-    'calibrate_disagreement',
+    'change_configuration',
     'collect_labels',
     'committee_parameters',
     'direct_sampling_local',
     'generate_structures',
+    'mark_corner',
     'pick_structure',
     'round_parameters',
     'run_mace_md',
@@ -45,31 +54,57 @@ __all__ = [
     'summarise',
 ]
 
-STAGES_OF_A_ROUND = ('generation', 'dynamics', 'sampling', 'labelling', 'training', 'evaluation')
+STAGES_OF_A_ROUND = ('generation', 'dynamics', 'sampling', 'labelling', 'training', 'evaluation', 'physics')
 
 
 @calcfunction
-def round_parameters(configuration: orm.Dict, round_number: orm.Int) -> dict[str, orm.Dict]:
+def round_parameters(
+    configuration: orm.Dict, round_number: orm.Int, metrics: orm.Dict | None = None
+) -> dict[str, orm.Dict]:
     """Derive the parameters of each stage of a round from the configuration.
 
     Each round explores and samples with a random seed of its own; round 0, where the test set is made, samples at
-    random as many frames as the evaluation asks for.
+    random as many frames as the evaluation asks for, as many from the corner as from each temperature of the rounds.
 
     :param configuration: the full configuration, as ``ConfigExpander`` makes it.
     :param round_number: 0 for what comes before the first round.
+    :param metrics: errors of the committee that explores on the test set: its disagreement is multiplied by the factor
+        of their calibration.
     """
     values = configuration.get_dict()
     exploration = dict(values['exploration'])
     number = round_number.value
     exploration['random_seed'] = _random_seed(exploration['random_seed'], number)
     if number == 0:
-        exploration |= {'selection': 'random', 'n_to_select': values['evaluation']['n_test']}
+        exploration |= _for_the_test_set(exploration['temperatures_K'], values['evaluation'])
+    elif metrics is not None and metrics['calibration'] and metrics['calibration']['factor']:
+        exploration['disagreement_factor'] = metrics['calibration']['factor']
     stages = {
         **values,
         'dynamics': {name: exploration[name] for name in DynamicsParameters.model_fields},
         'sampling': {name: exploration[name] for name in SamplingParameters.model_fields},
     }
     return {stage: orm.Dict(stages[stage]) for stage in STAGES_OF_A_ROUND}
+
+
+@calcfunction
+def change_configuration(configuration: orm.Dict, change: orm.Dict) -> orm.Dict:
+    """Put the values of a change, section by section, in the place of those of a configuration."""
+    values = configuration.get_dict()
+    return orm.Dict(values | {section: {**values[section], **new} for section, new in change.get_dict().items()})
+
+
+def _for_the_test_set(temperatures: list, evaluation: dict) -> dict:
+    """Return what differs where the test set is explored: any frame may be in it, and the corner joins the grid."""
+    corner = evaluation['corner_factor']
+    return {
+        'temperatures_K': [*temperatures, *([] if corner is None else [corner * float(np.max(temperatures))])],
+        'selection': 'random',
+        'group_by': 'temperature',
+        'n_to_select': evaluation['n_test'],
+        'environment_fill': 0.0,
+        'min_expected_error_eV_A': 0.0,
+    }
 
 
 def _random_seed(random_seed: int, number: int) -> int:
@@ -190,13 +225,15 @@ def pick_structure(
     :param pseudos: a pseudopotential for each element.
     :returns: ``structure``, ``parameters`` and ``kpoints`` for pw.x.
     """
-    atoms = candidates.get_atoms()[index.value]
+    with candidates.as_path() as path:
+        # Of a large set all frames would be read for each of them.
+        atoms = next(iread(path, index=str(index.value), format='extxyz'))
     labelling = LabellingParameters(**parameters.get_dict())
     z_valence = {element: pseudo.z_valence for element, pseudo in pseudos.items()}
     structure = orm.StructureData(cell=atoms.cell.array, pbc=[True, True, True])
     for symbol, position in zip(atoms.symbols, atoms.positions, strict=True):
         structure.append_atom(symbols=symbol, position=position)
-    structure.label = atoms.info['frame_id']
+    structure.label = str(atoms.info['frame_id'])
     kpoints = orm.KpointsData()
     kpoints.set_kpoints_mesh(kpoints_mesh(atoms, labelling.kpoints_distance))
     return {
@@ -208,36 +245,65 @@ def pick_structure(
 
 @calcfunction
 def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.Data) -> dict[str, orm.Data]:
-    """Join what pw.x said of the candidates into one labelled set.
+    """Join what pw.x said of the candidates into one labelled set, and list those that are not in it.
 
     :param parameters: ``LabellingParameters``.
-    :param results: ``parameters_I`` and ``trajectory_I``, the outputs of pw.x for candidate I; a candidate without
-        them was not labelled. ``pseudo_ELEMENT``: the pseudopotentials, for the fingerprint.
-    :returns: ``labelled`` (if any label is sound) and ``rejected``, a reason for each label that is not.
+    :param results: of each candidate I that was to be labelled, ``parameters_I`` and ``trajectory_I``, the outputs of
+        its own pw.x, or ``failed_I``, why there are none; a candidate with neither has its label in one of the
+        ``batch_J``. ``pseudo_ELEMENT``: the pseudopotentials. ``only``: the candidates that were to be labelled; all
+        if it is not given.
+    :returns: ``labelled`` (if any label is sound) and ``rejected``, ``frame_id`` -> reason, of each candidate that was
+        to be labelled and is not in the set.
     """
     labelling = LabellingParameters(**parameters.get_dict())
     pseudos = {name.removeprefix('pseudo_'): node for name, node in results.items() if name.startswith('pseudo_')}
+    level = fingerprint(labelling, pseudos)
+    batches = [labels_of_batch(node) for name, node in results.items() if name.startswith('batch_')]
+    in_batches = {key: label for batch in batches for key, label in batch.items()}
+    only = results['only'].get_list() if 'only' in results else None
     labelled, rejected = [], {}
     for index, atoms in enumerate(candidates.get_atoms()):
-        if f'parameters_{index}' not in results:
+        if only is not None and index not in only:
             continue
-        frame = labelled_atoms(atoms, results[f'parameters_{index}'], results[f'trajectory_{index}'])
-        reason = check_label(frame, labelling)
-        if reason is None:
-            labelled.append(frame)
+        if f'failed_{index}' in results:
+            rejected[atoms.info['frame_id']] = results[f'failed_{index}'].value
+            continue
+        label = in_batches.get(label_key(atoms, labelling, pseudos)) if in_batches else None
+        if f'parameters_{index}' in results:
+            label = label_of_pw(results[f'parameters_{index}'], results[f'trajectory_{index}'])
+        if label is None:
+            rejected[atoms.info['frame_id']] = 'it was not computed: its lane of labels ended before'
+            continue
+        if reason := check_label(atoms, label, labelling):
+            rejected[atoms.info['frame_id']] = reason
         else:
-            rejected[frame.info['frame_id']] = reason
+            labelled.append(labelled_atoms(atoms, label, level))
+    rejected |= energy_outliers(labelled, labelling.energy_window_eV)
+    labelled = [atoms for atoms in labelled if atoms.info['frame_id'] not in rejected]
     outputs: dict[str, orm.Data] = {'rejected': orm.Dict(rejected)}
     if labelled:
-        outputs['labelled'] = FramesData.from_atoms(labelled, fingerprint(labelling, pseudos))
+        outputs['labelled'] = FramesData.from_atoms(labelled, level)
     return outputs
 
 
 @calcfunction
-def split_dataset(parameters: orm.Dict, **labelled: FramesData) -> dict[str, FramesData]:
+def mark_corner(labelled: FramesData, configuration: orm.Dict) -> FramesData:
+    """Tell the test frames apart: ``info['split']`` is ``corner`` where they are hotter than any round explores."""
+    hottest = float(np.max(configuration['exploration']['temperatures_K']))
+    frames = labelled.get_atoms()
+    for atoms in frames:
+        atoms.info['split'] = 'corner' if atoms.info['temperature_K'] > hottest else 'test'
+    return FramesData.from_atoms(frames, labelled.label_fingerprint)
+
+
+@calcfunction
+def split_dataset(
+    parameters: orm.Dict, previous: FramesData | None = None, **labelled: FramesData
+) -> dict[str, FramesData]:
     """Join labelled sets and split them by origin, so that no trajectory spans training and validation.
 
     :param parameters: ``TrainingParameters``.
+    :param previous: the data set of the round before: its origins stay on their sides.
     :param labelled: the sets; all of one level of theory.
     :returns: ``training``, ``validation`` and ``dataset`` (both, with ``info['split']``).
     :raises ValueError: if the sets were labelled at different levels of theory.
@@ -254,9 +320,11 @@ def split_dataset(parameters: orm.Dict, **labelled: FramesData) -> dict[str, Fra
     training = TrainingParameters(**parameters.get_dict())
     frames = {atoms.info['frame_id']: atoms for name in sorted(labelled) for atoms in labelled[name].get_atoms()}
     dataset = list(frames.values())
+    before = previous.get_atoms() if previous is not None else []
+    sides = {atoms.info['origin']: atoms.info['split'] for atoms in before}
     for name, indices in zip(
         ('training', 'validation'),
-        split_by_origin(dataset, training.validation_fraction, training.random_seed),
+        split_by_origin(dataset, training.validation_fraction, training.random_seed, sides),
         strict=True,
     ):
         for index in indices:
@@ -285,51 +353,79 @@ def committee_parameters(parameters: orm.Dict) -> dict[str, orm.Dict]:
 
 
 @calcfunction
-def calibrate_disagreement(frames: FramesData, predictions: orm.ArrayData) -> orm.Dict:
-    """Compare the disagreement of a committee with the errors of the potential that explored.
-
-    :param frames: labelled frames with the disagreement at which they were found.
-    :param predictions: what that potential says of them, as the evaluation returns it.
-    :returns: see :func:`aiida_mlip_autopipe.science.evaluation.calibrate`.
-    """
-    found_at = {atoms.info['frame_id']: atoms.info.get('disagreement_eV_A', np.nan) for atoms in frames.get_atoms()}
-    errors = np.linalg.norm(predictions.get_array('forces') - predictions.get_array('REF_forces'), axis=1)
-    first_atoms = np.cumsum(predictions.get_array('n_atoms'))[:-1]
-    largest = [float(of_frame.max()) for of_frame in np.split(errors, first_atoms)]
-    names = map(str, predictions.get_array('frame_id'))
-    return orm.Dict(calibrate([found_at[name] for name in names], largest))
-
-
-@calcfunction
-def summarise(configuration: orm.Dict, why: orm.Str, n_labels: orm.Int, **metrics: orm.Dict) -> orm.Dict:
+def summarise(
+    configuration: orm.Dict,
+    why: orm.Str,
+    n_labels: orm.Int,
+    core_hours: orm.Float,
+    warning: orm.Str | None = None,
+    **results: orm.Data,
+) -> orm.Dict:
     """Put the errors of all rounds side by side, and say why there are no more.
 
-    :param why: ``nothing_new``, ``tolerances``, ``rounds`` or ``labels``.
+    :param why: a key of ``science.evaluation.REASONS_TO_STOP``.
     :param n_labels: DFT calculations asked for.
-    :param metrics: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``labels_1`` ...: errors of
-        the previous potential on the labels of a round, before training on them; ``calibration_1`` ...: how the
-        disagreement of its committee compares with them; ``training_1`` ...: errors that the training itself reported;
-        ``report_1`` ...: what the sampling said.
+    :param core_hours: computing time of what was not taken from the cache.
+    :param warning: what must be known when the errors are read.
+    :param results: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``labels_1`` ...: errors of
+        the previous potential on the labels of a round, before training on them; ``training_1`` ...: errors that the
+        training itself reported; ``report_1`` ...: what the sampling said; ``dataset_1`` ...: what was trained on, and
+        ``dataset_0`` where the first potential was bootstrapped.
     """
-    calibrations = {name: node.get_dict() for name, node in metrics.items() if name.startswith('calibration_')}
-    rounds = sorted(int(name.removeprefix('round_')) for name in metrics if name.startswith('round_'))
-    summary = {
-        'protocol': configuration['protocol'],
-        'surrogate': metrics['surrogate'].get_dict(),
-        'tolerances': {name: value for name, value in configuration['evaluation'].items() if name.startswith('max_')},
-        'rounds': [
-            {
-                'round': number,
-                'labels': metrics[f'labels_{number}'].get_dict(),
-                'calibration': calibrations.get(f'calibration_{number}'),
-                'test': metrics[f'round_{number}'].get_dict(),
-                'training': metrics[f'training_{number}'].get_dict(),
-                'sampling': metrics[f'report_{number}'].get_dict(),
-            }
-            for number in rounds
-        ],
+    numbers = sorted(int(name.removeprefix('round_')) for name in results if name.startswith('round_'))
+    judged = [results['surrogate'], *(results[f'round_{number}'] for number in numbers)]
+    missed = missed_tolerances(judged[-1]['by_split'], EvaluationParameters(**configuration['evaluation']))
+    return orm.Dict(
+        {
+            'protocol': configuration['protocol'],
+            'warning': None if warning is None else warning.value,
+            'surrogate': _judgement(judged[0]),
+            'tolerances': {key: value for key, value in configuration['evaluation'].items() if key.startswith('max_')},
+            'rounds': [
+                {
+                    'round': number,
+                    **_judgement(results[f'round_{number}']),
+                    **{
+                        name: results[f'{key}_{number}'].get_dict()
+                        for name, key in (('labels', 'labels'), ('training', 'training'), ('sampling', 'report'))
+                    },
+                }
+                for number in numbers
+            ],
+            'learning_curve': _learning_curve(dict(enumerate(judged)), results),
+            'stopped': {
+                'why': why.value,
+                'n_labels': n_labels.value,
+                'core_hours': core_hours.value,
+                'above_tolerance': missed,
+            },
+        }
+    )
+
+
+def _judgement(metrics: orm.Dict) -> dict:
+    """Return the errors on the test set: where the rounds explore, in the corner beyond (None: there is none), by
+    group; and what the committee's disagreement meant there."""
+    values = metrics.get_dict()
+    return {
+        'test': values['by_split']['test'],
+        'corner': values['by_split'].get('corner'),
+        'calibration': values['calibration'],
+        'breakdown': {name: groups for name, groups in values.items() if name.startswith('by_')},
     }
-    newest = metrics[f'round_{rounds[-1]}' if rounds else 'surrogate'].get_dict()
-    missed = missed_tolerances(newest, EvaluationParameters(**configuration['evaluation']))
-    summary['stopped'] = {'why': why.value, 'n_labels': n_labels.value, 'above_tolerance': missed}
-    return orm.Dict(summary)
+
+
+def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -> dict | None:
+    """Fit the force errors on the test set over the number of labelled structures that were trained on."""
+    points = []
+    for number, metrics in judged.items():
+        errors = metrics['by_split']['test']
+        if f'dataset_{number}' in results and errors['force_rmse_standard_error_meV_A'] is not None:
+            frames = results[f'dataset_{number}'].get_atoms()
+            n_frames = sum(atoms.info['config_type'] != 'IsolatedAtom' for atoms in frames)
+            points.append((n_frames, errors['force_rmse_meV_A'], errors['force_rmse_standard_error_meV_A']))
+    if not points or min(error for _, error, _ in points) == 0:
+        return None
+    n_labels, force_errors, spreads = zip(*points, strict=True)
+    curve = fit_learning_curve(n_labels, force_errors, spreads)
+    return curve and {**curve, 'points': points}

@@ -100,8 +100,8 @@ class MaceMdCalculation(WorkerCalculation):
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the potentials, the seeds and the folder to go on from."""
         files: dict[str, Any] = {'potential': self.file_name('potential'), 'seeds': self.file_name('seeds')}
-        if 'committee' in self.inputs:
-            files['committee'] = [_member_name(name) for name in self.inputs.committee]
+        if committee := self.files_of('committee'):
+            files['committee'] = list(committee)
         if 'continue_from' in self.inputs:
             files['parent'] = self.PARENT_FOLDER
         return files
@@ -120,15 +120,9 @@ class MaceMdCalculation(WorkerCalculation):
     def link_inputs(self, calculation: CalcInfo) -> None:
         """Put the files into the job, and a link to the folder that it goes on from."""
         super().link_inputs(calculation)
-        for name, node in self.inputs.get('committee', {}).items():
-            calculation.local_copy_list.append((node.uuid, node.filename, _member_name(name)))
         if 'continue_from' in self.inputs:
             remote = self.inputs.continue_from
             calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), self.PARENT_FOLDER))
-
-
-def _member_name(port: str) -> str:
-    return f'committee_{port}.model'
 
 
 def _frames_are_there(node: orm.CalcJobNode) -> bool:

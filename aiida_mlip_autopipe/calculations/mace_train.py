@@ -1,18 +1,20 @@
-"""Training of a MACE potential with ``mace_run_train``."""
+"""Training of a MACE potential with ``mace_run_train``, from scratch or from a foundation."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from aiida import orm
+from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.science.training.sets import elements_problem, start_problem
 
 from .worker_job import WorkerCalculation
 
-__all__ = ['MaceTrainCalculation']
+__all__ = ['MaceTrainCalculation', 'check_start']
 
 
 class MaceTrainCalculation(WorkerCalculation):
@@ -23,6 +25,7 @@ class MaceTrainCalculation(WorkerCalculation):
     POTENTIAL_FILE = 'potential.model'
     HISTORY_FILE = 'history.json'
     RETRIEVED = (POTENTIAL_FILE, HISTORY_FILE)
+    PARENT_FOLDER = 'parent'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -30,11 +33,64 @@ class MaceTrainCalculation(WorkerCalculation):
         super().define(spec)
         spec.input('training', valid_type=FramesData, help='Labelled frames, with an isolated atom of each element.')
         spec.input('validation', valid_type=FramesData, help='Labelled frames of other origins.')
+        spec.input(
+            'foundation',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential to fine-tune, for the methods naive and multihead.',
+        )
+        spec.input(
+            'replay',
+            valid_type=FramesData,
+            required=False,
+            help='Frames on which the foundation is not to be forgotten, for the method multihead; without labels.',
+        )
+        spec.input(
+            'continue_from',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='The folder of an interrupted job of the same training, which this one goes on from.',
+        )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.mace_train'
+        spec.inputs.validator = _can_start
         spec.output('potential', valid_type=PotentialData, help='The trained potential.')
         spec.output('history', valid_type=orm.ArrayData, help='Loss and validation errors, epoch by epoch.')
-        spec.output('metrics', valid_type=orm.Dict, help='Errors on the training and on the validation set.')
+        spec.output(
+            'metrics',
+            valid_type=orm.Dict,
+            help='Errors on the training and on the validation set; how many epochs, which was the best, and whether '
+            'the training was stopped early.',
+        )
 
     def worker_files(self) -> dict[str, Any]:
-        """Return the names of the two sets."""
-        return {'training': self.file_name('training'), 'validation': self.file_name('validation')}
+        """Return the names of the sets, of what the training starts from and of the folder to go on from."""
+        names = ('training', 'validation', 'foundation', 'replay')
+        files = {name: self.file_name(name) for name in names if name in self.inputs}
+        return files | ({'parent': self.PARENT_FOLDER} if 'continue_from' in self.inputs else {})
+
+    def link_inputs(self, calculation: CalcInfo) -> None:
+        """Put the files into the job, and a link to the folder that it goes on from."""
+        super().link_inputs(calculation)
+        if 'continue_from' in self.inputs:
+            remote = self.inputs.continue_from
+            calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), self.PARENT_FOLDER))
+
+
+def check_start(
+    parameters: orm.Dict, labelled: list[FramesData], foundation: PotentialData | None, replay: FramesData | None
+) -> str | None:
+    """Return what is wrong with what a training is to start from, or None."""
+    method = TrainingParameters(**parameters.get_dict()).method
+    if problem := start_problem(method, foundation is not None, replay is not None):
+        return problem
+    if foundation is None:
+        return None
+    needed = {element for frames in labelled for element in frames.elements}
+    return elements_problem(method, set(foundation.elements), needed, set(replay.elements if replay else []))
+
+
+def _can_start(inputs: dict[str, Any], _namespace: Any) -> str | None:
+    if any(name not in inputs for name in ('parameters', 'training', 'validation')):
+        return None
+    sets = [inputs['training'], inputs['validation']]
+    return check_start(inputs['parameters'], sets, inputs.get('foundation'), inputs.get('replay'))

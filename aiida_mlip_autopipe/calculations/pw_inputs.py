@@ -6,22 +6,30 @@ occupations may never converge on displaced atoms) and an explicit number of ban
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
 
+from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 
-__all__ = ['kpoints_mesh', 'pw_parameters']
+if TYPE_CHECKING:
+    from aiida_pseudo.data.pseudo import UpfData
 
+__all__ = ['PSEUDO_FOLDER', 'kpoints_mesh', 'label_key', 'pseudo_file', 'pw_input', 'pw_parameters']
+
+PSEUDO_FOLDER = 'pseudo'
 SPARE_BANDS = 1.2
 LEAST_SPARE_BANDS = 4
 STARTING_MAGNETIZATION = 0.5
 
 
-def pw_parameters(atoms: Atoms, labelling: LabellingParameters, z_valence: dict[str, int]) -> dict[str, Any]:
+def pw_parameters(atoms: Atoms, labelling: LabellingParameters, z_valence: Mapping[str, float]) -> dict[str, Any]:
     """Return the namelists of a single point.
 
     :param atoms: the candidate; ``info['config_type'] == 'IsolatedAtom'`` makes it spin-polarised with the number of
@@ -56,14 +64,72 @@ def _spin(atoms: Atoms, labelling: LabellingParameters) -> dict[str, Any]:
         unpaired = labelling.atomic_magnetization.get(symbols[0], 0)
         return {'nspin': 2, 'tot_magnetization': unpaired} if unpaired else {}
     if labelling.spin_polarised:
-        return {'nspin': 2, 'starting_magnetization': dict.fromkeys(symbols, STARTING_MAGNETIZATION)}
+        # A moment on each oxygen of an oxide would be a bad start; without a magnetic element, all must do.
+        magnetic = [symbol for symbol in symbols if symbol in MAGNETIC_ELEMENTS] or symbols
+        return {'nspin': 2, 'starting_magnetization': dict.fromkeys(magnetic, STARTING_MAGNETIZATION)}
     return {}
 
 
 def kpoints_mesh(atoms: Atoms, distance: float) -> list[int]:
-    """Return the Monkhorst-Pack mesh whose points lie at most ``distance`` (1/Å, with 2 pi) apart; an isolated atom
-    gets the zone centre alone."""
+    """Return the Monkhorst-Pack mesh whose points lie at most ``distance`` (1/Å, with 2 pi) apart.
+
+    An isolated atom gets the zone centre alone, a strained crystal (``info['reciprocal_lengths']``) the mesh of the
+    crystal before: energies of different meshes do not lie on one curve.
+    """
     if atoms.info.get('config_type') == 'IsolatedAtom':
         return [1, 1, 1]
-    lengths = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
+    own = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
+    lengths = atoms.info.get('reciprocal_lengths', own)
     return [max(1, ceil(length / distance - 1e-6)) for length in lengths]
+
+
+def pseudo_file(element: str) -> str:
+    """Return the name of an element's pseudopotential in the job's folder."""
+    return f'{element}.upf'
+
+
+def pw_input(
+    atoms: Atoms,
+    labelling: LabellingParameters,
+    z_valence: Mapping[str, float],
+    outdir: str = 'out',
+    prefix: str = 'pw',
+) -> str:
+    """Return the input file of pw.x for one candidate: what aiida-quantumespresso would write for the same namelists.
+
+    :param outdir: folder for what pw.x writes; each candidate of a batch has its own.
+    :param prefix: name of what it writes.
+    """
+    from aiida_quantumespresso.utils.convert import convert_input_to_namelist_entry
+
+    symbols = sorted(set(atoms.symbols))
+    namelists = pw_parameters(atoms, labelling, z_valence)
+    namelists['CONTROL'] |= {'outdir': f'./{outdir}/', 'prefix': prefix, 'pseudo_dir': f'./{PSEUDO_FOLDER}/'}
+    namelists['SYSTEM'] |= {'ibrav': 0, 'nat': len(atoms), 'ntyp': len(symbols)}
+    species = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    lines = []
+    for name, values in namelists.items():
+        entries = (convert_input_to_namelist_entry(key, value, mapping=species) for key, value in values.items())
+        lines += [f'&{name}', *(entry.rstrip('\n') for entry in entries), '/']
+    masses = {symbol: atomic_masses[atomic_numbers[symbol]] for symbol in symbols}
+    lines += ['ATOMIC_SPECIES', *(f'{symbol} {masses[symbol]:.4f} {pseudo_file(symbol)}' for symbol in symbols)]
+    lines += ['ATOMIC_POSITIONS angstrom']
+    lines += [f'{symbol} {_row(position)}' for symbol, position in zip(atoms.symbols, atoms.positions, strict=True)]
+    lines += ['K_POINTS automatic', ' '.join(map(str, [*kpoints_mesh(atoms, labelling.kpoints_distance), 0, 0, 0]))]
+    lines += ['CELL_PARAMETERS angstrom', *map(_row, atoms.cell.array)]
+    return '\n'.join(lines) + '\n'
+
+
+def _row(vector: np.ndarray) -> str:
+    return ' '.join(f'{value:17.10f}' for value in vector)
+
+
+def label_key(atoms: Atoms, labelling: LabellingParameters, pseudos: Mapping[str, UpfData]) -> str:
+    """Return what identifies a label before it is computed: the input of pw.x and the pseudopotentials that it names.
+
+    Two candidates with the same key ask for the same calculation, whichever sets they are in.
+    """
+    elements = sorted(set(atoms.symbols))
+    text = pw_input(atoms, labelling, {element: pseudos[element].z_valence for element in elements})
+    checksums = ''.join(pseudos[element].md5 for element in elements)
+    return hashlib.sha256((text + checksums).encode()).hexdigest()[:24]

@@ -7,7 +7,7 @@ without one is an incomplete job, whatever else lies in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
@@ -135,8 +135,22 @@ class WorkerCalculation(CalcJob):
         for name, node in self.inputs.items():
             if isinstance(node, orm.SinglefileData):
                 calculation.local_copy_list.append((node.uuid, node.filename, self.file_name(name)))
+            elif isinstance(node, Mapping):
+                for file_name, member in self.files_of(name).items():
+                    calculation.local_copy_list.append((member.uuid, member.filename, file_name))
 
     def file_name(self, port: str) -> str:
         """Return the name that the file of a port has in the job's folder."""
-        node = self.inputs[port]
-        return f'{port}{PurePosixPath(node.filename).suffix}'
+        return _with_suffix(port, self.inputs[port])
+
+    def files_of(self, namespace: str) -> dict[str, orm.SinglefileData]:
+        """Return the files of a namespace by the names that they have in the job's folder."""
+        return {
+            _with_suffix(f'{namespace}_{name}', node): node
+            for name, node in sorted(self.inputs.get(namespace, {}).items())
+            if isinstance(node, orm.SinglefileData)
+        }
+
+
+def _with_suffix(name: str, node: orm.SinglefileData) -> str:
+    return f'{name}{PurePosixPath(node.filename).suffix}'

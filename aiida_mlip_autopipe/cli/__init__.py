@@ -25,6 +25,8 @@ COMMANDS = {
     'run': ('run_command', 'Submit a pipeline and follow it to its results.'),
     'submit': ('submit_command', 'Submit a pipeline and return.'),
     'status': ('status_command', 'Show what a pipeline is doing, or list them.'),
+    'change': ('change_command', 'Change budget or tolerances of a pipeline that is under way.'),
+    'resubmit': ('resubmit_command', 'Label the failed candidates of a pipeline again.'),
     'lineage': ('lineage_command', 'Show where a frame or a potential comes from.'),
 }
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 
+from .console import console
+
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
     from aiida.engine.daemon.client import DaemonClient
@@ -17,10 +19,22 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.data import FramesData, PotentialData
 
-__all__ = ['DUMP_EXTRA', 'Launch', 'expand_in_profile', 'needed_slots', 'prepare', 'running_daemon', 'submit']
+__all__ = [
+    'DUMP_EXTRA',
+    'SLOTS_PER_LANE',
+    'Launch',
+    'check_slots',
+    'expand_in_profile',
+    'needed_slots',
+    'prepare',
+    'running_daemon',
+    'submit',
+]
 
 NODE_PREFIX = 'node:'
 BOOTSTRAP = 'bootstrap'
+SLOTS_PER_LANE = 3
+SLOTS_PER_MEMBER = 2
 DUMP_EXTRA = 'mlip_autopipe_exec_config_dump'
 
 
@@ -57,15 +71,19 @@ def prepare(path: Path) -> Launch:
         be used: with the key, the value and the way out.
     """
     from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
-    from aiida_mlip_autopipe.workflows.inputs import build_inputs
+    from aiida_mlip_autopipe.workflows.inputs import build_inputs, functional_mismatch
 
     expansion = expand_in_profile(path)
     configuration = expansion.configuration
+    surrogate = _surrogate(configuration.surrogate, expansion.elements)
+    if warning := functional_mismatch(surrogate, configuration.labelling):
+        console.print(f'[yellow]Warning:[/] {warning}', soft_wrap=True)
     builder: Any = build_inputs(
         AutoPipeWorkChain.get_builder(),
         configuration,
         structure=_structure(expansion),
-        surrogate=_surrogate(configuration.surrogate, expansion.elements),
+        surrogate=surrogate,
+        replay=_replay(configuration.replay),
         worker_code=configuration.codes.worker,
         pw_code=configuration.codes.pw,
     )
@@ -84,7 +102,8 @@ def submit(launch: Launch, profile: Profile) -> WorkChainNode:
     """
     from aiida.engine import submit as submit_process
 
-    _check_daemon(profile, launch.expansion.configuration)
+    needed = needed_slots(launch.expansion.configuration)
+    check_slots(profile, needed, 'lower labelling.max_concurrent or exploration.n_lanes')
     node: Any = submit_process(launch.builder)
     node.base.extras.set(DUMP_EXTRA, launch.expansion.dump())
     return node
@@ -96,9 +115,10 @@ def needed_slots(configuration: Configuration) -> int:
     A parent keeps its slot while it waits for its children; with fewer slots than this they would wait for ever.
     """
     exploration = configuration.exploration
+    committee = SLOTS_PER_MEMBER * configuration.training.committee_size
     lanes = max(configuration.labelling.max_concurrent, min(exploration.n_lanes, exploration.n_jobs))
-    run_and_stage, per_lane = 2, 3
-    return run_and_stage + per_lane * lanes
+    run_and_stage = 2
+    return run_and_stage + max(SLOTS_PER_LANE * lanes, committee)
 
 
 def running_daemon(profile: Profile) -> DaemonClient:
@@ -125,18 +145,24 @@ def running_daemon(profile: Profile) -> DaemonClient:
     return client
 
 
-def _check_daemon(profile: Profile, configuration: Configuration) -> None:
+def check_slots(profile: Profile, needed: int, way_out: str) -> None:
+    """Make sure that the daemon can keep so many processes alive at once.
+
+    Raises
+    ------
+    ValueError
+        If the daemon does not run or has fewer slots; it ends with ``way_out``.
+    """
     from aiida.manage.configuration import get_config
 
     client = running_daemon(profile)
     per_worker = get_config().get_option('daemon.worker_process_slots', scope=profile.name)
     workers = client.get_numprocesses()['numprocesses']
-    needed = needed_slots(configuration)
     if workers * per_worker < needed:
         raise ValueError(
             f'the daemon has {workers} workers x {per_worker} slots, but this run needs {needed} slots at once and '
             f'would hang; raise them with `verdi config set daemon.worker_process_slots {needed}` and restart the '
-            'daemon, or lower labelling.max_concurrent or exploration.n_lanes'
+            f'daemon, or {way_out}'
         )
 
 
@@ -186,6 +212,22 @@ def _structure(expansion: Expansion) -> StructureData | FramesData:
     return StructureData(ase=expansion.sources[0])
 
 
+def _replay(name: str | None) -> FramesData | None:
+    """Return the frames to replay as a node; None where there are none."""
+    if name is None:
+        return None
+    from aiida_mlip_autopipe.data import FramesData
+
+    if name.startswith(NODE_PREFIX):
+        return _load_node(name.removeprefix(NODE_PREFIX), 'replay', (FramesData,))
+    from ase.io import iread
+
+    try:
+        return FramesData.from_atoms(list(iread(name, index=':')))
+    except Exception as error:  # ASE's readers raise many kinds
+        raise ValueError(f'replay: {name} cannot be read: {error}; give a file of frames that ASE reads') from error
+
+
 def _surrogate(name: str, elements: list[str]) -> PotentialData | None:
     """Return the node of the first potential; None means that it is bootstrapped."""
     if name == BOOTSTRAP:
@@ -202,7 +244,7 @@ def _surrogate(name: str, elements: list[str]) -> PotentialData | None:
         known = FOUNDATIONS.get(name)
         potential = PotentialData.from_file(
             path,
-            inspect_potential(path),
+            inspect_potential(path) | ({'functional': known.functional_name} if known else {}),
             origin=name if known else 'file',
             licence=known.licence if known else 'unknown',
         )

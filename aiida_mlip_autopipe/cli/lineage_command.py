@@ -57,6 +57,10 @@ def _target(pk: int) -> Any:
         node = node.inputs.structure
     if isinstance(node, StructureData) and node.label:
         return node.label
+    if isinstance(node, CalcJobNode) and 'indices' in node.inputs:
+        frames = node.inputs.candidates.get_atoms()
+        names = ', '.join(frames[index].info['frame_id'] for index in node.inputs.indices.get_list())
+        raise UsageProblem(f'{pk} is a batch: give one of its frames, {names}')
     raise UsageProblem(
         f'{pk} is a {type(node).__name__}: give the PK of a potential, a run, a pw.x calculation, or a frame_id'
     )
@@ -102,7 +106,7 @@ def _potential_tree(potential: PotentialLineage) -> Tree:
     for one in potential.sets:
         branch = tree.add(
             f'labelled set <{one.labelled_pk}>: {one.n_frames} frames, {one.source}, candidates '
-            f'<{one.candidates_pk}>, {one.n_pw} pw.x calculations'
+            f'<{one.candidates_pk}>, {one.n_pw} pw.x jobs'
         )
         if one.md_job_pks:
             branch.add('MD jobs ' + ' '.join(f'<{pk}>' for pk in one.md_job_pks))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .console import console
 from .display import follow
-from .results import error_tables, tell_why_it_stopped, write_results
+from .results import error_tables, physics_table, tell_what_is_next, tell_why_it_stopped, write_results
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -47,8 +47,15 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
         for table in error_tables(summary):
             console.print()
             console.print(table)
+        if summary['warning'] is not None:
+            console.print(f'\n[yellow]Warning:[/] {summary["warning"]}', soft_wrap=True)
         console.print()
         console.print(tell_why_it_stopped(summary), soft_wrap=True)
+        if (next_labels := tell_what_is_next(summary)) is not None:
+            console.print(next_labels, soft_wrap=True)
+    if 'physics' in run.outputs:
+        console.print()
+        console.print(physics_table(run.outputs.physics.get_dict()))
     console.print()
     print_failures(failures(progress.pk))
     if progress.n_reused:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.provenance.progress import RunProgress
 
-__all__ = ['error_tables', 'tell_why_it_stopped', 'write_results']
+__all__ = ['error_tables', 'physics_table', 'tell_what_is_next', 'tell_why_it_stopped', 'write_results']
 
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
+VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: ''}
 COLUMNS = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
@@ -35,7 +36,8 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
     -------
     list of Path
         ``potential.model``, the other potentials of its committee (``member_1.model`` ...), ``dataset.extxyz``,
-        ``test_set.extxyz``, ``exec_config_dump.yaml``, ``selection_r1`` ..., ``summary.json``: those there are.
+        ``test_set.extxyz``, ``exec_config_dump.yaml``, ``selection_r1`` ..., ``evaluation_r1`` ...,
+        ``potential.json``, ``summary.json``, ``physics.json``: those there are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -52,21 +54,28 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
         path.write_text(dump, encoding='utf-8')
         written.append(path)
     written += _write_figures(progress.pk, folder)
-    path = folder / 'summary.json'
-    path.write_text(json.dumps(_summary(run, progress), indent=2) + '\n', encoding='utf-8')
-    return [*written, path]
+    tables = {'summary.json': _summary(run, progress)}
+    if 'potential' in run.outputs and 'summary' in run.outputs:
+        tables['potential.json'] = _about_the_potential(run)
+    if 'physics' in run.outputs:
+        tables['physics.json'] = run.outputs.physics.get_dict()
+    for name, table in tables.items():
+        path = folder / name
+        path.write_text(json.dumps(table, indent=2) + '\n', encoding='utf-8')
+        written.append(path)
+    return written
 
 
 def _write_figures(run: int, folder: Path) -> list[Path]:
-    """Write what shows how each round's frames were selected: a folder with figures and their data for each."""
+    """Write how each round's frames were selected, and how each potential was judged: folders of figures and data."""
     from aiida.orm import CalcJobNode, load_node
 
-    from aiida_mlip_autopipe.provenance.calls import sampling_jobs
+    from aiida_mlip_autopipe.provenance.calls import jobs_with_figures
 
     written = []
-    for stage, pk in sampling_jobs(run).items():
+    for stage, pk in jobs_with_figures(run).items():
         repository = cast(CalcJobNode, load_node(pk)).outputs.retrieved.base.repository
-        target = folder / f'selection_{stage.removeprefix("explore_")}'
+        target = folder / stage.replace('explore_', 'selection_').replace('evaluate_', 'evaluation_')
         target.mkdir(exist_ok=True)
         for name in repository.list_object_names('figures'):
             (target / name).write_bytes(repository.get_object_content(f'figures/{name}', 'rb'))
@@ -95,14 +104,25 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
     }
 
 
+def _about_the_potential(run: WorkChainNode) -> dict[str, Any]:
+    """Return what belongs to the file: what it was trained on, its errors, what its committee's disagreement means."""
+    summary = run.outputs.summary.get_dict()
+    judged = (summary['rounds'] or [summary['surrogate']])[-1]
+    about = {key: value for key, value in run.outputs.potential.base.attributes.all.items() if key != 'filename'}
+    return {**about, **{name: judged[name] for name in ('test', 'corner', 'calibration')}}
+
+
 def error_tables(summary: dict[str, Any]) -> list[Table]:
-    """Return the errors on the test set and, where there were rounds, those where each potential explored."""
+    """Return the errors on the test set, in its corner and, where there were rounds, where each potential explored."""
     rounds = summary['rounds']
-    potentials = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
-    tests = [summary['surrogate'], *(one['test'] for one in rounds)]
-    tables = [_table('Errors on the test set (RMSE)', zip(potentials, tests, strict=True))]
+    names = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
+    judged = [summary['surrogate'], *rounds]
+    tables = [_table('Errors on the test set (RMSE)', zip(names, (one['test'] for one in judged), strict=True))]
+    if judged[0]['corner'] is not None:
+        corner = zip(names, (one['corner'] for one in judged), strict=True)
+        tables.append(_table('Errors in the corner, hotter than any round explores (RMSE)', corner))
     if rounds:
-        found = zip(potentials[:-1], [one['labels'] for one in rounds], strict=True)
+        found = zip(names[:-1], [one['labels'] for one in rounds], strict=True)
         tables.append(_table('Errors on the frames it found, not yet trained on (RMSE)', found))
     return tables
 
@@ -117,6 +137,18 @@ def _table(title: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
     return table
 
 
+def physics_table(checks: dict[str, Any]) -> Table:
+    """Return what the physics checks compared: each figure beside that of DFT, and whether it is near enough."""
+    table = Table(title='Physics', title_justify='left', box=None, pad_edge=False)
+    for column in ('check', '', 'potential', 'DFT', 'difference', 'tolerance', 'unit', ''):
+        table.add_column(column, justify='left' if column in ('check', '', 'unit') else 'right')
+    for name, check in checks['checks'].items():
+        for row in check['rows']:
+            numbers = [_cell(row[key], '{:.4g}') for key in ('value', 'reference', 'difference', 'tolerance')]
+            table.add_row(name, row['name'], *numbers, row['unit'], VERDICTS[row['passed']])
+    return table
+
+
 def _cell(value: float | None, text: str) -> str:
     return '-' if value is None else text.format(value)
 
@@ -128,8 +160,21 @@ def tell_why_it_stopped(summary: dict[str, Any]) -> str:
         f'after {len(summary["rounds"])} round(s) and {stopped["n_labels"]} labels: {REASONS_TO_STOP[stopped["why"]]}'
     )
     above = [
-        f'{title} {_cell(stopped["above_tolerance"][key]["is"], text)} > {stopped["above_tolerance"][key]["wanted"]:g}'
+        f'{title} {_cell(missed[key]["is"], text)} > {missed[key]["wanted"]:g}{" in the corner" * (frames == "corner")}'
+        for frames, missed in stopped['above_tolerance'].items()
         for key, title, text in COLUMNS
-        if key in stopped['above_tolerance']
+        if key in missed
     ]
     return f'{told}; above the tolerance: {", ".join(above)}' if above else told
+
+
+def tell_what_is_next(summary: dict[str, Any]) -> str | None:
+    """Return what further labels are likely to be worth, in words; None if it cannot be said yet."""
+    curve = summary['learning_curve']
+    if curve is None:
+        return None
+    return (
+        f'the next {curve["n_more"]} labels are likely to change the force error by {-curve["gain_percent"]:.0f} % '
+        f'({-curve["gain_low_percent"]:.0f} to {-curve["gain_high_percent"]:.0f}), to {curve["expected"]:.0f} meV/Å '
+        f'({curve["low"]:.0f} to {curve["high"]:.0f})'
+    )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .console import UsageProblem, console, load_profile, tell_errors
 
-__all__ = ['command']
+if TYPE_CHECKING:
+    from aiida.orm import WorkChainNode
+
+__all__ = ['command', 'load_run']
 
 
 @click.command('status')
@@ -34,7 +38,7 @@ def command(profile_name: str | None, run: int | None, follow_it: bool, candidat
         if run is None:
             _print_runs()
             return
-        node = _load_run(run)
+        node = load_run(run)
         if follow_it:
             from .outcome import follow_to_the_end
 
@@ -50,7 +54,14 @@ def command(profile_name: str | None, run: int | None, follow_it: bool, candidat
             console.print(f'results in {output}: {", ".join(path.name for path in written)}')
 
 
-def _load_run(pk: int):  # type: ignore[no-untyped-def]
+def load_run(pk: int) -> WorkChainNode:
+    """Return the node of a run.
+
+    Raises
+    ------
+    UsageProblem
+        If there is no such node, or it is no WorkChain.
+    """
     from aiida.common.exceptions import NotExistent
     from aiida.orm import WorkChainNode, load_node
 

@@ -26,6 +26,7 @@ from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.schema import Configuration, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
     check_surrogate_elements,
+    find_replay,
     find_sources,
     find_surrogate,
     pseudopotential_problems,
@@ -138,7 +139,7 @@ class ConfigExpander:
         """
         user = _without_empty_sections(_spelled_out(self.data))
         structures, problems = self._sources(user, sources)
-        problems += self._surrogate(user)
+        problems += self._files(user)
         protocol = load_protocol(user['protocol'] if user.get('protocol') in PROTOCOLS else DEFAULT_PROTOCOL)
         given = flatten(user)
         fractions, twofold = _take_melting_fractions(user)
@@ -176,12 +177,14 @@ class ConfigExpander:
         user['system'], structures, problems = find_sources(system, self.base)
         return structures, problems
 
-    def _surrogate(self, user: dict[str, Any]) -> list[str]:
-        """Return the problems of the surrogate; make a path in ``user`` absolute."""
-        if not isinstance(user.get('surrogate'), str) or not user['surrogate']:
-            return []
-        user['surrogate'], problems = find_surrogate(user['surrogate'], self.base)
-        return problems
+    def _files(self, user: dict[str, Any]) -> list[str]:
+        """Return the problems of the surrogate and of the frames to replay; make paths in ``user`` absolute."""
+        found = []
+        for name, find in (('surrogate', find_surrogate), ('replay', find_replay)):
+            if isinstance(user.get(name), str) and user[name]:
+                user[name], problems = find(user[name], self.base)
+                found += problems
+        return found
 
 
 @lru_cache
@@ -327,11 +330,30 @@ def _element_problems(given: Mapping[str, Any], elements: Sequence[str]) -> list
 
 
 def _source_problems(configuration: Configuration, sources: Sequence[Atoms]) -> list[str]:
+    if configuration.physics.checks and len(sources) > 1:
+        return [f'physics.checks: of one crystal, and system has {len(sources)} structures; give one, or no checks']
     try:
         StructureGenerator(configuration.generation).check(sources)
     except ValueError as error:
         return [f'system: {error}']
-    return []
+    return _budget_problems(configuration, sources)
+
+
+def _budget_problems(configuration: Configuration, sources: Sequence[Atoms]) -> list[str]:
+    """Return what is wrong with a budget of labels that ends before the first round does."""
+    budget = configuration.loop.max_labels
+    n_seeds = StructureGenerator(configuration.generation).count(len(sources))
+    parts = {
+        'isolated atoms': len(_elements(sources)),
+        'seeds (generation)': n_seeds,
+        'test frames (evaluation.n_test)': configuration.evaluation.n_test,
+        'frames of the first round (exploration.n_to_select)': configuration.exploration.n_to_select,
+    }
+    needed = sum(parts.values())
+    if budget is None or budget >= needed:
+        return []
+    told = ' + '.join(f'{number} {name}' for name, number in parts.items())
+    return [f'loop.max_labels: {budget} is below {needed} = {told}; raise it to at least {needed}, or lower the others']
 
 
 def _origins(

@@ -18,6 +18,7 @@ from aiida_mlip_autopipe.science.parameters import (
     GenerationParameters,
     LabellingParameters,
     LoopParameters,
+    PhysicsParameters,
     SparseParameters,
     StageParameters,
     TrainingParameters,
@@ -125,11 +126,18 @@ class Configuration(StageParameters):
         description='The potential that explores first: bootstrap, a '
         'path of a .model file, the name of a foundation model, or node:<pk or UUID>.',
     )
+    replay: str | None = Field(
+        None,
+        min_length=1,
+        description='Frames on which a fine-tuned surrogate is not to be forgotten, for training.method: multihead. '
+        'The path of a file that ASE reads, or node:<pk or UUID>; labels in it are not used.',
+    )
     generation: GenerationParameters = Field(default_factory=GenerationParameters, description='Seed structures.')
     exploration: ExplorationParameters = Field(default_factory=ExplorationParameters, description='MD and DIRECT.')
     labelling: LabellingParameters = Field(default_factory=LabellingParameters, description='Quantum ESPRESSO.')
     training: TrainingParameters = Field(default_factory=TrainingParameters, description='MACE training.')
     evaluation: EvaluationParameters = Field(default_factory=EvaluationParameters, description='The test set.')
+    physics: PhysicsParameters = Field(default_factory=PhysicsParameters, description='Physics checks.')
     loop: LoopParameters = Field(default_factory=LoopParameters, description='When to stop.')
     codes: CodesConfiguration = Field(default_factory=CodesConfiguration, description='AiiDA codes.')
     options: OptionsConfiguration = Field(default_factory=OptionsConfiguration, description='Options of the jobs.')
@@ -147,6 +155,33 @@ class Configuration(StageParameters):
             raise ValueError(
                 f'exploration.pressures_GPa {pressures} needs exploration.ensemble: npt; {ensemble} keeps the '
                 'cell: change the ensemble or remove the pressures'
+            )
+        return self
+
+    @model_validator(mode='after')
+    def _has_what_it_fine_tunes(self) -> Configuration:
+        method = self.training.method
+        if method != 'scratch' and self.surrogate == 'bootstrap':
+            raise ValueError(
+                f'training.method: {method} fine-tunes the surrogate, and surrogate is bootstrap; name a potential, or '
+                'train from scratch'
+            )
+        if (method == 'multihead') != (self.replay is not None):
+            raise ValueError(
+                f'replay: {self.replay!r}, and training.method is {method}; give frames to replay with multihead, and '
+                'with no other method'
+            )
+        return self
+
+    @model_validator(mode='after')
+    def _tests_everywhere(self) -> Configuration:
+        corner = self.evaluation.corner_factor is not None
+        n_temperatures = len(self.exploration.temperatures_K) + corner
+        if self.evaluation.n_test < n_temperatures:
+            raise ValueError(
+                f'evaluation.n_test ({self.evaluation.n_test}) is not >= {n_temperatures}, the number of temperatures'
+                f'{" with that of the corner" if corner else ""}: one of them would have no test frame; raise it, or '
+                'explore at fewer temperatures'
             )
         return self
 

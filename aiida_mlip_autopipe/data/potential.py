@@ -15,6 +15,11 @@ class PotentialData(SinglefileData):
 
     A model is a pickle: loading one runs code. So its checksum is an attribute, beside the elements it knows, its
     cutoff ``r_max`` (Å), precision, licence and origin, and nothing here ever loads it.
+
+    A trained potential knows its data, too: ``training_sha256``, ``validation_sha256``, ``n_training``,
+    ``n_validation``, ``label_fingerprint``; how it was trained: ``method``, ``n_epochs``, ``best_epoch``,
+    ``stopped_early``, ``continued_from_epoch`` and, if it was fine-tuned, ``foundation_sha256`` and ``replay_sha256``;
+    and its ``validation_errors``.
     """
 
     FILENAME = 'potential.model'

@@ -10,6 +10,7 @@ from aiida.orm import Dict
 from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.selection import selection_array
+from aiida_mlip_autopipe.science.parameters import SamplingParameters
 
 from .worker_job import WorkerParser
 
@@ -25,11 +26,11 @@ class DirectSamplingParser(WorkerParser):
         self.out('selection', selection_array(selection['table'], selection['scores']))
         self.out('report', Dict(outputs))
         if outputs['n_selected'] == 0:
-            novelty = outputs['novelty']['max']
+            parameters = SamplingParameters(**self.node.inputs.parameters.get_dict())
             return self.exit_codes.WARNING_NOTHING_NEW.format(
-                n_frames=outputs['n_frames'],
-                novelty=f'{novelty:.3g}',
-                min_novelty=self.node.inputs.parameters['min_novelty'],
+                min_novelty=parameters.min_novelty,
+                min_expected_error=parameters.min_expected_error_eV_A,
+                **{name: outputs[name] for name in ('n_frames', 'n_not_new', 'n_certain')},
             )
         with self.retrieved.base.repository.open(DirectSamplingCalculation.CANDIDATES_FILE, 'rb') as handle:
             self.out('candidates', FramesData(handle, filename=FramesData.FILENAME))

@@ -14,8 +14,9 @@ from aiida import orm
 
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 
-__all__ = ['Call', 'call_tree', 'children', 'pk_of', 'sampling_jobs', 'stage_of']
+__all__ = ['Call', 'call_tree', 'children', 'jobs_with_figures', 'pk_of', 'stage_of']
 
+_DRAWING = tuple(f'aiida.calculations:mlip_autopipe.{name}' for name in ('direct_sampling', 'evaluate', 'physics'))
 _TERMINAL = ('finished', 'excepted', 'killed')
 _PROJECT = (
     'id',
@@ -117,13 +118,11 @@ def stage_of(call: Call, tree: Mapping[int, Call], run: int) -> str:
     return call.link or call.label
 
 
-def sampling_jobs(run: int) -> dict[str, int]:
-    """Return the PK of the sampling job of each stage of a run that has a finished one."""
+def jobs_with_figures(run: int) -> dict[str, int]:
+    """Return the PK of the finished job of each stage of a run that brought figures, in the order of the stages."""
     tree = {call.pk: call for call in call_tree(run)}
-    jobs = [
-        call for call in tree.values() if call.process_type.endswith('mlip_autopipe.direct_sampling') and call.is_ok
-    ]
-    return {stage_of(call, tree, run): call.pk for call in jobs}
+    jobs = [call for call in tree.values() if call.process_type.startswith(_DRAWING) and call.is_ok]
+    return {stage_of(call, tree, run): call.pk for call in sorted(jobs, key=lambda call: call.pk)}
 
 
 def pk_of(node: orm.Node) -> int:

@@ -46,7 +46,7 @@ class FrameLineage:
     reason : str
         Why its label failed, if it did.
     pw_pk : int or None
-        The pw.x calculation that labelled it.
+        The pw.x calculation that labelled it, its own or that of a batch; the last one if it failed.
     energy_eV : float or None
     potentials : dict
         PK of each potential that was trained on it -> 'training' or 'validation'.
@@ -81,7 +81,7 @@ class SetLineage:
     source : str
         'generated' or 'explored'.
     n_pw : int
-        pw.x calculations whose results are in it.
+        pw.x jobs whose results are in it, of one candidate or of a batch.
     md_job_pks : list of int
         The MD jobs that the candidates were chosen from.
     """
@@ -158,8 +158,10 @@ def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
     info = atoms.info
     md_job = _md_job_of(candidates, info['md_job']) if 'md_job' in info else None
     state = candidate_states(candidates)[index]
-    pw = _pw_calculation(state.pk) if state.pk is not None else None
-    labelled_well = pw is not None and state.state is CandidateState.LABELLED
+    labelled = _labelled_frame(candidates, info['frame_id']) if state.state is CandidateState.LABELLED else None
+    pw_pk = state.pk and _pw_calculation(state.pk)
+    if labelled is not None:
+        pw_pk = _job_named(labelled.info['label_job'])
     return FrameLineage(
         frame_id=info['frame_id'],
         origin=info['origin'],
@@ -172,8 +174,8 @@ def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
         md_job_pk=md_job.pk if md_job else None,
         potential_pk=md_job.inputs.potential.pk if md_job else None,
         reason=state.reason,
-        pw_pk=pw.pk if pw else None,
-        energy_eV=float(pw.outputs.output_parameters['energy']) if pw and labelled_well else None,
+        pw_pk=pw_pk,
+        energy_eV=labelled.info['REF_energy'] if labelled is not None else None,
         potentials=_trained_on(candidates, info['frame_id']),
     )
 
@@ -187,14 +189,36 @@ def _md_job_of(candidates: FramesData, md_job: str) -> orm.CalcJobNode | None:
     return None
 
 
-def _pw_calculation(label_pk: int) -> orm.CalcJobNode | None:
-    """Return the last pw.x calculation of a label, which is the one that counts."""
+def _labelled_frame(candidates: FramesData, frame_id: str) -> Atoms | None:
+    """Return the newest labelled copy of a candidate; None while its stage gathers its labels."""
     query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={'id': label_pk}, tag='label')
-    query.append(orm.CalcJobNode, with_incoming='label', project='*', tag='pw')
+    query.append(FramesData, filters={'id': candidates.pk}, tag='candidates')
+    query.append(orm.CalcFunctionNode, with_incoming='candidates', tag='collect')
+    query.append(FramesData, with_incoming='collect', edge_filters={'label': 'labelled'}, project='*', tag='labelled')
+    query.order_by({'labelled': {'id': 'desc'}})
+    for node in query.all(flat=True):
+        for atoms in node.get_atoms():
+            if atoms.info['frame_id'] == frame_id:
+                return atoms
+    return None
+
+
+def _job_named(job: str) -> int | None:
+    """Return the PK of the pw.x calculation, of one candidate or of a batch, whose UUID begins so."""
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'uuid': {'like': f'{job}%'}}, project='id')
+    found = query.all(flat=True)
+    return found[0] if found else None
+
+
+def _pw_calculation(pk: int) -> int:
+    """Return the last pw.x calculation below the WorkChain of a label, or the batch itself."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': pk}, tag='label')
+    query.append(orm.CalcJobNode, with_incoming='label', project='id', tag='pw')
     query.order_by({'pw': {'id': 'desc'}}).limit(1)
-    rows = query.all(flat=True)
-    return rows[0] if rows else None
+    found = query.all(flat=True)
+    return found[0] if found else pk
 
 
 def _trained_on(candidates: FramesData, frame_id: str) -> dict[int, str]:
@@ -232,6 +256,8 @@ def potential_lineage(potential: PotentialData) -> PotentialLineage:
         return PotentialLineage(pk_of(potential), potential.sha256, origin, None, 0, 0, [], [])
     sets = [_set_lineage(node) for node in _labelled_sets(training)]
     parents: dict[int, PotentialData] = {}
+    if 'foundation' in training.inputs:
+        parents[training.inputs.foundation.pk] = training.inputs.foundation
     for pk in (pk for one in sets for pk in one.md_job_pks):
         parent = orm.load_node(pk).inputs.potential
         parents[parent.pk] = parent
@@ -252,7 +278,8 @@ def _labelled_sets(training: orm.CalcJobNode) -> list[FramesData]:
     split = training.inputs.training.creator
     if split is None:
         return [training.inputs.training]
-    sets = [link.node for link in split.base.links.get_incoming(FramesData).all()]
+    links = split.base.links.get_incoming(FramesData).all()
+    sets = [link.node for link in links if link.link_label != 'previous']
     return sorted(sets, key=lambda node: node.pk)
 
 
@@ -262,7 +289,7 @@ def _set_lineage(labelled: FramesData) -> SetLineage:
         return SetLineage(pk_of(labelled), labelled.n_frames, pk_of(labelled), 'given', 0, [])
     candidates = collect.inputs.candidates
     links = collect.base.links.get_incoming().all()
-    n_pw = sum(link.link_label.startswith('trajectory_') for link in links)
+    n_pw = sum(link.link_label.startswith(('trajectory_', 'batch_')) for link in links)
     sampling = candidates.creator
     folders = sampling.base.links.get_incoming(orm.RemoteData).all() if sampling is not None else []
     jobs = sorted(link.node.creator.pk for link in folders if link.node.creator is not None)

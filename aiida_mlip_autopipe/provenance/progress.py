@@ -18,13 +18,13 @@ from aiida.common.exceptions import NotExistentAttributeError
 from aiida_mlip_autopipe.calculations.monitors import read_progress
 
 from .calls import Call, call_tree
-from .states import LABEL_LINK, MACE_MD
+from .states import MACE_MD, CandidateState, count_states
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
 
 # A remote computer is not asked more often than this, whatever the rate of the display.
 REMOTE_INTERVAL_S = 15.0
-STAGE_KINDS = ('generate', 'label', 'train', 'explore', 'evaluate')
+STAGE_KINDS = ('generate', 'label', 'train', 'explore', 'evaluate', 'physics')
 
 
 @dataclass(frozen=True)
@@ -175,15 +175,14 @@ def _count_generation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any
 
 
 def _count_labels(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
-    node = orm.load_node(stage.pk)
-    labels = [call for call in calls if call.link.startswith(LABEL_LINK)]
-    n_failed = sum(call.is_failed for call in labels)
-    counts = {'done': sum(call.is_ok for call in labels), 'total': node.inputs.candidates.n_frames, 'unit': 'labels'}
-    if 'rejected' in node.outputs:
-        n_rejected = len(node.outputs.rejected.get_dict())
-        n_failed += n_rejected
-        counts['done'] -= n_rejected
-    return {**counts, 'detail': f'{n_failed} failed' if n_failed else ''}
+    states = count_states(stage.pk, orm.load_node(stage.pk).inputs.candidates.n_frames)
+    n_failed = states[CandidateState.FAILED]
+    return {
+        'done': states[CandidateState.LABELLED],
+        'total': states.total(),
+        'unit': 'labels',
+        'detail': f'{n_failed} failed' if n_failed else '',
+    }
 
 
 def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
@@ -259,8 +258,17 @@ def _count_training(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
 def _count_evaluation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
     if not stage.is_ok:
         return {}
-    judged_on = 'new labels' if stage.link.startswith('evaluate_labels') else 'test'
-    return {'detail': f'{judged_on}: {tell_errors(orm.load_node(stage.pk).outputs.metrics.get_dict())}'}
+    metrics = orm.load_node(stage.pk).outputs.metrics.get_dict()
+    judged_on = metrics['by_split'] or {'new labels': metrics}
+    return {'detail': '; '.join(f'{name}: {tell_errors(judged_on[name])}' for name in sorted(judged_on, reverse=True))}
+
+
+def _count_checks(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    if not stage.is_ok:
+        return {}
+    checks = orm.load_node(stage.pk).outputs.checks['checks']
+    passed = sum(check['passed'] is not False for check in checks.values())
+    return {'done': passed, 'total': len(checks), 'unit': 'checks passed'}
 
 
 _COUNTS: dict[str, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
@@ -269,6 +277,7 @@ _COUNTS: dict[str, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
     'explore': _count_exploration,
     'train': _count_training,
     'evaluate': _count_evaluation,
+    'physics': _count_checks,
 }
 
 

@@ -7,6 +7,8 @@ came of it.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,12 +21,15 @@ from aiida_mlip_autopipe.data import FramesData
 from .calls import Call, children
 
 __all__ = [
+    'LABEL',
     'Candidate',
     'CandidateState',
     'Run',
     'candidate_sets',
     'candidate_states',
+    'count_states',
     'explored_seeds',
+    'labelling_stages',
     'list_runs',
     'seeds_of',
     'states_in_stage',
@@ -34,6 +39,7 @@ AUTOPIPE = 'aiida.workflows:mlip_autopipe.autopipe'
 LABEL = 'aiida.workflows:mlip_autopipe.label'
 MACE_MD = 'aiida.calculations:mlip_autopipe.mace_md'
 LABEL_LINK = 'label_'
+BATCH_LINK = 'batch_'
 
 
 class CandidateState(StrEnum):
@@ -47,7 +53,7 @@ class CandidateState(StrEnum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate, its state, the reason if it failed, and the WorkChain that labels it (its PK)."""
+    """A candidate, its state, the reason if it failed, and the WorkChain or the batch that labels it (its PK)."""
 
     frame_id: str
     state: CandidateState
@@ -121,11 +127,8 @@ def _continued(seeds: FramesData) -> set[int]:
     return set(query.all(flat=True))
 
 
-def candidate_states(candidates: FramesData) -> list[Candidate]:
-    """Return the state of each candidate of a set, in its order.
-
-    Where several labelling stages had the set as input, the furthest state counts: a label is a label.
-    """
+def labelling_stages(candidates: FramesData) -> list[int]:
+    """Return the PKs of the labelling stages that had a set as input, oldest first."""
     query = orm.QueryBuilder()
     query.append(FramesData, filters={'id': candidates.pk}, tag='set')
     query.append(
@@ -137,9 +140,24 @@ def candidate_states(candidates: FramesData) -> list[Candidate]:
         tag='stage',
     )
     query.order_by({'stage': 'id'})
+    return query.all(flat=True)
+
+
+def candidate_states(candidates: FramesData, stages: Iterable[int] | None = None) -> list[Candidate]:
+    """Return the state of each candidate of a set, in its order.
+
+    Where several labelling stages had the set as input, the furthest state counts: a label is a label.
+
+    Parameters
+    ----------
+    candidates : FramesData
+        The set.
+    stages : iterable of int, optional
+        PKs of the labelling stages to ask; by default all that had the set as input.
+    """
     frame_ids = [atoms.info['frame_id'] for atoms in candidates.get_atoms()]
     best = [Candidate(frame_id, CandidateState.UNLABELLED) for frame_id in frame_ids]
-    for (stage,) in query.all():
+    for stage in labelling_stages(candidates) if stages is None else stages:
         best = [
             max(pair, key=lambda one: _ORDER.index(one.state))
             for pair in zip(states_in_stage(stage, frame_ids), best, strict=True)
@@ -160,33 +178,102 @@ def states_in_stage(stage: int, frame_ids: list[str]) -> list[Candidate]:
     frame_ids : list of str
         The candidates, in the order of the set.
     """
-    rejected = _rejected(stage)
-    calls = {
-        int(call.link.removeprefix(LABEL_LINK)): call
-        for call in children(lane.pk for lane in children([stage]))
-        if call.link.startswith(LABEL_LINK)
-    }
-    return [_state_of(frame_id, calls.get(index), rejected.get(frame_id)) for index, frame_id in enumerate(frame_ids)]
+    account = _Account.of(stage)
+    return [account.state_of(index, frame_id) for index, frame_id in enumerate(frame_ids)]
 
 
-def _state_of(frame_id: str, call: Call | None, rejection: str | None) -> Candidate:
-    if call is None:
-        return Candidate(frame_id, CandidateState.UNLABELLED)
-    if not call.is_terminated:
-        return Candidate(frame_id, CandidateState.LABELLING, pk=call.pk)
-    if call.is_failed:
-        return Candidate(frame_id, CandidateState.FAILED, call.message or call.state, call.pk)
-    if rejection is not None:
-        return Candidate(frame_id, CandidateState.FAILED, rejection, call.pk)
-    return Candidate(frame_id, CandidateState.LABELLED, pk=call.pk)
+def count_states(stage: int, n_candidates: int) -> Counter[CandidateState]:
+    """Return how many candidates of a labelling stage are in which state; those that it leaves out do not count."""
+    account = _Account.of(stage)
+    wanted = range(n_candidates) if account.only is None else account.only
+    if account.ledger is None:
+        return Counter(account.state_of(index, '').state for index in wanted)
+    n_failed = len(account.ledger)
+    return Counter({CandidateState.FAILED: n_failed, CandidateState.LABELLED: len(wanted) - n_failed})
 
 
-def _rejected(stage: int) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Account:
+    """What a labelling stage did with its candidates, which it knows by their places in the set.
+
+    Attributes
+    ----------
+    only : list of int or None
+        Those that it was to label; None means all.
+    ledger : dict or None
+        ``frame_id`` -> reason of those that are not in its labelled set; None until it has gathered its labels.
+    calls : dict
+        The job that is to label each candidate: its batch, or its own WorkChain, which outweighs the batch.
+    batched : set of int
+        Those that a batch has labelled.
+    lanes_at_work : set of int
+        PKs of the lanes that may still go on with what a batch did not label.
+    """
+
+    only: list[int] | None
+    ledger: dict[str, str] | None
+    calls: dict[int, Call]
+    batched: set[int]
+    lanes_at_work: set[int]
+
+    @classmethod
+    def of(cls, stage: int) -> _Account:
+        """Ask the graph."""
+        lanes = children([stage])
+        jobs = children(lane.pk for lane in lanes) if lanes else []
+        batches = {call.pk: call for call in jobs if call.link.startswith(BATCH_LINK)}
+        calls = {index: batches[pk] for pk, indices in _places(batches, 'indices').items() for index in indices}
+        calls |= {int(call.link.removeprefix(LABEL_LINK)): call for call in jobs if call.link.startswith(LABEL_LINK)}
+        batched = {index for indices in _places(batches, 'labels').values() for index in indices}
+        at_work = {lane.pk for lane in lanes if not lane.is_terminated}
+        return cls(_attributes(stage, 'only'), _attributes(stage, 'rejected'), calls, batched, at_work)
+
+    def state_of(self, index: int, frame_id: str) -> Candidate:
+        """Return the state of a candidate."""
+        call = self.calls.get(index)
+        pk = call.pk if call else None
+        if self.only is not None and index not in self.only:
+            return Candidate(frame_id, CandidateState.UNLABELLED)
+        if self.ledger is not None:
+            reason = self.ledger.get(frame_id)
+            state = CandidateState.LABELLED if reason is None else CandidateState.FAILED
+            return Candidate(frame_id, state, reason or '', pk)
+        if call is None:
+            return Candidate(frame_id, CandidateState.UNLABELLED)
+        if index in self.batched or (call.link.startswith(LABEL_LINK) and call.is_ok):
+            return Candidate(frame_id, CandidateState.LABELLED, pk=pk)
+        goes_on_alone = call.link.startswith(BATCH_LINK) and call.parent in self.lanes_at_work
+        if goes_on_alone or not call.is_terminated:
+            return Candidate(frame_id, CandidateState.LABELLING, pk=pk)
+        return Candidate(frame_id, CandidateState.FAILED, call.message or call.state, pk)
+
+
+def _places(batches: Iterable[int], name: str) -> dict[int, list[int]]:
+    """Return the candidates that each batch was to label (its input ``indices``) or has labelled (its ``labels``)."""
+    node, join, project = {
+        'indices': (orm.List, 'with_outgoing', 'attributes.list'),
+        'labels': (orm.ArrayData, 'with_incoming', 'attributes.index'),
+    }[name]
+    pks = list(batches)
+    if not pks:
+        return {}
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': pks}}, project='id', tag='batch')
+    query.append(node, **{join: 'batch'}, edge_filters={'label': name}, project=project)
+    return dict(query.all())
+
+
+def _attributes(stage: int, name: str) -> Any:
+    """Return the content of the input ``only`` or the output ``rejected`` of a stage; None if there is none."""
+    node, join, project = {
+        'only': (orm.List, 'with_outgoing', 'attributes.list'),
+        'rejected': (orm.Dict, 'with_incoming', 'attributes'),
+    }[name]
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={'id': stage}, tag='stage')
-    query.append(orm.Dict, with_incoming='stage', edge_filters={'label': 'rejected'}, project='attributes')
-    rows = query.all()
-    return rows[0][0] if rows else {}
+    query.append(node, **{join: 'stage'}, edge_filters={'label': name}, project=project)
+    rows = query.all(flat=True)
+    return rows[0] if rows else None
 
 
 def candidate_sets(run: int) -> dict[str, FramesData]:

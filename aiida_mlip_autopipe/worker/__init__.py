@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ['main']
 
-STAGES = ('md', 'sample', 'train', 'evaluate', 'verify', 'doctor')
+STAGES = ('md', 'sample', 'train', 'evaluate', 'physics', 'verify', 'doctor')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

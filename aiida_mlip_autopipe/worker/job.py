@@ -25,7 +25,18 @@ from aiida_mlip_autopipe.worker.stages import STAGES, Job
 __all__ = ['Progress', 'read_input', 'run_job']
 
 PROGRESS_INTERVAL_S = 1.0
-PACKAGES = ('aiida-mlip-autopipe', 'ase', 'e3nn', 'h5py', 'mace-torch', 'numba', 'numpy', 'scikit-learn', 'torch')
+PACKAGES = (
+    'aiida-mlip-autopipe',
+    'ase',
+    'e3nn',
+    'h5py',
+    'mace-torch',
+    'numba',
+    'numpy',
+    'phonopy',
+    'scikit-learn',
+    'torch',
+)
 _INPUT_KEYS = {'parameters': dict, 'files': dict, 'arguments': dict}
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
     EvaluationParameters,
+    PhysicsParameters,
     SamplingParameters,
     StageParameters,
     TrainingParameters,
@@ -141,25 +142,45 @@ def _train(job: Job, tell: Tell) -> dict[str, Any]:
     """Training: writes ``potential.model`` and ``history.json``."""
     from aiida_mlip_autopipe.science.training import train
 
+    given = {name: job.path(name) for name in ('foundation', 'replay', 'parent') if name in job.files}
     result = train(
-        job.path('training'), job.path('validation'), job.validated(TrainingParameters), job.folder, progress=tell
+        job.path('training'),
+        job.path('validation'),
+        job.validated(TrainingParameters),
+        job.folder,
+        progress=tell,
+        **given,
     )
     write_json(job.folder / 'history.json', result.history)
-    return {'metrics': result.metrics, 'potential': result.info}
+    return {'metrics': result.metrics, 'potential': result.info, 'run': result.run}
 
 
 def _evaluate(job: Job, tell: Tell) -> dict[str, Any]:
-    """Evaluation: writes ``predictions.npz``."""
+    """Evaluation: writes ``predictions.npz`` and ``figures/``."""
     import numpy as np
 
-    from aiida_mlip_autopipe.science.evaluation import evaluate
+    from aiida_mlip_autopipe.science.evaluation import evaluate, write_parity
     from aiida_mlip_autopipe.science.frames import read_extxyz
 
     frames = read_extxyz(job.path('frames'))
-    evaluation = evaluate(job.path('potential'), frames, job.validated(EvaluationParameters))
+    committee = job.paths('committee') if 'committee' in job.files else ()
+    evaluation = evaluate(job.path('potential'), frames, job.validated(EvaluationParameters), committee)
     np.savez_compressed(job.folder / 'predictions.npz', **evaluation.predictions)  # type: ignore[arg-type]
+    write_parity(evaluation.predictions, job.folder / 'figures')
     tell({'frames': len(frames), 'frames_total': len(frames)})
-    return {'metrics': evaluation.metrics}
+    return {'metrics': {**evaluation.metrics, **evaluation.breakdown}}
+
+
+def _physics(job: Job, tell: Tell) -> dict[str, Any]:
+    """Physics checks: writes ``figures/``."""
+    from aiida_mlip_autopipe.science.evaluation.physics import check_physics, write_physics_figures
+    from aiida_mlip_autopipe.science.frames import read_extxyz
+
+    outcome = check_physics(
+        job.path('potential'), read_extxyz(job.path('frames')), job.validated(PhysicsParameters), tell
+    )
+    write_physics_figures(outcome['figures'], job.folder / 'figures')
+    return {name: outcome[name] for name in ('passed', 'checks')}
 
 
 def _verify(job: Job, tell: Tell) -> dict[str, Any]:
@@ -181,6 +202,7 @@ STAGES: dict[str, Callable[[Job, Tell], dict[str, Any]]] = {
     'sample': _sample,
     'train': _train,
     'evaluate': _evaluate,
+    'physics': _physics,
     'verify': _verify,
     'doctor': _doctor,
 }

@@ -11,20 +11,25 @@ from aiida.plugins import DataFactory
 
 from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions import (
-    calibrate_disagreement,
+    change_configuration,
     generate_structures,
+    mark_corner,
     round_parameters,
     summarise,
 )
+from aiida_mlip_autopipe.calculations.physics_functions import physics_structures
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.changes import changes_of
+from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
-from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LabellingParameters, LoopParameters
 
 from .evaluate import EvaluationWorkChain
 from .explore import ExplorerWorkChain
-from .inputs import build_inputs, expand_for, validate_configuration, validate_inputs
+from .inputs import build_inputs, expand_for, functional_mismatch, validate_configuration, validate_inputs
 from .label import LabellingEngineWorkChain
+from .physics import PhysicsWorkChain
 from .train import TrainingEngineWorkChain
 
 __all__ = ['AutoPipeWorkChain']
@@ -52,6 +57,12 @@ class AutoPipeWorkChain(WorkChain):
             help='The potential that explores first; without one it is bootstrapped from the labelled seeds.',
         )
         spec.input(
+            'replay',
+            valid_type=FramesData,
+            required=False,
+            help='Frames on which a fine-tuned surrogate is not to be forgotten, for training.method: multihead.',
+        )
+        spec.input(
             'configuration',
             valid_type=orm.Dict,
             serializer=orm.to_aiida_type,
@@ -62,13 +73,7 @@ class AutoPipeWorkChain(WorkChain):
         spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
         spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
         spec.inputs.validator = validate_inputs
-        spec.output('potential', valid_type=PotentialData, required=False, help='The potential of the last round.')
-        spec.output_namespace(
-            'committee', valid_type=PotentialData, required=False, help='The other potentials of its committee.'
-        )
-        spec.output('dataset', valid_type=FramesData, required=False, help='All labelled frames but the test set.')
-        spec.output('test_set', valid_type=FramesData, required=False, help='The labelled test frames.')
-        spec.output('summary', valid_type=orm.Dict, required=False, help='Errors of each round, side by side.')
+        cls.define_outputs(spec)
         spec.outline(
             cls.generate_seeds,
             cls.label_seeds,
@@ -98,6 +103,12 @@ class AutoPipeWorkChain(WorkChain):
                 ),
             ),
             cls.finish,
+            if_(cls.should_check_physics)(
+                cls.label_physics,
+                cls.inspect_stage,
+                cls.check_physics,
+                cls.inspect_stage,
+            ),
         )
         spec.exit_code(350, 'ERROR_STAGE_FAILED', message='{stage} failed: {message}')
         spec.exit_code(
@@ -108,6 +119,18 @@ class AutoPipeWorkChain(WorkChain):
         )
 
     @classmethod
+    def define_outputs(cls, spec: ProcessSpec) -> None:
+        """Define what a run hands on, as far as it has come."""
+        spec.output('potential', valid_type=PotentialData, required=False, help='The potential of the last round.')
+        spec.output_namespace(
+            'committee', valid_type=PotentialData, required=False, help='The other potentials of its committee.'
+        )
+        spec.output('dataset', valid_type=FramesData, required=False, help='All labelled frames but the test set.')
+        spec.output('test_set', valid_type=FramesData, required=False, help='The labelled test frames.')
+        spec.output('physics', valid_type=orm.Dict, required=False, help='Tables of the physics checks.')
+        spec.output('summary', valid_type=orm.Dict, required=False, help='Errors of each round, side by side.')
+
+    @classmethod
     def get_builder_from_protocol(
         cls,
         worker_code: orm.AbstractCode | str,
@@ -116,6 +139,7 @@ class AutoPipeWorkChain(WorkChain):
         protocol: str = 'fast',
         overrides: Mapping[str, Any] | None = None,
         surrogate: PotentialData | None = None,
+        replay: FramesData | None = None,
     ) -> ProcessBuilder:
         """Return a builder with all inputs set.
 
@@ -125,21 +149,25 @@ class AutoPipeWorkChain(WorkChain):
         :param protocol: ``fast``, ``balanced`` or ``stringent``.
         :param overrides: sections of ``input.yaml`` (``exploration``, ``training`` ...) with the values to change.
         :param surrogate: the potential that explores first; None bootstraps one.
+        :param replay: frames on which a fine-tuned surrogate is not to be forgotten.
         :raises ValueError: if a value is out of its bounds, a pseudopotential is missing or the surrogate does not
             know an element.
         """
-        expansion = expand_for(structure, protocol, overrides or {}, surrogate)
+        expansion = expand_for(structure, protocol, overrides or {}, surrogate, replay)
         return build_inputs(
             cls.get_builder(),
             expansion.configuration,
             structure=structure,
             surrogate=surrogate,
+            replay=replay,
             worker_code=worker_code,
             pw_code=pw_code,
         )
 
     def generate_seeds(self) -> None:
         """Derive the parameters of what comes first, and generate seeds."""
+        self.ctx.configuration = self.inputs.configuration
+        self.ctx.n_changes = 0
         self.ctx.round = 0
         self.ctx.n_labels = 0
         self.ctx.committee = {}
@@ -178,9 +206,18 @@ class AutoPipeWorkChain(WorkChain):
         """Label the test frames."""
         return self.submit_labelling('label_test', self.ctx.stage.outputs.candidates)
 
-    def evaluate_surrogate(self) -> ToContext:
+    def evaluate_surrogate(self) -> ToContext | ExitCode:
         """Judge the first potential: the figure that the rounds have to beat."""
-        self.ctx.test_set = self.ctx.stage.outputs.labelled
+        self.ctx.test_set = mark_corner(
+            labelled=self.ctx.stage.outputs.labelled,
+            configuration=self.ctx.configuration,
+            metadata={'call_link_label': 'mark_corner'},
+        )
+        if all(atoms.info['split'] == 'corner' for atoms in self.ctx.test_set.get_atoms()):
+            self.hand_on()
+            return self.exit_codes.ERROR_STAGE_FAILED.format(
+                stage='label_test', message='only frames of the corner were labelled'
+            )
         return self.submit_evaluation('evaluate_surrogate', self.ctx.test_set)
 
     def should_continue(self) -> bool:
@@ -189,19 +226,36 @@ class AutoPipeWorkChain(WorkChain):
             self.ctx.why = 'nothing_new'
             self.report(f'round {self.ctx.round} found nothing new to label: {self.ctx.stage.exit_message}')
             return False
-        configuration = self.inputs.configuration
+        self.take_up_changes()
+        configuration = self.ctx.configuration
         self.ctx.why = why_to_stop(
             LoopParameters(**configuration['loop']),
             EvaluationParameters(**configuration['evaluation']),
-            self.ctx.metrics,
+            self.ctx.metrics['by_split'],
             n_rounds=self.ctx.round,
             n_labels=self.ctx.n_labels,
             n_next=configuration['exploration']['n_to_select'],
+            core_hours=self.core_hours(),
         )
         if self.ctx.why is None:
             return True
         self.report(f'no further round after {self.ctx.round}: {REASONS_TO_STOP[self.ctx.why]}')
         return False
+
+    def take_up_changes(self) -> None:
+        """Put what the user has asked for since the last round into the configuration."""
+        for change in changes_of(self.node)[self.ctx.n_changes :]:
+            self.ctx.n_changes += 1
+            self.ctx.configuration = change_configuration(
+                configuration=self.ctx.configuration,
+                change=change,
+                metadata={'call_link_label': f'change_{self.ctx.n_changes}'},
+            )
+            self.report(f'changed as asked: {change.get_dict()}')
+
+    def core_hours(self) -> float:
+        """Return the computing time of this run so far."""
+        return sum(core_hours(self.node.pk).values())
 
     def explore(self) -> ToContext:
         """Explore from the seeds with the newest potential, for what is unlike everything labelled so far."""
@@ -239,16 +293,38 @@ class AutoPipeWorkChain(WorkChain):
     def finish(self) -> None:
         """Hand on the potential, the data and the summary."""
         self.hand_on()
+        labelling = LabellingParameters(**self.ctx.configuration['labelling'])
+        if warning := functional_mismatch(self.inputs.get('surrogate'), labelling):
+            self.ctx.summary['warning'] = orm.Str(warning)
         self.out(
             'summary',
             summarise(
-                configuration=self.inputs.configuration,
+                configuration=self.ctx.configuration,
                 why=orm.Str(self.ctx.why),
                 n_labels=orm.Int(self.ctx.n_labels),
+                core_hours=orm.Float(self.core_hours()),
                 **self.ctx.summary,
                 metadata={'call_link_label': 'summarise'},
             ),
         )
+
+    def should_check_physics(self) -> bool:
+        """Return whether the last potential is to be held against the physics of DFT."""
+        return bool(self.ctx.configuration['physics']['checks'])
+
+    def label_physics(self) -> ToContext:
+        """Label the structures from which properties are computed."""
+        structures = physics_structures(
+            structure=self.inputs.structure,
+            parameters=self.ctx.parameters['physics'],
+            metadata={'call_link_label': 'physics_structures'},
+        )
+        return self.submit_labelling('label_physics', structures)
+
+    def check_physics(self) -> ToContext:
+        """Compare properties of the last potential with those of the labels."""
+        job = self.job_on(self.ctx.stage.outputs.labelled, 'physics')
+        return self.submit_stage('physics', PhysicsWorkChain, {'job': job})
 
     def inspect_stage(self) -> ExitCode | None:
         """Take the results of the stage that just ended; a failed one ends the run, but what exists is handed on."""
@@ -258,20 +334,16 @@ class AutoPipeWorkChain(WorkChain):
             return self.exit_codes.ERROR_STAGE_FAILED.format(
                 stage=f'{name} <{stage.pk}>', message=stage.exit_message or stage.process_state.value
             )
-        if name.startswith('label') and name != 'label_test':
+        if name == 'physics':
+            self.out('physics', stage.outputs.checks)
+        elif name.startswith('label') and name not in ('label_test', 'label_physics'):
             self.ctx.labelled[f'round_{self.ctx.round}'] = stage.outputs.labelled
         elif name.startswith('train'):
             self.ctx.potential = stage.outputs.potential
             self.ctx.committee = dict(stage.outputs.committee) if 'committee' in stage.outputs else {}
-            self.ctx.dataset = stage.outputs.dataset
+            self.ctx.dataset = self.ctx.summary[f'dataset_{self.ctx.round}'] = stage.outputs.dataset
         elif name.startswith('evaluate_labels'):
             self.ctx.summary[f'labels_{self.ctx.round}'] = stage.outputs.metrics
-            if self.ctx.committee:
-                self.ctx.summary[f'calibration_{self.ctx.round}'] = calibrate_disagreement(
-                    frames=stage.inputs.job.frames,
-                    predictions=stage.outputs.predictions,
-                    metadata={'call_link_label': f'calibrate_r{self.ctx.round}'},
-                )
         elif name.startswith('evaluate'):
             self.ctx.metrics = stage.outputs.metrics
             self.ctx.summary[f'round_{self.ctx.round}' if self.ctx.round else 'surrogate'] = stage.outputs.metrics
@@ -287,9 +359,11 @@ class AutoPipeWorkChain(WorkChain):
 
     def derive_parameters(self) -> dict[str, orm.Dict]:
         """Derive the parameters of this round's stages."""
+        judged = {'metrics': self.ctx.metrics} if 'metrics' in self.ctx else {}
         return round_parameters(
-            configuration=self.inputs.configuration,
+            configuration=self.ctx.configuration,
             round_number=orm.Int(self.ctx.round),
+            **judged,
             metadata={'call_link_label': f'parameters_r{self.ctx.round}'},
         )
 
@@ -301,7 +375,7 @@ class AutoPipeWorkChain(WorkChain):
 
     def submit_exploration(self, name: str, seeds: FramesData, known: dict[str, FramesData] | None = None) -> ToContext:
         """Submit the Explorer."""
-        exploration = self.inputs.configuration['exploration']
+        exploration = self.ctx.configuration['exploration']
         inputs = {
             'worker_code': self.inputs.worker_code,
             'potential': self.ctx.potential,
@@ -312,7 +386,7 @@ class AutoPipeWorkChain(WorkChain):
             'n_jobs': orm.Int(exploration['n_jobs']),
             'n_lanes': orm.Int(exploration['n_lanes']),
             'keep_frames': orm.Str(exploration['keep_frames']),
-            'options': self.inputs.configuration['options']['worker'],
+            'options': self.ctx.configuration['options']['worker'],
         }
         if self.ctx.committee:
             inputs['committee'] = self.ctx.committee
@@ -331,38 +405,42 @@ class AutoPipeWorkChain(WorkChain):
                 'candidates': candidates,
                 'parameters': self.ctx.parameters['labelling'],
                 'pseudos': self.inputs.pseudos,
-                'options': self.inputs.configuration['options']['pw'],
+                'options': self.ctx.configuration['options']['pw'],
             },
         )
 
     def submit_training(self, name: str) -> ToContext:
         """Submit the TrainingEngine."""
-        return self.submit_stage(
-            name,
-            TrainingEngineWorkChain,
-            {
-                'worker_code': self.inputs.worker_code,
-                'parameters': self.ctx.parameters['training'],
-                'labelled': dict(self.ctx.labelled),
-                'options': self.inputs.configuration['options']['worker'],
-            },
-        )
+        inputs = {
+            'worker_code': self.inputs.worker_code,
+            'parameters': self.ctx.parameters['training'],
+            'labelled': dict(self.ctx.labelled),
+            'options': self.ctx.configuration['options']['worker'],
+        }
+        if 'dataset' in self.ctx:
+            inputs['previous'] = self.ctx.dataset
+        if self.ctx.configuration['training']['method'] != 'scratch':
+            inputs['foundation'] = self.inputs.surrogate
+        if 'replay' in self.inputs:
+            inputs['replay'] = self.inputs.replay
+        return self.submit_stage(name, TrainingEngineWorkChain, inputs)
 
     def submit_evaluation(self, name: str, frames: FramesData) -> ToContext:
-        """Submit the evaluation of the newest potential on labelled frames."""
-        return self.submit_stage(
-            name,
-            EvaluationWorkChain,
-            {
-                'job': {
-                    'code': self.inputs.worker_code,
-                    'parameters': self.ctx.parameters['evaluation'],
-                    'potential': self.ctx.potential,
-                    'frames': frames,
-                    'metadata': {'options': dict(self.inputs.configuration['options']['worker'])},
-                }
-            },
-        )
+        """Submit the evaluation of the newest potential, and of its committee, on labelled frames."""
+        job = self.job_on(frames, 'evaluation')
+        if self.ctx.committee:
+            job['committee'] = self.ctx.committee
+        return self.submit_stage(name, EvaluationWorkChain, {'job': job})
+
+    def job_on(self, frames: FramesData, parameters: str) -> dict[str, Any]:
+        """Return the inputs of a job that judges the newest potential on labelled frames."""
+        return {
+            'code': self.inputs.worker_code,
+            'parameters': self.ctx.parameters[parameters],
+            'potential': self.ctx.potential,
+            'frames': frames,
+            'metadata': {'options': dict(self.ctx.configuration['options']['worker'])},
+        }
 
     def submit_stage(self, name: str, workchain: type[WorkChain], inputs: dict[str, Any]) -> ToContext:
         """Submit a stage under its name; ``inspect_stage`` takes its results."""

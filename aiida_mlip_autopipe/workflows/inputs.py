@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.science.parameters import LabellingParameters
 
 __all__ = [
     'build_inputs',
     'elements_of',
     'expand_for',
     'family_cutoffs',
+    'functional_mismatch',
     'load_family',
     'validate_configuration',
     'validate_inputs',
@@ -60,8 +62,9 @@ def expand_for(
     protocol: str,
     overrides: Mapping[str, Any],
     surrogate: PotentialData | None,
+    replay: FramesData | None = None,
 ) -> Expansion:
-    """Return the expanded configuration of a run whose structure and surrogate are nodes already.
+    """Return the expanded configuration of a run whose structure, surrogate and replay are nodes already.
 
     :raises ValueError: with all problems of the overrides.
     """
@@ -70,6 +73,8 @@ def expand_for(
         'surrogate': 'bootstrap' if surrogate is None else f'node:{surrogate.uuid}',
         'protocol': protocol,
     }
+    if replay is not None:
+        given['replay'] = f'node:{replay.uuid}'
     return ConfigExpander({**overrides, **given}).expand(cutoffs=family_cutoffs, sources=source_atoms(structure))
 
 
@@ -79,6 +84,7 @@ def build_inputs(
     *,
     structure: orm.StructureData | FramesData,
     surrogate: PotentialData | None,
+    replay: FramesData | None = None,
     worker_code: orm.AbstractCode | str,
     pw_code: orm.AbstractCode | str,
 ) -> ProcessBuilder:
@@ -91,6 +97,8 @@ def build_inputs(
     builder.structure = structure
     if surrogate is not None:
         builder.surrogate = surrogate
+    if replay is not None:
+        builder.replay = replay
     builder.pseudos = _pseudos(configuration.labelling.pseudo_family, elements_of(structure))
     builder.configuration = orm.Dict(configuration.model_dump(mode='json'))
     problem = validate_inputs(dict(builder), None)
@@ -126,6 +134,21 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
             'leave it out (`surrogate: bootstrap`) to train the first potential on labelled seeds'
         )
     return None
+
+
+def functional_mismatch(surrogate: PotentialData | None, labelling: LabellingParameters) -> str | None:
+    """Return a warning where the surrogate was trained on labels of another functional than the run's; else None.
+
+    Of a potential that does not say what it was trained on, nothing can be said.
+    """
+    functional = None if surrogate is None else surrogate.base.attributes.get('functional', None)
+    if functional is None or functional.lower() == labelling.functional.lower():
+        return None
+    return (
+        f'surrogate: it was trained on labels of {functional}, but labelling.functional is {labelling.functional}. It '
+        'explores the volumes and barriers of its own functional, and its errors in the summary are those of the '
+        f'functionals, too. Choose a surrogate of {labelling.functional}, or go on: all that it finds is labelled anew'
+    )
 
 
 def _code(code: orm.AbstractCode | str, key: str) -> orm.AbstractCode:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain
 
 from aiida_mlip_autopipe.calculations.functions import committee_parameters, split_dataset
+from aiida_mlip_autopipe.calculations.mace_train import check_start
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
@@ -31,7 +34,26 @@ class TrainingEngineWorkChain(WorkChain):
             help='The TrainingParameters.',
         )
         spec.input_namespace('labelled', valid_type=FramesData, help='The labelled sets, of one level of theory.')
+        spec.input(
+            'previous',
+            valid_type=FramesData,
+            required=False,
+            help='The data set of the round before: what trained or validated there does so again.',
+        )
+        spec.input(
+            'foundation',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential that each member fine-tunes, for the methods naive and multihead.',
+        )
+        spec.input(
+            'replay',
+            valid_type=FramesData,
+            required=False,
+            help='Frames on which the foundation is not to be forgotten, for the method multihead; without labels.',
+        )
         spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the job.')
+        spec.inputs.validator = _can_start
         spec.expose_outputs(MaceTrainBaseWorkChain, exclude=('remote_folder', 'retrieved', 'remote_stash'))
         spec.output_namespace(
             'committee', valid_type=PotentialData, required=False, help='The other potentials of a committee.'
@@ -47,9 +69,13 @@ class TrainingEngineWorkChain(WorkChain):
 
     def split(self) -> ExitCode | None:
         """Split by origin."""
+        previous = {'previous': self.inputs.previous} if 'previous' in self.inputs else {}
         try:
             self.ctx.sets = split_dataset(
-                parameters=self.inputs.parameters, **self.inputs.labelled, metadata={'call_link_label': 'split'}
+                parameters=self.inputs.parameters,
+                **previous,
+                **self.inputs.labelled,
+                metadata={'call_link_label': 'split'},
             )
         except ValueError as error:
             return self.exit_codes.ERROR_DATASET.format(message=error)
@@ -62,6 +88,7 @@ class TrainingEngineWorkChain(WorkChain):
             parameters=self.inputs.parameters, metadata={'call_link_label': 'committee_parameters'}
         )
         self.ctx.members = list(members)
+        start = {name: self.inputs[name] for name in ('foundation', 'replay') if name in self.inputs}
         return ToContext(
             **{
                 name: self.submit(
@@ -71,6 +98,7 @@ class TrainingEngineWorkChain(WorkChain):
                         'parameters': parameters,
                         'training': self.ctx.sets['training'],
                         'validation': self.ctx.sets['validation'],
+                        **start,
                         'metadata': {'options': dict(self.inputs.options)},
                     },
                     metadata={'call_link_label': name},
@@ -93,3 +121,10 @@ class TrainingEngineWorkChain(WorkChain):
         if others:
             self.out('committee', {f'member_{i}': node.outputs.potential for i, node in enumerate(others, start=1)})
         return None
+
+
+def _can_start(inputs: dict[str, Any], _namespace: Any) -> str | None:
+    if 'parameters' not in inputs or 'labelled' not in inputs:
+        return None
+    labelled = list(inputs['labelled'].values())
+    return check_start(inputs['parameters'], labelled, inputs.get('foundation'), inputs.get('replay'))

@@ -11,19 +11,31 @@ import psutil
 import pytest
 from aiida import orm
 from aiida.common.datastructures import CalcJobState
+from aiida.engine import submit
 from aiida.plugins import CalculationFactory
 from ase.build import bulk
 
+from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
+from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
 from aiida_mlip_autopipe.cli.results import write_results
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.changes import ask_for_change, changes_of
+from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 
 PwCalculation = CalculationFactory('quantumespresso.pw')
+IN_THE_ORDER_OF_THE_STAGES = (
+    PwCalculation,
+    MaceTrainCalculation,
+    MaceMdCalculation,
+    DirectSamplingCalculation,
+    EvaluateCalculation,
+)
 
 TINY = {
     'generation': {'target_atoms': 2, 'n_strained': 1, 'n_rattled': 2, 'n_test_seeds': 1, 'isolated_atom_box_A': 6.0},
@@ -32,6 +44,7 @@ TINY = {
         'n_steps': 6,
         'sample_interval': 1,
         'n_to_select': 2,
+        'min_expected_error_eV_A': 0.0,
         'descriptor': {'n_max': 2, 'l_max': 1, 'r_cut': 4.0},
     },
     'labelling': {'ecutwfc_Ry': 12.0, 'ecutrho_Ry': 48.0, 'kpoints_distance': 1.5, 'conv_thr_per_atom_Ry': 1e-6},
@@ -46,13 +59,14 @@ TINY = {
     },
     'evaluation': {'n_test': 2},
 }
+PHYSICS = {'checks': ['equation_of_state', 'nve'], 'n_volumes': 5, 'supercell_atoms': 2, 'nve_steps': 100}
 
 
 @pytest.fixture
 def build(worker_code, pw_code, pseudo_family, tiny_surrogate) -> Callable[..., Any]:
     """Return a function that builds the tiny pipeline for two atoms of silicon."""
 
-    def factory(max_rounds: int, bootstrap: bool = False, committee_size: int = 1, **loop: Any) -> Any:
+    def factory(max_rounds: int, bootstrap: bool = False, committee_size: int = 1, **sections: Any) -> Any:
         structure = orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)).store()
         return AutoPipeWorkChain.get_builder_from_protocol(
             worker_code,
@@ -62,7 +76,8 @@ def build(worker_code, pw_code, pseudo_family, tiny_surrogate) -> Callable[..., 
             {
                 **TINY,
                 'training': {**TINY['training'], 'committee_size': committee_size},
-                'loop': {'max_rounds': max_rounds, **loop},
+                'loop': {'max_rounds': max_rounds},
+                **sections,
             },
             surrogate=None if bootstrap else tiny_surrogate,
         )
@@ -78,8 +93,9 @@ def calculations_of(node: orm.WorkChainNode, process: type) -> list[orm.CalcJobN
 def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     """From one structure to a potential; every datum has a creator, every training frame leads back to its origin."""
     n_labels = 5 + 2 + 2 * 2  # one isolated atom and four seeds, two test frames, two candidates in each round
-    builder = build(max_rounds=3, max_labels=n_labels + 1, committee_size=2)
-    run = submit_and_wait(builder, timeout=900)
+    run = submit(build(max_rounds=3, committee_size=2, physics=PHYSICS))
+    ask_for_change(run, {'loop': {'max_labels': n_labels + 1}})  # while it is under way
+    submit_and_wait(run, timeout=900)
     assert run.is_finished_ok, run.exit_message
     assert not [node for node in run.called_descendants if not node.is_finished_ok]
 
@@ -88,16 +104,32 @@ def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     summary = run.outputs.summary.get_dict()
     assert [entry['round'] for entry in summary['rounds']] == [1, 2]
     assert all(entry['test']['force_rmse_meV_A'] > 0 for entry in summary['rounds'])
-    assert summary['stopped'] == {'why': 'labels', 'n_labels': n_labels, 'above_tolerance': {}}
-    assert len(calculations_of(run, PwCalculation)) == n_labels
+    assert summary['learning_curve'] is None  # one frame in each part of the test set says nothing of its uncertainty
+    stopped = summary['stopped']
+    assert (stopped['why'], stopped['n_labels'], stopped['above_tolerance']) == ('labels', n_labels, {})
+    spent = [hours for stage, hours in core_hours(run.pk).items() if 'physics' not in stage]  # which come after
+    assert stopped['core_hours'] == pytest.approx(sum(spent)) and min(spent) > 0
+    assert len(calculations_of(run, PwCalculation)) == n_labels + PHYSICS['n_volumes']
 
-    declared = {link.node.uuid for link in run.base.links.get_incoming().all()}
+    declared = {link.node.uuid for link in run.base.links.get_incoming().all()} | {changes_of(run)[0].uuid}
     assert_every_datum_has_a_creator(run, declared)
     assert_the_explorer_is_judged_on_what_it_found(run)
     assert_the_committee_disagrees(run)
     assert_the_test_set_is_unrelated(run)
+    assert_an_origin_stays_on_its_side(run)
     assert_frames_lead_back(run)
+    assert_the_physics_is_checked(run)
     assert_the_selections_are_shown(run, tmp_path)
+
+
+def assert_the_physics_is_checked(run: orm.WorkChainNode) -> None:
+    """The last potential is held against labels of the crystal that nothing was trained on."""
+    checks = run.outputs.physics['checks']
+    assert set(checks) == {'equation_of_state', 'nve'}
+    volume = checks['equation_of_state']['rows'][0]
+    assert volume['reference'] > 0 and volume['unit']
+    trained = {atoms.info['config_type'] for atoms in run.outputs.dataset.get_atoms()}
+    assert trained == {'IsolatedAtom', 'seed', 'candidate'}
 
 
 def assert_the_selections_are_shown(run: orm.WorkChainNode, folder: Path) -> None:
@@ -106,6 +138,8 @@ def assert_the_selections_are_shown(run: orm.WorkChainNode, folder: Path) -> Non
     for name in ('selection_test', 'selection_r1', 'selection_r2'):
         shown = sorted(path.suffix for path in (folder / name).iterdir())
         assert shown == ['.json', '.svg', '.svg', '.svg', '.svg']
+    for name in ('evaluation_surrogate', 'evaluation_labels_r1', 'evaluation_r2', 'physics'):
+        assert {path.suffix for path in (folder / name).iterdir()} == {'.json', '.svg'}
     assert {path.name for path in folder.glob('*.model')} == {'potential.model', 'member_1.model'}
     report = run.outputs.summary['rounds'][1]['sampling']
     assert report['n_known'] == 6  # four seeds and two candidates, without the isolated atom
@@ -133,8 +167,11 @@ def assert_the_committee_disagrees(run: orm.WorkChainNode) -> None:
     disagreements = [info['disagreement_eV_A'] for info in explored if 'disagreement_eV_A' in info]
     assert len(disagreements) == 2 and min(disagreements) > 0
     rounds = run.outputs.summary['rounds']
-    assert rounds[0]['calibration'] is None  # the surrogate explored alone
-    assert rounds[1]['calibration']['n_frames'] == 2 and rounds[1]['calibration']['factor'] > 0
+    assert rounds[0]['labels']['calibration'] is None  # the surrogate explored alone
+    assert rounds[1]['labels']['calibration']['n_frames'] == 2 and rounds[1]['labels']['calibration']['factor'] > 0
+    samplings = sorted(calculations_of(run, DirectSamplingCalculation), key=lambda job: job.pk)
+    factors = [job.inputs.parameters['disagreement_factor'] for job in samplings]
+    assert factors == [1.0, 1.0, rounds[0]['calibration']['factor']]
 
 
 def assert_every_datum_has_a_creator(run: orm.WorkChainNode, declared: set[str]) -> None:
@@ -160,11 +197,23 @@ def assert_the_test_set_is_unrelated(run: orm.WorkChainNode) -> None:
     trained = {atoms.info['origin'] for atoms in run.outputs.dataset.get_atoms()}
     tested = {atoms.info['origin'] for atoms in run.outputs.test_set.get_atoms()}
     assert trained and tested and not trained & tested
+    temperatures = {atoms.info['split']: atoms.info['temperature_K'] for atoms in run.outputs.test_set.get_atoms()}
+    assert temperatures == {'test': 300.0, 'corner': 360.0}
+    assert all(entry['corner']['n_frames'] == entry['test']['n_frames'] == 1 for entry in run.outputs.summary['rounds'])
     splits = {
         name: {atoms.info['origin'] for atoms in run.outputs.dataset.get_atoms() if atoms.info['split'] == name}
         for name in ('training', 'validation')
     }
     assert splits['training'] and splits['validation'] and not splits['training'] & splits['validation']
+
+
+def assert_an_origin_stays_on_its_side(run: orm.WorkChainNode) -> None:
+    """What trained in the first round trains in the second, what validated validates; recorded frame by frame."""
+    trainings = sorted((node for node in run.called if 'dataset' in node.outputs), key=lambda node: node.pk)
+    first, second = (node.outputs.dataset.get_atoms() for node in trainings)
+    sides = {atoms.info['origin']: atoms.info['split'] for atoms in first}
+    assert len(second) > len(first)
+    assert sides.items() <= {atoms.info['origin']: atoms.info['split'] for atoms in second}.items()
 
 
 def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
@@ -185,14 +234,11 @@ def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
 
 
 def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
-    """`kill -9` of every daemon worker during MD and again during labelling: the run ends as if nothing had been."""
-    from aiida.engine import submit
-
+    """`kill -9` of every daemon worker in each kind of stage: the run ends as if nothing had been."""
     run = submit(build(max_rounds=1, bootstrap=True))
-    wait_for_running(run, MaceMdCalculation)
-    kill_workers(daemon)
-    wait_for_running(run, PwCalculation, after=MaceMdCalculation)
-    kill_workers(daemon)
+    for process in IN_THE_ORDER_OF_THE_STAGES:
+        wait_for_running(run, process)
+        kill_workers(daemon)
     submit_and_wait(run, timeout=900)
 
     assert run.is_finished_ok, run.exit_message
@@ -220,12 +266,11 @@ def test_a_run_that_finds_nothing_new_is_done(submit_and_wait, build):
     assert len(calculations_of(run, MaceTrainCalculation)) == 1
 
 
-def wait_for_running(run: orm.WorkChainNode, process: type, after: type | None = None, timeout: float = 400) -> None:
-    """Wait until a job of a kind is with the scheduler (once one of another kind has finished)."""
+def wait_for_running(run: orm.WorkChainNode, process: type, timeout: float = 400) -> None:
+    """Wait until a job of a kind is with the scheduler."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        ready = after is None or any(job.is_finished for job in calculations_of(run, after))
-        if ready and any(job.get_state() is CalcJobState.WITHSCHEDULER for job in calculations_of(run, process)):
+        if any(job.get_state() is CalcJobState.WITHSCHEDULER for job in calculations_of(run, process)):
             return
         assert not run.is_terminated, f'the run ended early: {run.exit_message}'
         time.sleep(0.1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import runpy
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aiida import orm
 from ase.build import bulk
 
-from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'silicon'
@@ -74,3 +75,20 @@ def test_a_surrogate_that_does_not_know_an_element(worker_code, pw_code, pseudo_
     surrogate = PotentialData.from_file(tiny_potential, properties, origin='file')
     with pytest.raises(ValueError, match=r'surrogate: knows Al but not Si.*bootstrap'):
         AutoPipeWorkChain.get_builder_from_protocol(worker_code, pw_code, structure(), 'fast', surrogate=surrogate)
+
+
+def test_a_fine_tuning_starts_from_the_surrogate(worker_code, pw_code, pseudo_family, tiny_potential):
+    """The frames to replay are an input of the run; without a surrogate there is nothing to fine-tune."""
+    from aiida_mlip_autopipe.science.training import inspect_potential
+
+    surrogate = PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
+    replay = FramesData.from_atoms([bulk('Si', 'diamond', a=5.43)]).store()
+    build = partial(AutoPipeWorkChain.get_builder_from_protocol, worker_code, pw_code, structure(), 'fast')
+    naive = build({'training': {'method': 'naive'}}, surrogate)
+    assert problem_of(naive) is None and 'replay' not in naive._inputs(prune=True)
+    multihead = build({'training': {'method': 'multihead'}}, surrogate, replay)
+    assert problem_of(multihead) is None and multihead.replay.uuid == replay.uuid
+    with pytest.raises(ValueError, match='naive fine-tunes the surrogate, and surrogate is bootstrap'):
+        build({'training': {'method': 'naive'}})
+    with pytest.raises(ValueError, match=r'replay: None, and training\.method is multihead'):
+        build({'training': {'method': 'multihead'}}, surrogate)

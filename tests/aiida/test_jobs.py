@@ -62,9 +62,28 @@ def potential(aiida_profile, tiny_potential) -> PotentialData:
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
 
 
+@pytest.fixture(scope='module')
+def shared() -> dict[str, orm.CalcJobNode]:
+    """Hold what several tests of this module read."""
+    return {}
+
+
 @pytest.fixture
-def md_job(worker_code, potential) -> orm.CalcJobNode:
-    """Return a finished MD job of two seeds at two temperatures."""
+def md_job(worker_code, potential, shared) -> orm.CalcJobNode:
+    """Return a finished MD job of two seeds at two temperatures, to be left as it is."""
+    if 'md_job' not in shared:
+        shared['md_job'] = run_md(worker_code, potential)
+    return shared['md_job']
+
+
+@pytest.fixture
+def own_md_job(worker_code, potential) -> orm.CalcJobNode:
+    """Return the same, for a test that spoils it."""
+    return run_md(worker_code, potential)
+
+
+def run_md(worker_code: orm.AbstractCode, potential: PotentialData) -> orm.CalcJobNode:
+    """Run two seeds at two temperatures."""
     seeds = FramesData.from_atoms([silicon(0), silicon(1)])
     _, node = engine.run_get_node(
         MaceMdCalculation, code=worker_code, potential=potential, seeds=seeds, parameters=as_dict(DYNAMICS)
@@ -207,7 +226,7 @@ def test_nothing_new_is_a_result(worker_code, potential):
     }
     _, node = engine.run_get_node(ExplorerWorkChain, known={'seeds': seeds}, **inputs)
     assert node.exit_status == ExplorerWorkChain.exit_codes.WARNING_NOTHING_NEW.status == 700
-    assert 'min_novelty is 1000000.0' in node.exit_message
+    assert '20 are within min_novelty (1000000.0) of a known one' in node.exit_message
     assert 'candidates' not in node.outputs
     report = node.outputs.report
     assert report['n_selected'] == 0 and report['n_not_new'] == report['n_frames'] == 20
@@ -251,24 +270,28 @@ def test_descriptors_of_a_folder_of_shards(potential):
     assert np.isfinite(features).all() and (features != 0).any()
 
 
-def test_a_wiped_scratch_folder_is_never_a_success(worker_code, md_job):
+def test_a_wiped_scratch_folder_is_never_a_success(worker_code, own_md_job):
     """Between MD and sampling the frames vanish: the sampling has its own exit code, the MD job is no cache hit."""
-    assert MaceMdCalculation.is_valid_cache(md_job)
-    folder = Path(md_job.outputs.remote_folder.get_remote_path())
+    assert MaceMdCalculation.is_valid_cache(own_md_job)
+    folder = Path(own_md_job.outputs.remote_folder.get_remote_path())
     shutil.rmtree(folder)
     folder.mkdir()
     _, node = engine.run_get_node(
         DirectSamplingBaseWorkChain,
-        job={'code': worker_code, 'parameters': as_dict(SAMPLING), 'shards': {'md_0': md_job.outputs.remote_folder}},
+        job={
+            'code': worker_code,
+            'parameters': as_dict(SAMPLING),
+            'shards': {'md_0': own_md_job.outputs.remote_folder},
+        },
     )
     assert node.exit_status == DirectSamplingCalculation.exit_codes.ERROR_SCRATCH_MISSING.status
     assert 'manifest' in node.exit_message
-    assert not MaceMdCalculation.is_valid_cache(md_job)
+    assert not MaceMdCalculation.is_valid_cache(own_md_job)
 
 
-def test_a_changed_shard_is_refused(worker_code, md_job):
+def test_a_changed_shard_is_refused(worker_code, own_md_job):
     """One flipped byte in a shard is found by its checksum."""
-    shard = Path(md_job.outputs.remote_folder.get_remote_path()) / 'shards' / 'r000.0.h5'
+    shard = Path(own_md_job.outputs.remote_folder.get_remote_path()) / 'shards' / 'r000.0.h5'
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
@@ -276,7 +299,7 @@ def test_a_changed_shard_is_refused(worker_code, md_job):
         DirectSamplingCalculation,
         code=worker_code,
         parameters=as_dict(SAMPLING),
-        shards={'md_0': md_job.outputs.remote_folder},
+        shards={'md_0': own_md_job.outputs.remote_folder},
     )
     assert node.exit_status == DirectSamplingCalculation.exit_codes.ERROR_SCRATCH_MISSING.status
 

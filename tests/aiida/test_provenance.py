@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from aiida import engine, orm
 from aiida.common.links import LinkType
 from ase.build import bulk
 from plumpy import ProcessState
 
+from aiida_mlip_autopipe.calculations.labels import Label, batch_array
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
-from aiida_mlip_autopipe.provenance.cost import profile_cost
+from aiida_mlip_autopipe.provenance.cost import core_hours, profile_cost
 from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage, potential_lineage
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
-from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
+from aiida_mlip_autopipe.provenance.states import (
+    CandidateState,
+    candidate_states,
+    count_states,
+    explored_seeds,
+    states_in_stage,
+)
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
     LabellingParameters,
@@ -125,6 +133,17 @@ def test_from_seeds_to_labels(exploration, potential, pw_code, pseudo_family):
     assert lineage.potentials == {}
 
 
+def test_a_label_of_a_batch_leads_to_its_job(exploration, pw_code, pseudo_family):
+    """The newest label of each frame is that of the batch, which is one of the jobs behind the labelled set."""
+    candidates = exploration.outputs.candidates
+    stage = label(candidates, pw_code, pseudo_family, batch_size=2, max_concurrent=1)
+    (batch,) = [node for node in stage.called_descendants if isinstance(node, orm.CalcJobNode)]
+    for atoms in stage.outputs.labelled.get_atoms():
+        lineage = frame_lineage(atoms.info['frame_id'])
+        assert (lineage.state, lineage.pw_pk) == (CandidateState.LABELLED, batch.pk)
+        assert lineage.energy_eV == atoms.info['REF_energy']
+
+
 def test_failed_labels_keep_their_reasons(exploration, pw_code, pseudo_family):
     """A label that is refused, and one whose pw.x failed, are failed candidates with a reason."""
     frames = exploration.outputs.candidates.get_atoms()
@@ -164,6 +183,22 @@ def test_the_cost_counts_all(exploration):
     assert cost.database_bytes > 10_000 and cost.repository_bytes > 1_000
 
 
+def test_computing_time_is_that_of_the_jobs_that_ran(exploration, potential):
+    """A worker says how long it took; a run whose jobs all came from the cache has cost nothing."""
+    jobs = [node for node in exploration.called_descendants if isinstance(node, orm.CalcJobNode)]
+    told = [
+        json.loads(job.outputs.retrieved.base.repository.get_object_content('result.json'))['wall_s'] for job in jobs
+    ]
+    assert sum(core_hours(exploration.pk).values()) == pytest.approx(sum(told) / 3600)
+    for job in jobs:
+        job.base.extras.set('_aiida_cached_from', job.uuid)
+    try:
+        assert core_hours(exploration.pk) == {}
+    finally:
+        for job in jobs:
+            job.base.extras.delete('_aiida_cached_from')
+
+
 def test_a_potential_from_a_file_has_no_past(potential):
     """A given potential is where the lineage ends."""
     lineage = potential_lineage(potential)
@@ -188,6 +223,32 @@ def job_in_a_stage(localhost, name: str, link: str) -> tuple[orm.WorkChainNode, 
         link_type = LinkType.CALL_CALC if called is job else LinkType.CALL_WORK
         called.base.links.add_incoming(caller, link_type=link_type, link_label=label)
     return run, job
+
+
+def test_the_candidates_of_a_batch_at_work_are_being_labelled(localhost):
+    """Those of the batch are, those that wait for the next one are not; what it leaves goes on while its lane does."""
+    stage, lane = (orm.WorkChainNode() for _ in range(2))
+    batch = orm.CalcJobNode(computer=localhost, process_type='aiida.calculations:mlip_autopipe.pw_batch')
+    batch.base.links.add_incoming(orm.List([0, 2]).store(), link_type=LinkType.INPUT_CALC, link_label='indices')
+    stage.store()
+    lane.base.links.add_incoming(stage, link_type=LinkType.CALL_WORK, link_label='lane_0')
+    lane.store()
+    batch.base.links.add_incoming(lane, link_type=LinkType.CALL_CALC, link_label='batch_0')
+    batch.set_process_state(ProcessState.WAITING)
+    batch.store()
+    labelling, unlabelled = CandidateState.LABELLING, CandidateState.UNLABELLED
+    names = ['a', 'b', 'c']
+    assert [one.state for one in states_in_stage(stage.pk, names)] == [labelling, unlabelled, labelling]
+    assert count_states(stage.pk, 3) == {labelling: 2, unlabelled: 1}
+
+    labels = batch_array({0: Label(-1.0, np.zeros((1, 3)), np.zeros((3, 3)))}, {0: 'k0', 2: 'k2'}, {2: 'it did not'})
+    labels.base.links.add_incoming(batch, link_type=LinkType.CREATE, link_label='labels')
+    labels.store()
+    batch.set_process_state(ProcessState.FINISHED)
+    batch.set_exit_status(730)
+    assert [one.state for one in states_in_stage(stage.pk, names)] == [CandidateState.LABELLED, unlabelled, labelling]
+    lane.set_process_state(ProcessState.KILLED)
+    assert states_in_stage(stage.pk, names)[2].state is CandidateState.FAILED
 
 
 def test_a_sampling_job_at_work_tells_how_far_it_is(localhost, tmp_path):

@@ -2,24 +2,34 @@
 
 from rich.console import Console
 
-from aiida_mlip_autopipe.cli.results import error_tables, tell_why_it_stopped
+from aiida_mlip_autopipe.cli.results import error_tables, tell_what_is_next, tell_why_it_stopped
 
 
 def errors(force):
     return {'energy_rmse_meV': 2.0, 'force_rmse_meV_A': force, 'stress_rmse_GPa': None}
 
 
-ABOVE = {'force_rmse_meV_A': {'is': 48.04, 'wanted': 40.0}}
+ABOVE = {
+    'test': {'force_rmse_meV_A': {'is': 48.04, 'wanted': 40.0}},
+    'corner': {'energy_rmse_meV': {'is': 2.0, 'wanted': 1.0}},
+}
+CURVE = {'n_more': 50, 'gain_percent': 30.4, 'gain_low_percent': 12.0, 'gain_high_percent': 45.0, 'expected': 33.4,
+         'low': 26.0, 'high': 42.0}  # fmt: skip
 SUMMARY = {
-    'surrogate': errors(208.0),
+    'surrogate': {'test': errors(208.0), 'corner': errors(400.0)},
     'rounds': [
-        {'round': 1, 'labels': errors(300.0), 'test': errors(75.0)},
-        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04)},
+        {'round': 1, 'labels': errors(300.0), 'test': errors(75.0), 'corner': errors(120.0)},
+        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04), 'corner': errors(90.0)},
     ],
+    'learning_curve': CURVE,
     'stopped': {'why': 'rounds', 'n_labels': 42, 'above_tolerance': ABOVE},
 }
-NOTHING_NEW = {'surrogate': errors(1.0), 'rounds': [], 'stopped': {'why': 'nothing_new', 'n_labels': 7,
-               'above_tolerance': {}}}  # fmt: skip
+NOTHING_NEW = {
+    'surrogate': {'test': errors(1.0), 'corner': None},
+    'rounds': [],
+    'learning_curve': None,
+    'stopped': {'why': 'nothing_new', 'n_labels': 7, 'above_tolerance': {}},
+}
 
 
 def lines_of(summary):
@@ -35,13 +45,18 @@ def test_each_potential_is_judged_on_the_test_set_and_where_it_explored():
     lines = lines_of(SUMMARY)
     assert [line for line in lines if line[0] == 'surrogate'] == [
         ['surrogate', '2.00', '208.0', '-'],
+        ['surrogate', '2.00', '400.0', '-'],
         ['surrogate', '2.00', '300.0', '-'],
     ]
     assert [line for line in lines if line[:2] == ['round', '1']] == [
         ['round', '1', '2.00', '75.0', '-'],
+        ['round', '1', '2.00', '120.0', '-'],
         ['round', '1', '2.00', '110.0', '-'],
     ]
-    assert [line for line in lines if line[:2] == ['round', '2']] == [['round', '2', '2.00', '48.0', '-']]
+    assert [line for line in lines if line[:2] == ['round', '2']] == [
+        ['round', '2', '2.00', '48.0', '-'],
+        ['round', '2', '2.00', '90.0', '-'],
+    ]
 
 
 def test_without_rounds_there_is_the_surrogate_alone():
@@ -53,6 +68,13 @@ def test_the_end_is_told_with_what_is_missing():
     told = tell_why_it_stopped(SUMMARY)
     assert told == (
         'after 2 round(s) and 42 labels: all rounds (loop.max_rounds) are done; '
-        'above the tolerance: forces (meV/Å) 48.0 > 40'
+        'above the tolerance: forces (meV/Å) 48.0 > 40, energy (meV/atom) 2.00 > 1 in the corner'
     )
     assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: nothing new was found to label'
+
+
+def test_what_further_labels_are_worth_is_told_with_its_uncertainty():
+    assert tell_what_is_next(SUMMARY) == (
+        'the next 50 labels are likely to change the force error by -30 % (-12 to -45), to 33 meV/Å (26 to 42)'
+    )
+    assert tell_what_is_next(NOTHING_NEW) is None

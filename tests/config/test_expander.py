@@ -340,9 +340,22 @@ def test_melting_estimates(composition, temperature, basis):
         ('exploration: {ecutwfc_Ry: 30}', 'exploration.ecutwfc_Ry: unknown key; did you mean labelling.ecutwfc_Ry?'),
         ('exploration: {guards: {n_drp: 1}}', 'exploration.guards.n_drp: unknown key; did you mean exploration.guards'
                                               '.n_drop?'),
-        ('loop: {xyzzy: 1}', 'loop.xyzzy: unknown key; the keys of loop are min_rounds, max_rounds, max_labels'),
+        ('loop: {xyzzy: 1}', 'loop.xyzzy: unknown key; the keys of loop are min_rounds, max_rounds, max_labels, '
+         'max_core_hours'),
         ('exploration: {temperatures_K: [300, -300]}', 'exploration.temperatures_K[1]: -300 is not > 0 K; give a value '
                                                        '> 0 K: temperature grid, in K'),
+        ('loop: {max_labels: 20}',
+         'loop.max_labels: 20 is below 31 = 1 isolated atoms + 8 seeds (generation) + '
+         '12 test frames (evaluation.n_test) + 10 frames of the first round (exploration.n_to_select); raise it to at '
+         'least 31'),
+        ('exploration: {temperatures_K: [300, 600]}\nevaluation: {n_test: 2}', 'evaluation.n_test (2) is not >= 3, the '
+         'number of temperatures with that of the corner'),
+        ('training: {method: naive}', 'training.method: naive fine-tunes the surrogate, and surrogate is bootstrap; '
+                                      'name a potential, or train from scratch'),
+        ('surrogate: medium-mpa-0\ntraining: {method: multihead}', 'replay: None, and training.method is multihead; '
+         'give frames to replay with multihead'),
+        ('surrogate: medium-mpa-0\nreplay: nowhere.xyz\ntraining: {method: multihead}',
+         "replay: 'nowhere.xyz': there is no file"),
         ('exploration: {n_to_select: 0}', 'exploration.n_to_select: 0 is not >= 1; give a value >= 1: frames to select '
                                           'for labelling'),
         ('protocol: fats', "protocol: 'fats' is not one of 'fast', 'balanced' or 'stringent'; did you mean 'fast'?"),

@@ -208,9 +208,31 @@ def test_candidates_tell_how_far_a_committee_disagreed(tmp_path):
     for number, atoms in enumerate(frames):
         atoms.info['disagreement'] = number / 4 if number < 6 else np.nan
     folder = write_job(tmp_path, 'aaaaaaaa', [frames])
-    selection = select_candidates([folder], SamplingParameters(n_to_select=12, descriptor=DESCRIPTOR))
+    parameters = SamplingParameters(n_to_select=12, min_expected_error_eV_A=0, descriptor=DESCRIPTOR)
+    selection = select_candidates([folder], parameters)
     told = {atoms.info['step'] // 10: atoms.info.get('disagreement_eV_A') for atoms in selection.candidates}
     assert told == {number: number / 4 if number < 6 else None for number in range(12)}
     write_extxyz(tmp_path / 'candidates.extxyz', selection.candidates)
     back = read_extxyz(tmp_path / 'candidates.extxyz')
     assert [atoms.info for atoms in back] == [atoms.info for atoms in selection.candidates]
+
+
+def test_what_a_committee_is_certain_of_is_not_selected(tmp_path):
+    """Its disagreement counts as the error that it has meant so far; where nobody was asked nothing is certain."""
+    frames = trajectory(bulk('Si'), 12, seed=1)
+    for number, atoms in enumerate(frames):
+        atoms.info['disagreement'] = number / 100 if number < 6 else np.nan
+    folder = write_job(tmp_path, 'aaaaaaaa', [frames])
+
+    def selected(factor: float, bound: float) -> list[int]:
+        parameters = SamplingParameters(
+            n_to_select=12, disagreement_factor=factor, min_expected_error_eV_A=bound, descriptor=DESCRIPTOR
+        )
+        selection = select_candidates([folder], parameters)
+        assert selection.report['n_certain'] == 12 - len(selection.candidates)
+        assert np.isfinite(selection.scores).all()
+        return sorted(atoms.info['step'] // 10 for atoms in selection.candidates)
+
+    assert selected(1.0, 0.035) == [4, 5, *range(6, 12)]
+    assert selected(2.0, 0.035) == [2, 3, 4, 5, *range(6, 12)]
+    assert selected(1.0, 1.0) == list(range(6, 12))

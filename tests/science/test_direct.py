@@ -72,9 +72,9 @@ def checked(sampler, X):
     return sampler
 
 
-def fitted(n_to_select, X, *, known=None, groups=None, exclude=None, environments=None, **keywords):
+def fitted(n_to_select, X, *, known=None, groups=None, exclude=None, environments=None, certain=None, **keywords):
     """Return a sampler after `checked`, which selected as many distinct frames as there are."""
-    sampler = DirectSampler(n_to_select, **keywords).fit(X, known, groups, exclude, environments)
+    sampler = DirectSampler(n_to_select, **keywords).fit(X, known, groups, exclude, environments, certain)
     return checked(sampler, X)
 
 
@@ -530,6 +530,18 @@ def test_each_group_keeps_away_from_what_the_others_gave():
 
 
 # -- frames that are known already
+
+
+def test_certain_rows_count_but_are_not_selected():
+    X, labels = planted(0)
+    sampler = fitted(3, X, certain=labels < 3, min_eigenvalue=0, fill=0)
+    assert sorted(labels[sampler.selected_idx_]) == [3, 4, 5]
+    np.testing.assert_allclose(sampler.scores_, fitted(3, X, min_eigenvalue=0, fill=0).scores_)
+    assert sampler.report_['n_certain'] == np.count_nonzero(labels < 3) and sampler.report_['n_not_new'] == 0
+    everything = fitted(3, X, certain=np.ones(len(X), bool))
+    assert everything.selected_idx_.size == 0
+    with pytest.raises(ValueError, match='certain'):
+        fitted(3, X, certain=np.ones(len(X) - 1, bool))
 
 
 def test_the_selection_keeps_away_from_what_is_known():

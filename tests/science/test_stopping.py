@@ -10,23 +10,38 @@ STRICT = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 39.9, 'max_stress_
 MILD = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 40.0}
 
 
-def why(n_rounds, n_labels=0, tolerances=None, **loop):
+def why(n_rounds, n_labels=0, core_hours=1.0, tolerances=None, **loop):
     """Return why to stop where another round would ask for ten labels."""
     evaluation = EvaluationParameters(**(tolerances or {}))
-    return why_to_stop(LoopParameters(**loop), evaluation, METRICS, n_rounds=n_rounds, n_labels=n_labels, n_next=10)
+    return why_to_stop(
+        LoopParameters(**loop),
+        evaluation,
+        {'test': METRICS, 'corner': METRICS},
+        n_rounds=n_rounds,
+        n_labels=n_labels,
+        n_next=10,
+        core_hours=core_hours,
+    )
 
 
 def test_only_what_was_asked_for_can_be_missed():
-    assert missed_tolerances(METRICS, EvaluationParameters()) == {}
-    assert missed_tolerances(METRICS, EvaluationParameters(**MILD)) == {}
-    missed = missed_tolerances(METRICS, EvaluationParameters(**STRICT))
-    assert missed == {'force_rmse_meV_A': {'is': 40.0, 'wanted': 39.9}}
+    assert missed_tolerances({'test': METRICS}, EvaluationParameters()) == {}
+    assert missed_tolerances({'test': METRICS}, EvaluationParameters(**MILD)) == {}
+    missed = missed_tolerances({'test': METRICS}, EvaluationParameters(**STRICT))
+    assert missed == {'test': {'force_rmse_meV_A': {'is': 40.0, 'wanted': 39.9}}}
+
+
+def test_the_corner_is_held_to_the_same_tolerances():
+    far = {'test': METRICS, 'corner': METRICS | {'energy_rmse_meV': 1.5}}
+    missed = missed_tolerances(far, EvaluationParameters(**MILD))
+    assert missed == {'corner': {'energy_rmse_meV': {'is': 1.5, 'wanted': 1.0}}}
 
 
 @pytest.mark.parametrize('value', [None, float('nan')])
 def test_an_error_that_is_no_number_is_above_any_tolerance(value):
     metrics = METRICS | {'stress_rmse_GPa': value}
-    assert list(missed_tolerances(metrics, EvaluationParameters(max_stress_rmse_GPa=1e9))) == ['stress_rmse_GPa']
+    missed = missed_tolerances({'test': metrics}, EvaluationParameters(max_stress_rmse_GPa=1e9))
+    assert list(missed['test']) == ['stress_rmse_GPa']
 
 
 @pytest.mark.parametrize(
@@ -44,6 +59,8 @@ def test_an_error_that_is_no_number_is_above_any_tolerance(value):
         (None, {'n_rounds': 1, 'n_labels': 90, 'max_labels': 100}),
         ('labels', {'n_rounds': 1, 'n_labels': 91, 'max_labels': 100}),
         ('labels', {'n_rounds': 0, 'n_labels': 91, 'max_labels': 100}),
+        (None, {'n_rounds': 1, 'core_hours': 9.9, 'max_core_hours': 10.0}),
+        ('core_hours', {'n_rounds': 1, 'core_hours': 10.0, 'max_core_hours': 10.0}),
     ],
 )
 def test_the_first_reason_that_holds_ends_the_run(reason, arguments):

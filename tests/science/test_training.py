@@ -21,7 +21,8 @@ from aiida_mlip_autopipe.science.training import (
     split_by_origin,
     train,
 )
-from aiida_mlip_autopipe.science.training.mace_train import _follow, _run
+from aiida_mlip_autopipe.science.training.checkpoints import list_checkpoints, take_up
+from aiida_mlip_autopipe.science.training.follow import Follower, run
 from tests.labels import labelled_silicon
 
 TINY = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, max_num_epochs=2,
@@ -56,7 +57,10 @@ def test_training_gives_a_potential_that_was_looked_at(sets, tmp_path):
     assert result.metrics['validation']['force_rmse_meV_A'] == pytest.approx(progress[-1]['rmse_f_meV_A'], rel=1e-3)
     assert result.metrics['validation']['energy_rmse_meV'] == pytest.approx(progress[-1]['rmse_e_meV'], rel=1e-3)
     assert result.info['elements'] == ['Si'] and result.info['r_max'] == 4.0 and result.info['dtype'] == 'float32'
-    assert (tmp_path / 'mace/autopipe_stagetwo.model').read_bytes() == result.potential.read_bytes()
+    assert result.run['best_epoch'] == 1 and result.run['n_epochs'] == 2 and not result.run['stopped_early']
+    saved = [torch.load(path, weights_only=False).state_dict() for path in
+             (tmp_path / 'mace/autopipe_stagetwo.model', result.potential)]  # fmt: skip
+    assert all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
     assert np.isfinite(single_point(result.potential, bulk('Si'))['energy'])
 
 
@@ -97,22 +101,147 @@ def test_a_failing_command_is_an_error_with_its_last_words(tmp_path):
 
     command = [sys.executable, '-c', 'print("first"); raise SystemExit("out of luck")']
     with pytest.raises(TrainingError, match=r'exit status 1(.|\n)*first\nout of luck'):
-        _run(command, tmp_path, 1, None)
+        run(command, tmp_path, Follower(tmp_path, 1))
+
+
+def write_results(work, losses, first=0, tail=''):
+    """Append epochs to the results in mace's folder, as mace writes them."""
+    (work / 'results').mkdir(parents=True, exist_ok=True)
+    with (work / 'results/autopipe_run-0_train.txt').open('a') as handle:
+        for epoch, loss in enumerate(losses, start=first):
+            handle.write(json.dumps({'loss': 1.0, 'mode': 'opt', 'epoch': epoch}) + '\n')
+            entry = {'mode': 'eval', 'epoch': epoch, 'head': 'Default', 'loss': loss, 'rmse_e_per_atom': 0.5,
+                     'rmse_f': float('nan')}  # fmt: skip
+            handle.write(json.dumps({**entry, 'head': 'pt_head', 'loss': 7.0}) + '\n' + json.dumps(entry) + '\n')
+        handle.write(tail)
 
 
 def test_bare_nan_in_the_results_becomes_none_and_half_a_line_waits(tmp_path):
-    (tmp_path / 'results').mkdir()
-    history = {name: [] for name in ('epoch', 'loss', 'rmse_e_meV', 'rmse_f_meV_A', 'rmse_stress_meV_A3')}
-    entry = {'mode': 'eval', 'epoch': 0, 'loss': 1.0, 'rmse_e_per_atom': 0.5, 'rmse_f': float('nan')}
-    results = tmp_path / 'results/autopipe_run-0_train.txt'
-    results.write_text(json.dumps({'mode': 'opt', 'epoch': 0}) + '\n' + json.dumps(entry) + '\n{"mode": "ev')
-    offset = _follow(tmp_path, 0, history, 2, None)
-    assert history == {'epoch': [0], 'loss': [1.0], 'rmse_e_meV': [500.0], 'rmse_f_meV_A': [None],
-                       'rmse_stress_meV_A3': [None]}  # fmt: skip
-    with results.open('a') as handle:
+    write_results(tmp_path, [1.0], tail='{"mode": "ev')
+    follower = Follower(tmp_path, 2)
+    follower.look()
+    assert follower.history == {'epoch': [0], 'loss': [1.0], 'rmse_e_meV': [500.0], 'rmse_f_meV_A': [None],
+                                'rmse_stress_meV_A3': [None]}  # fmt: skip
+    with (tmp_path / 'results/autopipe_run-0_train.txt').open('a') as handle:
         handle.write('al", "epoch": 1, "loss": 2.0}\n')
-    _follow(tmp_path, offset, history, 2, None)
-    assert history['epoch'] == [0, 1] and history['loss'] == [1.0, 2.0]
+    follower.look()
+    assert follower.history['epoch'] == [0, 1] and follower.history['loss'] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(('losses', 'stage_two', 'n_followed'), [
+    ([5.0, 4.0, 4.5, 4.1, 1.0], None, 4),
+    ([5.0, 4.0, 4.5, 4.1, 3.0, 3.5, 3.5, 3.5], 4, 7),  # the losses of the stages are not compared
+    ([5.0, 4.0, 4.5, 4.5, 4.5], 5, 5),  # the first of two stages is mace's to end
+    ([5.0, 4.0, 3.0, 3.5, 2.0], None, 5),
+])  # fmt: skip
+def test_when_patience_is_lost(tmp_path, losses, stage_two, n_followed):
+    """What was done until the training could be stopped does not count, in whatever pieces it is read."""
+    follower = Follower(tmp_path, 100, stage_two, patience=2)
+    write_results(tmp_path, losses)
+    follower.look()
+    assert follower.history['epoch'] == list(range(n_followed))
+    assert follower.lost_patience == (n_followed < len(losses))
+    assert not Follower(tmp_path, 100, stage_two).lost_patience
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+    follower = Follower(tmp_path, 100)
+    write_results(tmp_path, [5.0, float('nan'), 5.0])
+    follower.look()
+    assert follower.history['loss'] == [5.0, None] and follower.has_seen_enough
+
+
+def test_checkpoints_are_few_and_the_best_is_among_them(tmp_path):
+    """Two of each stage and the best of each."""
+    (tmp_path / 'checkpoints').mkdir()
+    follower = Follower(tmp_path, 12, stage_two=6)
+    for epoch, loss in enumerate([5, 1, 4, 3, 3, 3, 9, 8, 9, 9, 9]):
+        ending = '_swa.pt' if epoch >= 6 else '.pt'
+        (tmp_path / f'checkpoints/autopipe_run-0_epoch-{epoch}{ending}').touch()
+        write_results(tmp_path, [float(loss)], first=epoch)
+        if epoch != 8:  # the training does not wait to be looked at
+            follower.look()
+    assert [checkpoint.epoch for checkpoint in list_checkpoints(tmp_path)] == [1, 4, 5, 7, 9, 10]
+
+
+def test_a_checkpoint_that_was_not_judged_yet_stays(tmp_path):
+    """The training goes on between two looks: epoch 2 may turn out to be the best."""
+    (tmp_path / 'checkpoints').mkdir()
+    for epoch in range(6):
+        (tmp_path / f'checkpoints/autopipe_run-0_epoch-{epoch}.pt').touch()
+    follower = Follower(tmp_path, 12)
+    write_results(tmp_path, [3.0, 2.0])
+    follower.look()
+    write_results(tmp_path, [1.0, 2.0, 2.0, 2.0], first=2)
+    follower.look()
+    assert [checkpoint.epoch for checkpoint in list_checkpoints(tmp_path)] == [2, 4, 5]
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Return mace's folder of a training that was killed while it wrote its checkpoint of epoch 3."""
+    work = tmp_path / 'first/mace'
+    assert take_up(work, None, {'seed': 1}) == 0
+    write_results(work, [4.0, 3.0, 2.0, 1.0])
+    (work / 'checkpoints').mkdir()
+    for epoch in (1, 2, 3):
+        torch.save({'model': {'epoch': epoch}}, work / f'checkpoints/autopipe_run-0_epoch-{epoch}.pt')
+    damaged = work / 'checkpoints/autopipe_run-0_epoch-3.pt'
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    return work
+
+
+def epochs_in(work):
+    """Return the epochs of checkpoints by those whose weights they hold."""
+    return {checkpoint.epoch: checkpoint.weights()['epoch'] for checkpoint in list_checkpoints(work)}
+
+
+@pytest.mark.parametrize('is_requeued', [False, True])
+def test_an_interrupted_training_goes_on_after_its_last_whole_checkpoint(interrupted, tmp_path, caplog, is_requeued):
+    """In another folder, or in its own, where a scheduler started it once more; and after another interruption."""
+    work = interrupted if is_requeued else tmp_path / 'second/mace'
+    for _ in range(2):
+        assert take_up(work, interrupted, {'seed': 1}) == 3
+        # mace counts the epoch of a checkpoint as still to be done
+        assert epochs_in(work).items() >= {2: 2, 3: 2}.items() and max(epochs_in(work)) == 3
+        follower = Follower(work, 10)
+        follower.look()
+        assert follower.history['loss'] == [4.0, 3.0, 2.0]
+    assert 'epoch-3.pt is not used' in caplog.text and 'going on after epoch 2' in caplog.text
+
+
+def test_at_the_end_of_the_first_stage_the_second_comes_next(interrupted):
+    """Its first checkpoint has the place where mace looks for one of the second stage, and will write its own."""
+    assert take_up(interrupted, None, {'seed': 1}, stage_two=3) == 3
+    assert [(one.epoch, one.in_stage_two) for one in list_checkpoints(interrupted)][-2:] == [(2, False), (3, True)]
+
+
+def test_a_training_that_was_asked_something_else_is_no_start(interrupted, tmp_path, caplog):
+    work = tmp_path / 'second/mace'
+    assert take_up(work, interrupted, {'seed': 2}) == 0
+    assert 'other parameters or other data' in caplog.text
+    assert take_up(work, tmp_path / 'vanished/mace', {'seed': 2}) == 0
+    assert 'may have been cleaned' in caplog.text
+    for checkpoint in list_checkpoints(interrupted):
+        checkpoint.path.unlink()
+    assert take_up(tmp_path / 'third/mace', interrupted, {'seed': 1}) == 0
+    assert 'no checkpoint' in caplog.text and not list_checkpoints(work)
+
+
+def test_a_training_that_gets_no_better_is_stopped(sets, tmp_path):
+    """With a high learning rate: mace ends the first stage, the second is ended from outside, and the best is kept."""
+    restless = {'patience': 3, 'lr': 0.5, 'swa_lr': 0.5, 'lr_gamma': 1.0}
+    result = train(*sets, TINY.model_copy(update={'max_num_epochs': 400, **restless}), tmp_path)
+    epochs, losses, best = result.history['epoch'], result.history['loss'], result.run['best_epoch']
+    in_first = [epoch for epoch in epochs if epoch < 200]
+    assert result.run['stopped_early'] and epochs == [*range(len(in_first)), *range(201, epochs[-1] + 1)]
+    assert 3 <= len(in_first) < 200 and epochs[-1] - best == 3 and best > 200
+    index = epochs.index(best)
+    assert losses[index] == min(losses[len(in_first) :])
+    assert result.metrics['validation']['force_rmse_meV_A'] == pytest.approx(
+        result.history['rmse_f_meV_A'][index], rel=1e-3
+    )
+    assert len(list_checkpoints(tmp_path / 'mace')) <= 7  # three of each stage, and the copy of the newest
 
 
 def test_inspect_potential(tiny_potential, tmp_path):
@@ -157,6 +286,21 @@ def test_split_leaves_one_origin_on_each_side(fraction):
     del nameless[1].info['origin']
     with pytest.raises(ValueError, match=r'frame 1 .*origin'):
         split_by_origin(nameless, fraction, 0)
+
+
+def test_an_origin_stays_on_its_side_when_others_join():
+    """Whatever joins later, and in whatever number, what validated once validates, and what trained once trains."""
+    first = [f'seed-{number}' for number in range(6)]
+    training, validation = split_by_origin(frames_of(first), 0.34, 0)
+    sides = {first[i]: 'training' for i in training} | {first[i]: 'validation' for i in validation}
+    assert len(validation) == 2
+    for n_more in (1, 2, 6, 30):
+        everything = [*(f'new-{number}' for number in range(n_more)), *first]
+        training, validation = split_by_origin(frames_of(everything), 0.34, 0, fixed=sides)
+        back = {everything[i]: 'validation' for i in validation} | {everything[i]: 'training' for i in training}
+        assert sides.items() <= back.items()
+        assert len(validation) == max(2, round(0.34 * len(everything)))
+        assert sorted(training + validation) == list(range(len(everything)))
 
 
 def test_foundation_names_paths_and_the_way_out_offline(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from ase.md.nptberendsen import NPTBerendsen
 from ase.md.nvtberendsen import NVTBerendsen
 from ase.md.verlet import VelocityVerlet
 
+from aiida_mlip_autopipe.science.committee import disagreement
 from aiida_mlip_autopipe.science.dynamics.guards import (
     GuardedCalculator,
     Guards,
@@ -219,11 +220,7 @@ def _draw_velocities(atoms: Atoms, temperature_K: float, rng: np.random.Generato
 
 
 def _disagreement(atoms: Atoms, forces: np.ndarray, committee: Sequence[Calculator]) -> float:
-    """Return the largest deviation of the committee's forces on an atom, in eV/Å; NaN without a committee.
-
-    It is the maximum over the atoms of the root mean square, over the potentials, of the distance of their force from
-    the mean force (L. Zhang et al., Phys. Rev. Mater. 3, 023804 (2019)).
-    """
+    """Return the largest disagreement of a committee on the force on an atom, in eV/Å; NaN without a committee."""
     if not committee:
         return float('nan')
     frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
@@ -231,8 +228,7 @@ def _disagreement(atoms: Atoms, forces: np.ndarray, committee: Sequence[Calculat
     for calculator in committee:
         calculator.calculate(frame, ['forces'])
         every.append(np.asarray(calculator.results['forces'], dtype=float))
-    deviations = np.linalg.norm(np.array(every) - np.mean(every, axis=0), axis=2)
-    return float(np.sqrt((deviations**2).mean(axis=0)).max())
+    return float(disagreement(np.array(every)).max())
 
 
 # ------------------------------------------------------------------------------------ what ASE's integrators remember

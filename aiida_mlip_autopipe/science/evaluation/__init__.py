@@ -2,6 +2,17 @@
 
 from aiida_mlip_autopipe.science.evaluation.calibration import calibrate
 from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
+from aiida_mlip_autopipe.science.evaluation.learning_curve import fit_learning_curve
+from aiida_mlip_autopipe.science.evaluation.parity import write_parity
 from aiida_mlip_autopipe.science.evaluation.stopping import REASONS_TO_STOP, missed_tolerances, why_to_stop
 
-__all__ = ['REASONS_TO_STOP', 'Evaluation', 'calibrate', 'evaluate', 'missed_tolerances', 'why_to_stop']
+__all__ = [
+    'REASONS_TO_STOP',
+    'Evaluation',
+    'calibrate',
+    'evaluate',
+    'fit_learning_curve',
+    'missed_tolerances',
+    'why_to_stop',
+    'write_parity',
+]

@@ -7,20 +7,20 @@ root mean square of their ratio.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ['calibrate']
 
 
-def calibrate(disagreements: Sequence[float], errors: Sequence[float]) -> dict[str, Any]:
+def calibrate(disagreements: ArrayLike, errors: ArrayLike) -> dict[str, Any]:
     """Compare disagreements with errors.
 
     Parameters
     ----------
-    disagreements, errors : sequence of float
+    disagreements, errors : array_like
         Of the same frames, in the same unit. Frames where one is not finite, or nothing disagreed, are left out.
 
     Returns

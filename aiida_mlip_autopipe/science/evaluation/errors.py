@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import units
 from ase.data import chemical_symbols
 
+from aiida_mlip_autopipe.science.committee import disagreement
+from aiida_mlip_autopipe.science.evaluation.breakdown import breakdown, overall
+from aiida_mlip_autopipe.science.evaluation.calibration import calibrate
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.training.potential import check_elements, load_calculator
 from aiida_mlip_autopipe.science.training.split import is_isolated_atom
@@ -32,19 +34,29 @@ class Evaluation:
     Attributes
     ----------
     metrics : dict
-        ``n_frames``, ``n_atoms``, ``energy_rmse_meV`` and ``energy_mae_meV`` (per atom), ``force_rmse_meV_A``,
-        ``force_mae_meV_A``, ``stress_rmse_GPa``, ``stress_mae_GPa`` (None where no frame has a stress).
+        Errors over all frames, see :func:`~aiida_mlip_autopipe.science.evaluation.breakdown.overall`; and
+        ``calibration``: the disagreement of the committee beside the largest force error of each frame, see
+        :func:`~aiida_mlip_autopipe.science.evaluation.calibration.calibrate`; None without a committee.
     predictions : dict of ndarray
         ``energy`` (n,) in eV, ``forces`` (n_atoms, 3) in eV/Å, ``stress`` (n, 6) in eV/Å³ (Voigt, ASE's sign), the
-        labels likewise as ``REF_energy``, ``REF_forces``, ``REF_stress`` (NaN where missing), ``n_atoms`` (n,) and
-        ``frame_id`` (n,).
+        labels likewise as ``REF_energy``, ``REF_forces``, ``REF_stress`` (NaN where missing). Of each frame
+        ``n_atoms``, ``disagreement`` (the committee's largest on the force on an atom, in eV/Å; NaN without one),
+        ``frame_id``, ``origin``, ``config_type``, ``split`` ('' where missing), ``temperature_K``,
+        ``temperature_end_K`` and ``pressure_GPa`` (NaN where missing), all (n,); ``numbers`` (n_atoms,).
     """
 
     metrics: dict[str, Any]
     predictions: dict[str, np.ndarray]
 
+    @property
+    def breakdown(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return the errors by element, temperature, pressure, origin, kind of frame and part of the data."""
+        return breakdown(self.predictions)
 
-def evaluate(potential: Path, frames: Sequence[Atoms], parameters: EvaluationParameters) -> Evaluation:
+
+def evaluate(
+    potential: Path, frames: Sequence[Atoms], parameters: EvaluationParameters, committee: Sequence[Path] = ()
+) -> Evaluation:
     """Predict the labels of frames and compare.
 
     Parameters
@@ -55,6 +67,8 @@ def evaluate(potential: Path, frames: Sequence[Atoms], parameters: EvaluationPar
         With ``REF_energy`` in info, ``REF_forces`` in arrays and, where periodic, ``REF_stress`` in info.
     parameters : EvaluationParameters
         Precision and device.
+    committee : sequence of Path
+        Further potentials, whose disagreement is to be compared with the errors.
 
     Raises
     ------
@@ -73,12 +87,15 @@ def evaluate(potential: Path, frames: Sequence[Atoms], parameters: EvaluationPar
                 'REF_forces: label it first'
             )
     predictions = _predict(Path(potential), frames, parameters)
-    predictions['n_atoms'] = np.array([len(atoms) for atoms in frames])
-    predictions['frame_id'] = np.array([str(atoms.info.get('frame_id', '')) for atoms in frames])
+    predictions |= _descriptions(frames)
+    others = [_predict(Path(member), frames, parameters)['forces'] for member in committee]
+    predictions['disagreement'] = _disagreements(predictions, others)
     predictions['REF_energy'] = np.array([float(atoms.info['REF_energy']) for atoms in frames])
     predictions['REF_forces'] = np.concatenate([atoms.arrays['REF_forces'] for atoms in frames])
     predictions['REF_stress'] = np.array([_label_stress(atoms) for atoms in frames])
-    return Evaluation(metrics=_metrics(predictions), predictions=predictions)
+    errors = np.linalg.norm(predictions['forces'] - predictions['REF_forces'], axis=1)
+    calibration = calibrate(predictions['disagreement'], _largest(errors, predictions)) if others else None
+    return Evaluation({**overall(predictions), 'calibration': calibration}, predictions)
 
 
 def _predict(potential: Path, frames: Sequence[Atoms], parameters: EvaluationParameters) -> dict[str, np.ndarray]:
@@ -94,33 +111,36 @@ def _predict(potential: Path, frames: Sequence[Atoms], parameters: EvaluationPar
     return {'energy': np.array(energies), 'forces': np.concatenate(forces), 'stress': np.array(stresses)}
 
 
+def _descriptions(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
+    """Return what the frames say of themselves."""
+    texts = {
+        name: np.array([str(atoms.info.get(name, '')) for atoms in frames])
+        for name in ('frame_id', 'origin', 'config_type', 'split')
+    }
+    conditions = {
+        name: np.array([float(atoms.info.get(name, np.nan)) for atoms in frames])
+        for name in ('temperature_K', 'temperature_end_K', 'pressure_GPa')
+    }
+    return {
+        'n_atoms': np.array([len(atoms) for atoms in frames]),
+        'numbers': np.concatenate([atoms.numbers for atoms in frames]),
+        **texts,
+        **conditions,
+    }
+
+
+def _disagreements(predictions: dict[str, np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
+    if not others:
+        return np.full(len(predictions['n_atoms']), np.nan)
+    return _largest(disagreement(np.array([predictions['forces'], *others])), predictions)
+
+
+def _largest(of_atoms: np.ndarray, predictions: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the largest value among the atoms of each frame."""
+    return np.maximum.reduceat(of_atoms, np.cumsum([0, *predictions['n_atoms'][:-1]]))
+
+
 def _label_stress(atoms: Atoms) -> np.ndarray:
     if not atoms.pbc.all() or 'REF_stress' not in atoms.info:
         return np.full(6, np.nan)
     return np.asarray(atoms.info['REF_stress'], dtype=float)
-
-
-def _metrics(predictions: dict[str, np.ndarray]) -> dict[str, Any]:
-    n_atoms = predictions['n_atoms']
-    energy = (predictions['energy'] - predictions['REF_energy']) / n_atoms * 1e3
-    forces = (predictions['forces'] - predictions['REF_forces']) * 1e3
-    labelled = np.isfinite(predictions['REF_stress']).all(axis=1)
-    stress = (predictions['stress'] - predictions['REF_stress'])[labelled] / units.GPa
-    return {
-        'n_frames': len(n_atoms),
-        'n_atoms': int(n_atoms.sum()),
-        'energy_rmse_meV': _rmse(energy),
-        'energy_mae_meV': _mae(energy),
-        'force_rmse_meV_A': _rmse(forces),
-        'force_mae_meV_A': _mae(forces),
-        'stress_rmse_GPa': _rmse(stress) if stress.size else None,
-        'stress_mae_GPa': _mae(stress) if stress.size else None,
-    }
-
-
-def _rmse(differences: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(differences**2)))
-
-
-def _mae(differences: np.ndarray) -> float:
-    return float(np.mean(np.abs(differences)))

@@ -13,33 +13,40 @@ REASONS_TO_STOP = {
     'tolerances': 'all tolerances hold',
     'nothing_new': 'nothing new was found to label',
     'rounds': 'all rounds (loop.max_rounds) are done',
+    'core_hours': 'the computing time (loop.max_core_hours) is spent',
     'labels': 'the labels of another round do not fit into the budget (loop.max_labels)',
 }
 """Each is an end that the user asked for; the first two are what the method is for."""
 
 
 def missed_tolerances(
-    metrics: Mapping[str, Any], evaluation: EvaluationParameters
-) -> dict[str, dict[str, float | None]]:
+    errors: Mapping[str, Mapping[str, Any]], evaluation: EvaluationParameters
+) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return the errors that are above their tolerance.
 
     Parameters
     ----------
-    metrics : mapping
-        As `evaluate` returns them.
+    errors : mapping
+        ``test`` and, where there is one, ``corner`` -> errors as `evaluate` returns them.
     evaluation : EvaluationParameters
-        Tolerances; None: not asked for.
+        Tolerances, the same for both; None: not asked for.
 
     Returns
     -------
     dict
-        Name of the error -> ``is`` and ``wanted``, in its unit. An error that is not a number (None) is above any.
+        ``test`` or ``corner`` -> name of the error -> ``is`` and ``wanted``, in its unit; those alone where something
+        is missed. An error that is not a number (None) is above any tolerance.
     """
-    return {
-        name: {'is': metrics[name], 'wanted': limit}
-        for name, limit in _tolerances(evaluation).items()
-        if metrics[name] is None or not metrics[name] <= limit
+    limits = _tolerances(evaluation)
+    missed = {
+        frames: {
+            name: {'is': metrics[name], 'wanted': limit}
+            for name, limit in limits.items()
+            if metrics[name] is None or not metrics[name] <= limit
+        }
+        for frames, metrics in errors.items()
     }
+    return {frames: found for frames, found in missed.items() if found}
 
 
 def _tolerances(evaluation: EvaluationParameters) -> dict[str, float]:
@@ -55,11 +62,12 @@ def _tolerances(evaluation: EvaluationParameters) -> dict[str, float]:
 def why_to_stop(
     loop: LoopParameters,
     evaluation: EvaluationParameters,
-    metrics: Mapping[str, Any],
+    errors: Mapping[str, Mapping[str, Any]],
     *,
     n_rounds: int,
     n_labels: int,
     n_next: int,
+    core_hours: float,
 ) -> str | None:
     """Return why no further round is due (a key of `REASONS_TO_STOP`); None if one is.
 
@@ -69,18 +77,21 @@ def why_to_stop(
         Rounds and budget.
     evaluation : EvaluationParameters
         Tolerances.
-    metrics : mapping
-        Errors of the newest potential on the test set.
+    errors : mapping
+        Of the newest potential, as `missed_tolerances` takes them.
     n_rounds, n_labels : int
         Rounds done, labels computed or tried.
     n_next : int
         Labels that the next round may ask for.
-
+    core_hours : float
+        Computing time so far.
     """
-    if n_rounds >= loop.min_rounds and _tolerances(evaluation) and not missed_tolerances(metrics, evaluation):
+    if n_rounds >= loop.min_rounds and _tolerances(evaluation) and not missed_tolerances(errors, evaluation):
         return 'tolerances'
     if n_rounds >= loop.max_rounds:
         return 'rounds'
     if loop.max_labels is not None and n_labels + n_next > loop.max_labels:
         return 'labels'
+    if loop.max_core_hours is not None and core_hours >= loop.max_core_hours:
+        return 'core_hours'
     return None

@@ -63,6 +63,10 @@ class StructureGenerator:
                     seeds.setdefault(seed.info['frame_id'], seed)
         return list(seeds.values())
 
+    def count(self, n_sources: int) -> int:
+        """Return how many seeds :meth:`generate` makes of so many different sources."""
+        return n_sources * (1 + self.parameters.n_strained + self.parameters.n_rattled)
+
     def generate_test_seeds(self, sources: Sequence[Atoms]) -> list[Atoms]:
         """Return ``n_test_seeds`` further rattled structures of each source, with ``config_type`` 'test_seed'.
 

@@ -35,6 +35,9 @@ from aiida_mlip_autopipe.science.parameters.generation import (
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LabellingParameters,
 )
+from aiida_mlip_autopipe.science.parameters.physics import (
+    PhysicsParameters,
+)
 from aiida_mlip_autopipe.science.parameters.sampling import (
     LimitParameters,
     SamplingParameters,
@@ -60,6 +63,7 @@ __all__ = [
     'LimitParameters',
     'LoopParameters',
     'MaceFeaturesParameters',
+    'PhysicsParameters',
     'SamplingParameters',
     'SoapParameters',
     'SparseParameters',

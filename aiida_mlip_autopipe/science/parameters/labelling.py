@@ -29,8 +29,24 @@ class LabellingParameters(StageParameters):
         default_factory=dict, description='Unpaired electrons of each isolated atom (element: number).'
     )
     max_concurrent: int = Field(2, ge=1, le=1000, description='Lanes: labels computed side by side.')
+    batch_size: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description='Candidates that one job of pw.x labels at most, one after the other; above 1 for short '
+        'calculations, or where a queue counts jobs. The time limit of a job is then for all of them.',
+    )
     min_success_fraction: float = Field(0.5, ge=0, le=1, description='The stage fails below this fraction of labels.')
     max_force_eV_A: PositiveFloat = Field(50.0, description='Labels with a larger force are kept aside, in eV/Å.')
+    max_stress_GPa: PositiveFloat | None = Field(
+        200.0,
+        description='Labels with a larger stress component are kept aside, in GPa; isolated atoms are not.',
+    )
+    energy_window_eV: PositiveFloat | None = Field(
+        20.0,
+        description='Labels whose energy per atom is further from the median of those of the same composition in the '
+        'set are kept aside, in eV; isolated atoms, and compositions with fewer than three labels, are not.',
+    )
 
     @model_validator(mode='after')
     def _density_cutoff(self) -> LabellingParameters:

@@ -114,6 +114,16 @@ class SamplingParameters(StageParameters):
         description='Frames at most so far from a labelled one are not selected; in the reduced space, where a feature '
         'has a variance of 1. If no frame is farther, exploration has found nothing new.',
     )
+    min_expected_error_eV_A: NotNegative = Field(
+        0.1,
+        description='Where a committee explored: frames on which the largest error of a force is expected to be '
+        'smaller are not selected, in eV/Å. Expected is the disagreement times disagreement_factor. 0: all may be.',
+    )
+    disagreement_factor: PositiveFloat = Field(
+        1.0,
+        description='What a disagreement is multiplied by for the error to be expected. The pipeline puts in what the '
+        'last committee needed on the test set.',
+    )
     max_memory_GB: PositiveFloat = Field(2.0, description='Largest memory that birch and kmedoids may take, in GB.')
     descriptor: DescriptorParameters = Field(
         default_factory=SoapParameters,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aiida_mlip_autopipe.science.parameters.base import PositiveFloat, StageParameters
 
@@ -12,21 +12,38 @@ __all__ = ['EvaluationParameters', 'LoopParameters', 'TrainingParameters']
 
 
 class TrainingParameters(StageParameters):
-    """What ``mace_run_train`` is asked for."""
+    """What ``mace_run_train`` is asked for. A fine-tuning takes the size of the network from its foundation."""
 
+    method: Literal['scratch', 'naive', 'multihead'] = Field(
+        'scratch',
+        description='scratch: from random weights. naive: go on training a foundation potential. multihead: the same, '
+        'while a second head rehearses what the foundation says of the frames of a replay set.',
+    )
     num_channels: int = Field(32, ge=1, le=1024, description='Channels of the node features.')
     max_L: int = Field(0, ge=0, le=3, description='Largest degree of the messages.')
     r_max: float = Field(5.0, gt=1, le=12, description='Cutoff radius, in Å.')
     correlation: int = Field(3, ge=1, le=4, description='Correlation order of a layer.')
     max_ell: int = Field(3, ge=0, le=6, description='Largest degree of the spherical harmonics.')
     num_interactions: int = Field(2, ge=1, le=4, description='Number of message-passing layers.')
+    loss: Literal['universal', 'stress'] = Field(
+        'universal',
+        description='universal: Huber losses, by size of the forces. stress: squared errors; not with multihead.',
+    )
     energy_weight: float = Field(1.0, ge=0, description='Weight of the energy in the loss.')
     forces_weight: float = Field(10.0, ge=0, description='Weight of the forces in the loss.')
     stress_weight: float = Field(10.0, ge=0, description='Weight of the stress in the loss.')
     batch_size: int = Field(2, ge=1, description='Frames in a batch; capped by the size of the set.')
-    lr: PositiveFloat = Field(0.01, description='Learning rate.')
+    lr: PositiveFloat = Field(0.01, description='Learning rate, from scratch.')
+    finetune_lr: PositiveFloat = Field(
+        0.0003, description='Learning rate of a fine-tuning, and the most that its last part has.'
+    )
     lr_gamma: float = Field(0.96, gt=0, le=1, description='Factor of the learning rate per epoch.')
     max_num_epochs: int = Field(85, ge=1, description='Epochs.')
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description='Epochs without a lower validation loss after which a part of the training ends; none: no limit.',
+    )
     swa_fraction: float = Field(
         0.3,
         ge=0,
@@ -53,11 +70,29 @@ class TrainingParameters(StageParameters):
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
 
+    @model_validator(mode='after')
+    def _loss_that_mace_takes(self) -> TrainingParameters:
+        if self.method == 'multihead' and self.loss != 'universal':
+            raise ValueError(f"loss: {self.loss!r}, but mace takes 'universal' alone for the method 'multihead'")
+        return self
+
 
 class EvaluationParameters(StageParameters):
     """The test set, which no round trains on, and the errors at which the loop may stop."""
 
-    n_test: int = Field(8, ge=1, description='Test frames: drawn at random from the MD of the test seeds.')
+    n_test: int = Field(
+        12,
+        ge=1,
+        description='Test frames: drawn at random from the MD of the test seeds, as many at each temperature, the '
+        "corner's included.",
+    )
+    corner_factor: float | None = Field(
+        1.2,
+        gt=1,
+        le=3,
+        description='The corner of the test set is so many times as hot as the hottest exploration of a round: it '
+        'tells how far the potential can be trusted beyond what it was trained for. null: no corner.',
+    )
     max_energy_rmse_meV: PositiveFloat | None = Field(None, description='Tolerance, in meV per atom.')
     max_force_rmse_meV_A: PositiveFloat | None = Field(None, description='Tolerance, in meV/Å.')
     max_stress_rmse_GPa: PositiveFloat | None = Field(None, description='Tolerance, in GPa.')
@@ -74,4 +109,9 @@ class LoopParameters(StageParameters):
         None,
         ge=1,
         description='Budget of DFT calculations: seeds, test set and rounds. A round begins only if its labels fit.',
+    )
+    max_core_hours: PositiveFloat | None = Field(
+        None,
+        description='Budget of computing time, of all jobs that were not taken from the cache: wall time times cores. '
+        'No round begins once it is spent.',
     )

@@ -131,8 +131,7 @@ def select_candidates(
         Frames that are labelled already: the selection keeps away from them. Isolated atoms among them count for
         nothing.
     scratch : path, optional
-        Folder for the file of descriptors, four bytes for each frame and feature, while it is needed; the system's
-        for temporary files unless given.
+        Folder for the descriptors, four bytes for each frame and feature; the system's if not given.
 
     Returns
     -------
@@ -159,7 +158,8 @@ def select_candidates(
     species = sorted({*_species(folders, shards), *(int(number) for atoms in known for number in atoms.numbers)})
     descriptor = make_descriptor(parameters.descriptor, species, potential)
     codes: list[np.ndarray] = []
-    checked = _check(iter_chunks(folders), FrameLimits(parameters.limits), codes)
+    disagreements: list[np.ndarray] = []
+    checked = _check(iter_chunks(folders), FrameLimits(parameters.limits), codes, disagreements)
     with TemporaryDirectory(dir=scratch, prefix='descriptors-') as folder:
         rows = stream_rows(descriptor, checked, _with_total(tell, shards))
         described = write_rows(Path(folder) / 'descriptors.npy', rows, sum(shard['n_frames'] for shard in shards))
@@ -169,6 +169,7 @@ def select_candidates(
             groups=_groups(shards, parameters.group_by),
             exclude=_excluded(np.concatenate(codes)),
             environments=_environments(folders, parameters, species, potential),
+            certain=_certain(np.concatenate(disagreements), parameters),
         )
     candidates = load_frames(folders, sampler.selected_idx_)
     table = _table(sampler, candidates)
@@ -207,10 +208,13 @@ def _species(folders: Sequence[Path], shards: Sequence[dict[str, Any]]) -> list[
     return sorted({int(number) for atoms in load_frames(folders, first_frames) for number in atoms.numbers})
 
 
-def _check(chunks: Iterable[FrameChunk], limits: FrameLimits, codes: list[np.ndarray]) -> Iterator[FrameChunk]:
-    """Pass chunks on, and note which of their frames break a limit."""
+def _check(
+    chunks: Iterable[FrameChunk], limits: FrameLimits, codes: list[np.ndarray], disagreements: list[np.ndarray]
+) -> Iterator[FrameChunk]:
+    """Pass chunks on; note which of their frames break a limit, and on which a committee disagrees how much."""
     for chunk in chunks:
         codes.append(limits.check(chunk))
+        disagreements.append(chunk.disagreements.copy())
         yield chunk
 
 
@@ -218,6 +222,12 @@ def _excluded(codes: np.ndarray) -> dict[str, np.ndarray]:
     """Return which frames break each limit; those without a geometry cannot be described and are counted there."""
     broken = {reason: codes == code for code, reason in REASONS.items() if reason != 'finite_geometry'}
     return {reason: frames for reason, frames in broken.items() if frames.any()}
+
+
+def _certain(disagreements: np.ndarray, parameters: SamplingParameters) -> np.ndarray | None:
+    """Return which frames a committee knows well enough (n_frames,); None if none. NaN says that nobody was asked."""
+    certain = parameters.disagreement_factor * disagreements < parameters.min_expected_error_eV_A
+    return certain if certain.any() else None
 
 
 def _groups(shards: Sequence[dict[str, Any]], group_by: str) -> np.ndarray | None:

@@ -16,7 +16,7 @@ import numpy as np
 from aiida_mlip_autopipe.science.sampling.clustering import Centres
 from aiida_mlip_autopipe.science.sampling.selection import bins_of
 
-__all__ = ['Coverage', 'coverage_of', 'coverage_score', 'radius_by_budget']
+__all__ = ['Coverage', 'coverage_of', 'coverage_score', 'five_numbers', 'radius_by_budget']
 
 
 @dataclass(frozen=True)
@@ -92,3 +92,11 @@ def radius_by_budget(points: np.ndarray, picks: np.ndarray, budgets: np.ndarray,
         radii.append(distances.max())
         n_done = budget
     return np.array(radii)
+
+
+def five_numbers(values: np.ndarray | None) -> dict[str, float] | None:
+    """Return the least, the quartiles and the largest of some numbers; None where there are none."""
+    if values is None or len(values) == 0:
+        return None
+    names = ('min', 'q25', 'median', 'q75', 'max')
+    return dict(zip(names, map(float, np.quantile(values, [0, 0.25, 0.5, 0.75, 1])), strict=True))

@@ -25,10 +25,18 @@ from aiida_mlip_autopipe.science.sampling.clustering import (
     sample_size,
     subsample,
 )
-from aiida_mlip_autopipe.science.sampling.coverage import coverage_of
+from aiida_mlip_autopipe.science.sampling.coverage import coverage_of, five_numbers
 from aiida_mlip_autopipe.science.sampling.environments import EnvironmentSource, fill_environments
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool, count_distinct, draw, members_of
-from aiida_mlip_autopipe.science.sampling.reduction import WEIGHTINGS, Moments, Reduction, measure, project, reduce
+from aiida_mlip_autopipe.science.sampling.reduction import (
+    WEIGHTINGS,
+    Moments,
+    Reduction,
+    known_scores,
+    measure,
+    project,
+    reduce,
+)
 from aiida_mlip_autopipe.science.sampling.rows import RowSource, blocks
 from aiida_mlip_autopipe.science.sampling.selection import fill, fill_bins, quotas, representatives, unlike
 
@@ -48,9 +56,6 @@ FRACTIONS = ('fill', 'coverage_fill', 'environment_fill')
 #: This fraction of the fill measures distances in components weighted by explained variance: along those that explain
 #: most, the unweighted fill leaves gaps.
 WEIGHTED_FILL = 0.3
-
-#: Scores of known frames are below this: their squares are in single precision.
-FARTHEST = 1e18
 
 
 class DirectSampler:
@@ -163,6 +168,7 @@ class DirectSampler:
         groups: Sequence[Any] | np.ndarray | None = None,
         exclude: Mapping[str, np.ndarray] | None = None,
         environments: EnvironmentSource | None = None,
+        certain: np.ndarray | None = None,
     ) -> DirectSampler:
         """Select from the rows of X.
 
@@ -180,6 +186,8 @@ class DirectSampler:
         environments : callable, optional
             For ``environment_fill``: yields at each call the descriptors of the atoms of all frames, in order, in
             chunks of (n_frames, n_atoms, n_features).
+        certain : numpy.ndarray, optional
+            Rows that are not worth a label (n_rows,), bool: they count in the statistics, but are not selected.
 
         Returns
         -------
@@ -202,11 +210,13 @@ class DirectSampler:
         points = project(X, reduction, moments)
         usable = np.flatnonzero(moments.usable)
         digests = moments.digests if len(usable) == len(moments.usable) else moments.digests[usable]
-        fixed = _known_scores(known, reduction)
+        fixed = known_scores(known, reduction)
         novelty = Centres(fixed).nearest(points)[1] if len(fixed) else None
-        new = slice(None) if novelty is None else np.flatnonzero(novelty > self.min_novelty)
+        far = np.ones(len(usable), np.bool_) if novelty is None else novelty > self.min_novelty
+        new = far & _uncertain(certain, moments.usable)
         rows = usable[new]
-        pool = Pool(points[new], digests[new], fixed, reduction.relative_weights, self.random_state)
+        chosen_from = slice(None) if new.all() else new
+        pool = Pool(points[chosen_from], digests[chosen_from], fixed, reduction.relative_weights, self.random_state)
         if environments is not None and self.environment_fill:
             unusual = partial(_unusual, environments, moments, rows, self.min_eigenvalue)
             picks = self._select(pool, self.n_to_select, unusual)
@@ -219,13 +229,7 @@ class DirectSampler:
         self.distances_ = picks.distances_from_centroids(pool.points)
         self._remember(reduction, points, usable, digests, pool)
         self._novelty = novelty
-        self._counts = {
-            'n_frames': len(moments.usable),
-            'n_finite': int(np.count_nonzero(moments.finite)),
-            'n_excluded': {reason: int(np.count_nonzero(mask)) for reason, mask in (exclude or {}).items()},
-            'n_known': len(fixed),
-            'n_not_new': len(usable) - len(rows),
-        }
+        self._counts = {**_counts(moments, exclude), 'n_known': len(fixed), **_left_out(far, new)}
         return self
 
     def _remember(
@@ -289,8 +293,8 @@ class DirectSampler:
             'n_components': self.n_components_,
             'explained_variance_kept': float(self.explained_variance_ratio_[: self.n_components_].sum()),
             'n_clusters': len(populations),
-            'cluster_population': _five_numbers(populations),
-            'novelty': _five_numbers(self._novelty),
+            'cluster_population': five_numbers(populations),
+            'novelty': five_numbers(self._novelty),
         }
         for suffix, picks in (('', self._selected), *self.baselines().items()):
             judged = asdict(coverage_of(self._points, np.concatenate([self._pool.fixed, self._points[picks]])))
@@ -410,18 +414,24 @@ def _excluded(exclude: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
     return np.logical_or.reduce(list(masks.values())) if masks else None
 
 
-def _known_scores(known: RowSource | None, reduction: Reduction) -> np.ndarray:
-    """Return the scores of the known rows (n_known, n_components)."""
-    scores = [np.empty((0, len(reduction.components)), np.float32)]
-    for rows in blocks(known) if known is not None else ():
-        if rows.shape[1] != len(reduction.mean):
-            raise ValueError(f'known has {rows.shape[1]} features, X has {len(reduction.mean)}; describe both alike')
-        if not np.isfinite(rows).all():
-            raise ValueError('known has rows that are not finite; leave out frames that cannot be described')
-        scores.append(reduction.transform(rows))
-        if not (np.abs(scores[-1]) < FARTHEST).all():
-            raise ValueError(f'known has rows more than {FARTHEST:.0e} spreads from those of X; describe both alike')
-    return np.concatenate(scores)
+def _uncertain(certain: np.ndarray | None, usable: np.ndarray) -> np.ndarray:
+    """Return which of the usable rows are not certain."""
+    certain = np.zeros(len(usable), np.bool_) if certain is None else np.asarray(certain)
+    if certain.shape != usable.shape:
+        raise ValueError(f'certain is {certain.shape}, X has {len(usable)} rows; give a bool for each')
+    return ~certain[usable]
+
+
+def _left_out(far: np.ndarray, new: np.ndarray) -> dict[str, int]:
+    return {'n_not_new': int(np.count_nonzero(~far)), 'n_certain': int(np.count_nonzero(far & ~new))}
+
+
+def _counts(moments: Moments, exclude: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
+    return {
+        'n_frames': len(moments.usable),
+        'n_finite': int(np.count_nonzero(moments.finite)),
+        'n_excluded': {reason: int(np.count_nonzero(mask)) for reason, mask in (exclude or {}).items()},
+    }
 
 
 def _unusual(
@@ -437,11 +447,3 @@ def _unusual(
     open_rows[rows] = True
     found = fill_environments(environments, open_rows, rows[taken], n_more, min_eigenvalue)
     return np.searchsorted(rows, found)
-
-
-def _five_numbers(values: np.ndarray | None) -> dict[str, float] | None:
-    """Return the least, the quartiles and the largest of some numbers; None where there are none."""
-    if values is None or len(values) == 0:
-        return None
-    names = ('min', 'q25', 'median', 'q75', 'max')
-    return dict(zip(names, map(float, np.quantile(values, [0, 0.25, 0.5, 0.75, 1])), strict=True))

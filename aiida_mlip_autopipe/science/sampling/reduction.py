@@ -18,10 +18,13 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.sampling.rows import BLOCK, RowSource, blocks
 
-__all__ = ['WEIGHTINGS', 'Moments', 'Reduction', 'measure', 'project', 'reduce']
+__all__ = ['WEIGHTINGS', 'Moments', 'Reduction', 'known_scores', 'measure', 'project', 'reduce']
 
 #: A feature whose spread is below this fraction of its size is constant up to rounding: in double, in single precision.
 CONSTANT = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
+
+#: Scores of known frames are below this: their squares are in single precision.
+FARTHEST = 1e18
 
 #: Exponent of the explained-variance ratio that multiplies each component.
 WEIGHTINGS = {'none': 0.0, 'half': 0.5, 'maml': 1.0}
@@ -254,3 +257,23 @@ class _Stage:
             rows, bits, self._sign, self._exponent, shift, self._keys, wanted, self.whole, digests, finite
         )
         return self.whole[:n_staged], digests, finite
+
+
+def known_scores(known: RowSource | None, reduction: Reduction) -> np.ndarray:
+    """Return the scores of rows that are known already, (n_known, n_components), float32.
+
+    Raises
+    ------
+    ValueError
+        If they have another number of features, or are not finite, or too far from those that were reduced.
+    """
+    scores = [np.empty((0, len(reduction.components)), np.float32)]
+    for rows in blocks(known) if known is not None else ():
+        if rows.shape[1] != len(reduction.mean):
+            raise ValueError(f'known has {rows.shape[1]} features, X has {len(reduction.mean)}; describe both alike')
+        if not np.isfinite(rows).all():
+            raise ValueError('known has rows that are not finite; leave out frames that cannot be described')
+        scores.append(reduction.transform(rows))
+        if not (np.abs(scores[-1]) < FARTHEST).all():
+            raise ValueError(f'known has rows more than {FARTHEST:.0e} spreads from those of X; describe both alike')
+    return np.concatenate(scores)

@@ -10,6 +10,7 @@ does not permit commercial use.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Foundation:
     licence : str
         'MIT' or 'ASL' (no commercial use).
     functional : str
-        Code-independent name of the functional of its labels.
+        Functional of its labels, with corrections, and the code that computed them.
     elements : str
         What it knows, in words.
     """
@@ -39,6 +40,11 @@ class Foundation:
     licence: str
     functional: str
     elements: str = _PERIODIC_TABLE
+
+    @property
+    def functional_name(self) -> str:
+        """Return the name of the functional alone, as another code would call it: 'PBE' of 'PBE(+U), VASP'."""
+        return re.split('[(,]', self.functional)[0]
 
 
 _ORGANIC = 'H, C, N, O, F, P, S, Cl, Br, I'

@@ -38,6 +38,7 @@ _NOISY_WARNINGS = (
     '.*TorchScript.*',
     '.*torch.jit.*',
     '.*The .grad attribute of a Tensor.*',
+    '.*To copy construct from a tensor.*',
 )
 
 

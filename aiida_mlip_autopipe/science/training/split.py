@@ -2,13 +2,14 @@
 
 Frames of one trajectory, and all that descends from one seed structure, resemble each other: if some train and others
 validate, the validation error is too good. So whole origins go to one side or the other. Origins are ranked by a salted
-hash of their name: the assignment does not depend on the order of the frames, and hardly on what else is in the set.
+hash of their name: the assignment does not depend on the order of the frames. Once on a side an origin stays there, so
+that the errors of one round can be compared with those of the next.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ def is_isolated_atom(atoms: Atoms) -> bool:
 
 
 def split_by_origin(
-    frames: Sequence[Atoms], validation_fraction: float, random_seed: int
+    frames: Sequence[Atoms],
+    validation_fraction: float,
+    random_seed: int,
+    fixed: Mapping[str, str] | None = None,
 ) -> tuple[list[int], list[int]]:
     """Divide frames by the seed structure from which they descend.
 
@@ -35,6 +39,9 @@ def split_by_origin(
         Fraction of the origins that validate; at least one does and at least one trains.
     random_seed : int
         Salt of the hash.
+    fixed : mapping, optional
+        Origins that are on a side already -> ``training`` or ``validation``; the others are divided so that the
+        fraction is kept as well as it can be.
 
     Returns
     -------
@@ -61,8 +68,11 @@ def split_by_origin(
             f'the frames descend from {len(ranked)} structure(s); training and validation need one each: '
             'generate more seed structures (n_strained, n_rattled)'
         )
-    n_validation = min(max(round(validation_fraction * len(ranked)), 1), len(ranked) - 1)
-    validating = set(ranked[:n_validation])
+    fixed = fixed or {}
+    validating = {origin for origin in ranked if fixed.get(origin) == 'validation'}
+    n_wanted = min(max(round(validation_fraction * len(ranked)), 1), len(ranked) - 1)
+    free = [origin for origin in ranked if origin not in fixed]
+    validating.update(free[: max(n_wanted - len(validating), 0)])
     validation = [index for index, origin in origins.items() if origin in validating]
     training = [index for index in range(len(frames)) if index not in set(validation)]
     return training, validation

@@ -1,0 +1,29 @@
+"""The structures of the physics checks, as a node."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+
+__all__ = ['physics_structures']
+
+
+@calcfunction
+def physics_structures(structure: orm.Data, parameters: orm.Dict) -> FramesData:
+    """Make the structures that need a label for the physics checks.
+
+    :param structure: ``StructureData``, or ``FramesData`` of one frame: the crystal.
+    :param parameters: ``PhysicsParameters``.
+    :returns: the crystal, and its strained, displaced and defective copies.
+    :raises ValueError: if there are several structures.
+    """
+    from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
+
+    sources = source_atoms(structure)
+    if len(sources) != 1:
+        raise ValueError(f'structure: {len(sources)} frames; the physics checks take one crystal: give one for each')
+    return FramesData.from_atoms(reference_structures(sources[0], PhysicsParameters(**parameters.get_dict())))

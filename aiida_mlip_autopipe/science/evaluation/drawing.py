@@ -1,0 +1,59 @@
+"""How the figures of an evaluation are drawn: SVG files beside a JSON file of what they show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ['COLOURS', 'Drawing', 'draw_figures', 'short', 'write_figures']
+
+Drawing = Callable[['Axes', Mapping[str, Any]], None]
+
+#: Colours that the colour-blind can tell apart (M. Okabe and K. Ito, 2008); markers tell further ones apart.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#E69F00', '#CC79A7', '#56B4E9', '#444444')
+
+
+def draw_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], folder: str | Path) -> list[Path]:
+    """Draw each figure whose name is among the data, and return their paths.
+
+    Parameters
+    ----------
+    data : mapping
+        Name of a figure -> what it shows; read back from JSON or not.
+    drawings : mapping
+        Name of a figure -> function of axes and what is shown.
+    folder : str or pathlib.Path
+        Made where it is missing. The file ``NAME.svg`` has the same bytes for the same data.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from aiida_mlip_autopipe.science.sampling.figures import STYLE
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = []
+    with mpl.rc_context({**STYLE, 'svg.hashsalt': 'evaluation'}):
+        for name in (name for name in drawings if name in data):
+            figure = Figure(figsize=(5.6, 4.6), layout='constrained')
+            drawings[name](figure.add_subplot(), data[name])
+            paths.append(Path(folder) / f'{name}.svg')
+            figure.savefig(paths[-1], metadata={'Date': None})
+    return paths
+
+
+def write_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], folder: str | Path) -> list[Path]:
+    """Draw the figures, and write ``figures.json``, what they show, beside them; return all paths."""
+    paths = draw_figures(data, drawings, folder)
+    numbers = Path(folder) / 'figures.json'
+    numbers.write_text(json.dumps(data, allow_nan=False), encoding='utf-8')
+    return [*paths, numbers]
+
+
+def short(values: Any) -> list[float]:
+    """Return five digits of each value of an array of one dimension."""
+    return [float(f'{value:.5g}') for value in values]

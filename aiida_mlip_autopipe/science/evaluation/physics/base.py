@@ -1,0 +1,212 @@
+"""What all physics checks share: labels of both sides, the rows of their tables, and the names of their structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+
+__all__ = [
+    'Check',
+    'Context',
+    'Judgement',
+    'Label',
+    'MissingLabelsError',
+    'jackknife',
+    'named',
+    'percent_of',
+    'row',
+    'strained',
+]
+
+
+class MissingLabelsError(ValueError):
+    """Too few structures of a check have a label, so that it cannot be made."""
+
+
+class Label(NamedTuple):
+    """Energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å³ (Voigt, ASE's sign; NaN where unknown)."""
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check has to go by.
+
+    Attributes
+    ----------
+    calculator : Calculator
+        The potential.
+    pristine : Atoms
+        The crystal.
+    labelled : sequence of Atoms
+        All structures that have a label, with ``check`` and ``frame_id`` in ``info``.
+    predicted, reference : mapping
+        ``frame_id`` -> what the potential and DFT say of it.
+    parameters : PhysicsParameters
+        Sizes and tolerances.
+    """
+
+    calculator: Calculator
+    pristine: Atoms
+    labelled: Sequence[Atoms]
+    predicted: Mapping[str, Label]
+    reference: Mapping[str, Label]
+    parameters: PhysicsParameters
+
+    @property
+    def sides(self) -> tuple[Mapping[str, Label], Mapping[str, Label]]:
+        """Return the labels of the potential and of DFT, in this order."""
+        return self.predicted, self.reference
+
+    def frames(self, check: str) -> list[Atoms]:
+        """Return the labelled structures that were made for a check."""
+        return [atoms for atoms in self.labelled if atoms.info['check'] == check]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The outcome of a check.
+
+    Attributes
+    ----------
+    rows : list of dict
+        As `row` makes them.
+    uncertainty : str
+        Where the error bars come from.
+    data : dict
+        Further numbers.
+    figure : dict
+        What the figure of the check shows; empty: none.
+    note : str
+        What a reader must know.
+    """
+
+    rows: list[dict[str, Any]]
+    uncertainty: str
+    data: dict[str, Any] = field(default_factory=dict)
+    figure: dict[str, Any] = field(default_factory=dict)
+    note: str = ''
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check: the structures that need a label beside the crystal itself, and the comparison."""
+
+    structures: Callable[[Atoms, PhysicsParameters], list[Atoms]]
+    judge: Callable[[Context], Judgement]
+
+
+def row(
+    name: str,
+    unit: str,
+    value: float | None,
+    reference: float | None = None,
+    *,
+    difference: float | None = None,
+    uncertainty: float | None = None,
+    tolerance: float | None = None,
+    passed: bool | None = None,
+) -> dict[str, Any]:
+    """Return a row of the table of a check.
+
+    Parameters
+    ----------
+    name, unit : str
+        Of the property.
+    value, reference : float or None
+        Of the potential, and of DFT; None: there is none.
+    difference : float, optional
+        By default value - reference.
+    uncertainty : float, optional
+        Error bar of the difference (one standard deviation).
+    tolerance : float, optional
+        Bound of the absolute difference, or of the value where there is no reference.
+    passed : bool, optional
+        By default whether the tolerance holds; None without a tolerance.
+    """
+    if difference is None and value is not None and reference is not None:
+        difference = value - reference
+    judged = difference if difference is not None else value
+    if passed is None and tolerance is not None:
+        passed = judged is not None and abs(judged) <= tolerance
+    numbers = {
+        'value': value,
+        'reference': reference,
+        'difference': difference,
+        'uncertainty': uncertainty,
+        'tolerance': tolerance,
+    }
+    plain = {
+        key: None if number is None or not np.isfinite(number) else float(number) for key, number in numbers.items()
+    }
+    return {'name': name, **plain, 'passed': None if passed is None else bool(passed), 'unit': unit}
+
+
+def percent_of(percent: float | None, reference: float | None) -> float | None:
+    """Return a tolerance in percent in the unit of its reference."""
+    return None if percent is None or reference is None else percent / 100 * abs(reference)
+
+
+def jackknife(estimate: Callable[[np.ndarray], np.ndarray], n_parts: int) -> np.ndarray:
+    """Return the standard errors of an estimate by leaving out one part of the data after the other.
+
+    Parameters
+    ----------
+    estimate : callable
+        Takes the indices of the parts that are kept; returns an array.
+    n_parts : int
+        Number of parts.
+
+    Notes
+    -----
+    B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans (1982), chapter 3.
+    """
+    parts = np.arange(n_parts)
+    left_out = np.array([estimate(np.delete(parts, part)) for part in parts])
+    return np.sqrt((n_parts - 1) * left_out.var(axis=0))
+
+
+def strained(atoms: Atoms, check: str, crystal: Atoms, **where: Any) -> Atoms:
+    """Return a strained crystal with its identity in ``info``, and the lengths that its k-points follow.
+
+    They are those of the reciprocal vectors of the crystal (1/Å, with 2 pi): each strain gets the same mesh, as
+    energies and stresses of different ones do not lie on one curve.
+    """
+    lengths = 2 * np.pi * np.linalg.norm(crystal.cell.reciprocal(), axis=1)
+    return named(atoms, check, crystal.info['frame_id'], reciprocal_lengths=lengths, **where)
+
+
+def named(atoms: Atoms, check: str, origin: str, **where: Any) -> Atoms:
+    """Return the structure of a check with its identity in ``info``.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Structure.
+    check : str
+        What it is for.
+    origin : str
+        ``frame_id`` of the crystal.
+    **where
+        What finds it again: strain, displacement.
+    """
+    digest = content_hash(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc)
+    atoms.info = {
+        'frame_id': f'physics-{check}-{digest}',
+        'origin': origin,
+        'config_type': 'physics',
+        'check': check,
+        **where,
+    }
+    return atoms

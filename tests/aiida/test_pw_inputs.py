@@ -1,0 +1,120 @@
+"""What pw.x is asked for the cell at hand."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_mlip_autopipe.calculations.pw_inputs import kpoints_mesh, label_key, pw_input, pw_parameters
+from aiida_mlip_autopipe.config.elements import unpaired_electrons
+from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
+from aiida_mlip_autopipe.science.parameters import LabellingParameters, PhysicsParameters
+from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential
+from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
+
+Z_VALENCE = {'Si': 4, 'Fe': 16, 'O': 6, 'N': 5}
+
+
+def isolated(symbol: str) -> Atoms:
+    """Return one atom in a box."""
+    return Atoms(symbol, cell=[10.0] * 3, pbc=True, info={'config_type': 'IsolatedAtom'})
+
+
+def test_k_points_have_the_same_density_in_every_cell():
+    """Neighbouring points are at most the distance apart, and one point fewer would be too few."""
+    distance = 0.3
+    cubic = bulk('Si', cubic=True)
+    sheared = cubic.copy()
+    sheared.set_cell(cubic.cell.array @ [[1.1, 0.1, 0], [0, 0.8, 0], [0, 0.2, 1]], scale_atoms=True)
+    for atoms in (bulk('Si'), cubic, sheared, cubic * (1, 2, 3)):
+        mesh = np.array(kpoints_mesh(atoms, distance))
+        spacing = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
+        assert (spacing / mesh <= distance * (1 + 1e-6)).all()
+        assert (spacing / np.maximum(mesh - 1, 0.5) > distance)[mesh > 1].all()
+    assert kpoints_mesh(cubic, distance) == [4, 4, 4] and kpoints_mesh(cubic * (1, 2, 4), distance) == [4, 2, 1]
+    assert kpoints_mesh(isolated('Si'), distance) == [1, 1, 1]
+
+
+def test_a_strained_crystal_keeps_the_mesh_of_the_crystal():
+    """Or the points of an equation of state would lie on two curves."""
+    frames = reference_structures(bulk('Si'), PhysicsParameters(checks=['equation_of_state'], max_volume_strain=0.3))
+    meshes = {tuple(kpoints_mesh(atoms, 0.3)) for atoms in frames}
+    own = {tuple(kpoints_mesh(Atoms(cell=atoms.cell), 0.3)) for atoms in frames}
+    assert meshes == {tuple(kpoints_mesh(bulk('Si'), 0.3))} and len(own) > 1
+
+
+def test_convergence_and_bands_go_with_the_size():
+    """The energy converges per atom, and twice the electrons have twice the bands, but for the spare ones."""
+    labelling = LabellingParameters(conv_thr_per_atom_Ry=1e-9)
+    small, large = (pw_parameters(bulk('Si', cubic=True) * (n, 1, 1), labelling, Z_VALENCE) for n in (1, 2))
+    assert small['ELECTRONS']['conv_thr'] == pytest.approx(8e-9)
+    assert large['ELECTRONS']['conv_thr'] == pytest.approx(16e-9)
+    assert small['SYSTEM']['nbnd'] >= 16 + 4 and large['SYSTEM']['nbnd'] >= 32 + 4
+    assert small['SYSTEM']['occupations'] == 'smearing'
+
+
+def test_spin_where_the_elements_call_for_it():
+    """Moments start on magnetic elements; where the user asks for spin without one, on all."""
+    oxide = Atoms('FeO', cell=[4.3] * 3, pbc=True)
+    assert 'nspin' not in pw_parameters(oxide, LabellingParameters(), Z_VALENCE)['SYSTEM']
+    polarised = LabellingParameters(spin_polarised=True)
+    system = pw_parameters(oxide, polarised, Z_VALENCE)['SYSTEM']
+    assert system['nspin'] == 2 and list(system['starting_magnetization']) == ['Fe']
+    assert list(pw_parameters(bulk('Si'), polarised, Z_VALENCE)['SYSTEM']['starting_magnetization']) == ['Si']
+    assert re.search(r'starting_magnetization\(1\) = +5\.0', pw_input(oxide, polarised, Z_VALENCE))
+
+
+@pytest.mark.parametrize(('symbol', 'unpaired'), [('Si', 2), ('O', 2), ('N', 3), ('Fe', 4)])
+def test_isolated_atoms_have_the_multiplicity_of_their_ground_state(symbol, unpaired):
+    """Hund's rule, and bands enough for the majority spin."""
+    labelling = LabellingParameters(atomic_magnetization={symbol: unpaired_electrons(symbol)})
+    system = pw_parameters(isolated(symbol), labelling, Z_VALENCE)['SYSTEM']
+    assert (system['nspin'], system['tot_magnetization']) == (2, unpaired)
+    assert system['nbnd'] > (Z_VALENCE[symbol] + unpaired) / 2
+
+
+def test_a_closed_shell_needs_no_spin():
+    """An isolated atom without unpaired electrons is not polarised, even where the bulk is."""
+    labelling = LabellingParameters(spin_polarised=True, atomic_magnetization={'Si': 0})
+    assert 'nspin' not in pw_parameters(isolated('Si'), labelling, Z_VALENCE)['SYSTEM']
+
+
+def test_the_key_is_what_pw_is_asked_for(pseudo_family):
+    """The name of a frame is no part of it; its positions, the level of theory and the pseudopotential are."""
+    pseudos = {'Si': pseudo_family.get_pseudo('Si')}
+    atoms, labelling = bulk('Si'), LabellingParameters()
+    key = label_key(atoms, labelling, pseudos)
+    named, moved = atoms.copy(), atoms.copy()
+    named.info['frame_id'] = 'another'
+    moved.positions[0, 0] += 1e-6
+    assert label_key(named, labelling, pseudos) == key
+    assert label_key(atoms, labelling.model_copy(update={'max_concurrent': 9, 'batch_size': 9}), pseudos) == key
+    others = [
+        label_key(moved, labelling, pseudos),
+        *(
+            label_key(atoms, labelling.model_copy(update=change), pseudos)
+            for change in ({'degauss_Ry': 0.02}, {'kpoints_distance': 0.2}, {'spin_polarised': True})
+        ),
+    ]
+    assert len({key, *others}) == 5
+
+
+@pytest.mark.parametrize(
+    ('surrogate', 'functional', 'told'),
+    [('medium-mpa-0', 'PBE', False), ('mace-matpes-r2scan-0', 'PBE', True), ('off-small', 'wB97M-D3BJ', False)],
+)
+def test_a_surrogate_of_another_functional_is_told(surrogate, functional, told, tiny_potential):
+    """The warning names both functionals; a potential that says nothing of its labels is no reason for one."""
+    properties = inspect_potential(tiny_potential)
+    labelling = LabellingParameters(functional=functional)
+    known = {'functional': FOUNDATIONS[surrogate].functional_name}
+    warning = functional_mismatch(PotentialData.from_file(tiny_potential, properties | known, origin='x'), labelling)
+    assert (warning is not None) is told
+    assert warning is None or ('r2SCAN' in warning and 'PBE' in warning)
+    assert functional_mismatch(PotentialData.from_file(tiny_potential, properties, origin='x'), labelling) is None
+    assert functional_mismatch(None, labelling) is None

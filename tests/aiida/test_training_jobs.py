@@ -1,0 +1,172 @@
+"""Trainings through AiiDA: what is interrupted goes on, what cannot work is refused, and a potential knows its data."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiida import engine, orm
+from aiida.common.links import LinkType
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+
+from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.science.training import inspect_potential, split_by_origin
+from aiida_mlip_autopipe.science.training.history import read_results
+from aiida_mlip_autopipe.science.training.mace_train import WORK
+from aiida_mlip_autopipe.workflows.mace_train_base import MaceTrainBaseWorkChain
+from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
+from tests.faults import wait_for
+from tests.labels import labelled_silicon
+from tests.potentials import tiny_potential as tiny_potential_of
+
+N_EPOCHS = 25
+NAIVE = TrainingParameters(method='naive', batch_size=1, max_num_epochs=N_EPOCHS, finetune_lr=0.003, swa_fraction=0)
+
+
+def as_dict(**changes: Any) -> orm.Dict:
+    """Return parameters as a node."""
+    return orm.Dict(NAIVE.model_copy(update=changes).model_dump(mode='json'))
+
+
+@pytest.fixture(scope='module')
+def labelled(aiida_profile, tiny_potential) -> dict[str, FramesData]:
+    """Return the training and the validation set."""
+    frames = labelled_silicon(tiny_potential, 8)
+    sets = zip(('training', 'validation'), split_by_origin(frames, 0.25, 0), strict=True)
+    return {name: FramesData.from_atoms([frames[i] for i in indices], 'tiny').store() for name, indices in sets}
+
+
+@pytest.fixture(scope='module')
+def foundation_of(aiida_profile, tmp_path_factory) -> Callable[..., PotentialData]:
+    """Return a function that gives a foundation for some elements."""
+    folder = tmp_path_factory.mktemp('foundations')
+
+    def factory(*elements: str) -> PotentialData:
+        path = tiny_potential_of(folder, elements, seed=1)
+        return PotentialData.from_file(path, inspect_potential(path), origin='file', licence='ASL')
+
+    return factory
+
+
+@contextmanager
+def terminated_in_the_middle(workdir: Path) -> Iterator[None]:
+    """Terminate the first ``mace_run_train`` below a folder once it has done three epochs."""
+
+    def process_in_the_middle() -> psutil.Process | None:
+        time.sleep(0.2)  # to look through all processes costs what the training needs
+        for process in psutil.process_iter(['cmdline', 'cwd']):
+            cwd, command = process.info['cwd'] or '', process.info['cmdline'] or []
+            is_training = cwd.startswith(str(workdir)) and 'aiida_mlip_autopipe.science.training.child' in command
+            if is_training and len(read_results(Path(cwd))[0]) >= 3:
+                return process
+        return None
+
+    def terminate() -> None:
+        wait_for(process_in_the_middle, 'a training has done three epochs').terminate()
+
+    thread = threading.Thread(target=terminate, daemon=True)
+    thread.start()
+    yield
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def epochs_of(job: orm.CalcJobNode) -> list[int]:
+    """Return the epochs that are told of in the folder of a job."""
+    return [entry['epoch'] for entry in read_results(Path(job.outputs.remote_folder.get_remote_path()) / WORK)[0]]
+
+
+def test_an_interrupted_training_is_finished_by_the_next_job(worker_code, labelled, foundation_of):
+    """The signal reaches ``mace_run_train`` first; and the potential knows its data, its foundation and its errors."""
+    foundation = foundation_of('Si', 'Ge').store()
+    with terminated_in_the_middle(Path(worker_code.computer.get_workdir())):
+        outputs, node = engine.run_get_node(
+            TrainingEngineWorkChain,
+            worker_code=worker_code,
+            parameters=as_dict(),
+            labelled=labelled,
+            foundation=foundation,
+        )
+    assert node.is_finished_ok, node.exit_message
+    jobs = [one for one in node.called_descendants if isinstance(one, orm.CalcJobNode)]
+    first, second = sorted(jobs, key=lambda job: job.pk)
+    assert first.exit_status == MaceTrainCalculation.exit_codes.ERROR_INCOMPLETE.status
+    assert second.inputs.continue_from.pk == first.outputs.remote_folder.pk
+    run = outputs['metrics']['run']
+    assert 2 <= run['continued_from_epoch'] <= len(epochs_of(first)) < N_EPOCHS
+    assert epochs_of(second) == outputs['history'].get_array('epoch').tolist() == list(range(N_EPOCHS))
+
+    knows = outputs['potential'].base.attributes.all
+    for name in ('training', 'validation'):
+        frames = second.inputs[name]
+        assert knows[f'{name}_sha256'] == sha256_of(frames) and knows[f'n_{name}'] == frames.n_frames
+    assert knows['foundation_sha256'] == foundation.sha256 and knows['licence'] == 'ASL'
+    assert knows['method'] == 'naive' and knows['label_fingerprint'] == 'tiny'
+    errors = outputs['metrics']['validation']
+    assert knows['validation_errors']['force_rmse_meV_A'] == errors['force_rmse_meV_A'] > 0
+    assert set(knows['validation_errors']) == {'energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa'}
+
+
+def sha256_of(frames: FramesData) -> str:
+    """Return the checksum of the file of a node."""
+    return hashlib.sha256(frames.get_content(mode='rb')).hexdigest()
+
+
+def test_a_folder_without_checkpoints_is_not_gone_on_from(worker_code, labelled, foundation_of, tmp_path):
+    """Where an attempt was cut before it brought anything over, the folder before it is kept."""
+    job = {'code': worker_code, 'parameters': as_dict(), 'foundation': foundation_of('Si'), **labelled}
+    process = instantiate_process(get_manager().get_runner(), MaceTrainBaseWorkChain, job=job)
+    process.setup()
+    for name in ('empty', 'full', 'cleaned'):
+        (tmp_path / name / WORK / 'checkpoints').mkdir(parents=True)
+    for name in ('full', 'cleaned'):
+        (tmp_path / name / WORK / 'checkpoints/autopipe_run-0_epoch-1.pt').touch()
+    for name, expected in (('empty', None), ('full', 'full'), ('empty', 'full'), ('cleaned', 'full')):
+        process.run_an_incomplete_job_again(incomplete_job(worker_code.computer, tmp_path / name))
+        folder = process.ctx.inputs.get('continue_from')
+        assert (None if folder is None else Path(folder.get_remote_path()).name) == expected
+
+
+def incomplete_job(computer: orm.Computer, path: Path) -> orm.CalcJobNode:
+    """Return a job that left this folder, which may have been cleaned, and no result."""
+    node = orm.CalcJobNode(computer=computer, process_type='aiida.calculations:mlip_autopipe.mace_train').store()
+    folder = orm.RemoteData(computer=computer, remote_path=str(path))
+    folder.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='remote_folder')
+    folder.store()
+    if path.name == 'cleaned':
+        folder.base.extras.set(orm.RemoteData.KEY_EXTRA_CLEANED, True)
+    node.set_exit_status(400)
+    return node
+
+
+@pytest.mark.parametrize(
+    ('method', 'elements', 'has_replay', 'words'),
+    [
+        ('naive', (), False, "foundation: missing, but training.method is 'naive'"),
+        ('multihead', ('Ge', 'Si'), False, "replay: missing, but training.method is 'multihead'"),
+        ('scratch', ('Si',), False, "foundation: given, but training.method is 'scratch'"),
+        ('naive', ('Ge',), False, 'foundation: knows Ge, but the labelled frames hold Si'),
+        ('multihead', ('Si',), True, 'knows Si alone, and mace cannot replay'),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_submission(
+    worker_code, labelled, foundation_of, method, elements, has_replay, words
+):
+    """By the job, and by the stage before it splits anything."""
+    given: dict[str, Any] = {'foundation': foundation_of(*elements)} if elements else {}
+    given |= {'replay': labelled['training']} if has_replay else {}
+    given['parameters'] = as_dict(method=method)
+    with pytest.raises(ValueError, match=words):
+        engine.run(MaceTrainCalculation, code=worker_code, **labelled, **given)
+    with pytest.raises(ValueError, match=words):
+        engine.run(TrainingEngineWorkChain, worker_code=worker_code, labelled={'all': labelled['training']}, **given)

@@ -1,0 +1,153 @@
+"""What AiiDA costs per label: a stand-in for pw.x through a real daemon with one worker, one by one and in batches.
+
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.labels --labels 300 --batch-size 50 --slots 200``
+
+The stand-in repeats the files of one real run of two atoms, so what is measured is the daemon's worker: its CPU time
+per label, and its memory at the start, halfway and at the end. The profile is one of its own, on tmpfs where there is
+one, and removed at the end. With 10 slots there is room for three lanes, with 200 there are sixteen, and a batch is as
+large as the share of a lane allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ase import Atoms
+from ase.build import bulk
+
+from tests.pw_stand_in import write_stand_in
+
+PROFILE, SLOTS_OF_A_STAGE, SLOTS_PER_LANE, MOST_LANES, MIB = 'labels', 1, 3, 16, 1024**2
+LEVEL = {'ecutwfc_Ry': 12, 'ecutrho_Ry': 48, 'kpoints_distance': 1.5}
+
+
+@dataclass
+class Worker:
+    """The daemon's worker: its CPU time since the start of the measurement, and its memory."""
+
+    process: psutil.Process
+    memory_MiB: list[float] = field(default_factory=list)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the process itself, without the jobs that it starts."""
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+    def look(self) -> None:
+        """Note the memory."""
+        self.memory_MiB.append(self.process.memory_info().rss / MIB)
+
+
+def displaced_silicon(n_frames: int) -> list[Atoms]:
+    """Return cells of two atoms, each displaced a little differently."""
+    frames = []
+    for number in range(n_frames):
+        atoms = bulk('Si', 'diamond', a=5.43)
+        atoms.positions[1] += 1e-4 * number
+        atoms.info.update(frame_id=f'frame-{number}', origin='frame', config_type='candidate')
+        frames.append(atoms)
+    return frames
+
+
+def start_worker(folder: Path, n_slots: int) -> Worker:
+    """Make the profile with the stand-in as its pw.x, and start its daemon with one worker."""
+    from aiida import load_profile
+    from aiida.engine.daemon.client import get_daemon_client
+    from aiida.manage.configuration import get_config
+
+    command = Path(sys.executable).with_name('mlip-autopipe')
+    init = [command, '--profile', PROFILE, 'init', '--yes', '--workers', '1', '--pw', write_stand_in(folder)]
+    subprocess.run(list(map(str, init)), check=True, stdout=subprocess.DEVNULL)
+    load_profile(PROFILE)
+    client = get_daemon_client(PROFILE)
+    client.stop_daemon(wait=True, timeout=60)
+    config = get_config()
+    config.set_option('daemon.worker_process_slots', n_slots, scope=PROFILE)
+    config.store()
+    client.start_daemon(number_workers=1, timeout=60)
+    (pid,) = map(int, client.get_worker_info()['info'])
+    return Worker(psutil.Process(pid))
+
+
+def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path) -> dict[str, Any]:
+    """Label; return what it cost the worker."""
+    worker = start_worker(folder, n_slots)
+    from aiida import orm
+    from aiida.engine import submit
+    from aiida.orm import load_code
+
+    from aiida_mlip_autopipe.data import FramesData
+    from aiida_mlip_autopipe.provenance.states import CandidateState, count_states
+    from aiida_mlip_autopipe.science.parameters import LabellingParameters
+    from aiida_mlip_autopipe.workflows.inputs import load_family
+    from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+
+    n_lanes = min(MOST_LANES, (n_slots - SLOTS_OF_A_STAGE) // SLOTS_PER_LANE)
+    labelling = LabellingParameters(**LEVEL, batch_size=batch_size, max_concurrent=n_lanes)
+    time.sleep(5)
+    started, before = time.monotonic(), worker.cpu_seconds()
+    worker.look()
+    stage = submit(
+        LabellingEngineWorkChain,
+        pw_code=load_code('pw@localhost'),
+        candidates=FramesData.from_atoms(displaced_silicon(n_labels)),
+        parameters=orm.Dict(labelling.model_dump(mode='json')),
+        pseudos={'Si': load_family(labelling.pseudo_family).get_pseudo('Si')},
+        options={'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False},
+    )
+    while not stage.is_terminated:
+        time.sleep(1)
+        done = count_states(stage.pk, n_labels)[CandidateState.LABELLED]
+        if len(worker.memory_MiB) == 1 and done >= n_labels / 2:
+            worker.look()
+    worker.look()
+    assert stage.is_finished_ok, stage.exit_message
+    assert stage.outputs.labelled.n_frames == n_labels
+    wall, cpu = time.monotonic() - started, worker.cpu_seconds() - before
+    memory = ' / '.join(f'{value:.0f}' for value in worker.memory_MiB)
+    nodes = orm.QueryBuilder().append(orm.Node).count()
+    return {
+        'labels': n_labels,
+        'batch': batch_size,
+        'slots': n_slots,
+        'lanes': n_lanes,
+        'CPU s / label': f'{cpu / n_labels:.3f}',
+        'wall s': f'{wall:.0f}',
+        'worker MiB': memory,
+        'nodes / label': f'{nodes / n_labels:.1f}',
+    }
+
+
+def main() -> None:
+    """Measure in a profile of its own and print a row of a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--labels', type=int, default=300)
+    parser.add_argument('--batch-size', type=int, default=1)
+    parser.add_argument('--slots', type=int, default=200)
+    arguments = parser.parse_args()
+    tmpfs = Path('/dev/shm')
+    with tempfile.TemporaryDirectory(dir=tmpfs if tmpfs.is_dir() else None) as name:
+        os.environ['AIIDA_PATH'] = name
+        os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+        folder = Path(name) / 'stand-in'
+        folder.mkdir()
+        try:
+            row = measure(arguments.labels, arguments.batch_size, arguments.slots, folder)
+        finally:
+            subprocess.run(['verdi', '-p', PROFILE, 'daemon', 'stop'], stdout=subprocess.DEVNULL, check=False)
+    print('| ' + ' | '.join(row) + ' |')
+    print('|' + '---:|' * len(row))
+    print('| ' + ' | '.join(map(str, row.values())) + ' |')
+
+
+if __name__ == '__main__':
+    main()
