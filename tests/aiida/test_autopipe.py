@@ -126,8 +126,9 @@ def assert_the_physics_is_checked(run: orm.WorkChainNode) -> None:
     """The last potential is held against labels of the crystal that nothing was trained on."""
     checks = run.outputs.physics['checks']
     assert set(checks) == {'equation_of_state', 'nve'}
-    volume = checks['equation_of_state']['rows'][0]
-    assert volume['reference'] > 0 and volume['unit']
+    curve, drift = checks['equation_of_state'], checks['nve']['rows'][0]
+    assert curve['rows'] and curve['uncertainty'].startswith('jackknife')  # so all volumes have their labels
+    assert (drift['name'], drift['unit']) == ('energy_drift', 'meV/atom/ps')
     trained = {atoms.info['config_type'] for atoms in run.outputs.dataset.get_atoms()}
     assert trained == {'IsolatedAtom', 'seed', 'candidate'}
 
