@@ -121,7 +121,7 @@ def stage_of(call: Call, tree: Mapping[int, Call], run: int) -> str:
 def jobs_with_figures(run: int) -> dict[str, int]:
     """Return the PK of the finished job of each stage of a run that brought figures, in the order of the stages."""
     tree = {call.pk: call for call in call_tree(run)}
-    jobs = [call for call in tree.values() if call.process_type.startswith(_DRAWING) and call.is_ok]
+    jobs = [call for call in tree.values() if call.process_type in _DRAWING and call.is_ok]
     return {stage_of(call, tree, run): call.pk for call in sorted(jobs, key=lambda call: call.pk)}
 
 
