@@ -115,7 +115,7 @@ class SamplingParameters(StageParameters):
         'has a variance of 1. If no frame is farther, exploration has found nothing new.',
     )
     min_expected_error_eV_A: NotNegative = Field(
-        0.1,
+        0.0,
         description='Where a committee explored: frames on which the largest error of a force is expected to be '
         'smaller are not selected, in eV/Å. Expected is the disagreement times disagreement_factor. 0: all may be.',
     )
