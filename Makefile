@@ -21,7 +21,9 @@ PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
 PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
 SLURM_PACKAGES := slurm-wlm munge
-ALONE := science config
+# Tests that start no daemon, and those that do or that watch processes end.
+ALONE := tests/science tests/config
+TOGETHER := tests/aiida tests/cli tests/worker tests/test_docs.py
 # Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
 # A short way through what the other runs go through.
@@ -69,8 +71,8 @@ demo: $(INSTALLED) pw
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
 test: $(INSTALLED) pw slurm
-	$(BIN)/pytest $(ALONE:%=tests/%) -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
-	$(BIN)/pytest $(ALONE:%=--ignore=tests/%) $(PYTEST_ARGS)
+	$(BIN)/pytest $(ALONE) -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest $(TOGETHER) $(PYTEST_ARGS)
 
 test-psql: $(INSTALLED) pw postgres
 	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -k 'not $(PSQL_NOT)' --db-backend psql $(PYTEST_ARGS)
