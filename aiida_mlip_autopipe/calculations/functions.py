@@ -15,6 +15,7 @@ from aiida import orm
 from aiida.engine import Process, calcfunction
 from ase.io import iread
 
+from aiida_mlip_autopipe.config.expander import merged
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.data.source import source_atoms
@@ -28,6 +29,8 @@ from aiida_mlip_autopipe.science.parameters import (
     TrainingParameters,
     descriptor_parameters,
 )
+from aiida_mlip_autopipe.science.random_seeds import derived_seed
+from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 
 from .labels import (
     check_label,
@@ -74,7 +77,7 @@ def round_parameters(
     values = configuration.get_dict()
     exploration = dict(values['exploration'])
     number = round_number.value
-    exploration['random_seed'] = _random_seed(exploration['random_seed'], number)
+    exploration['random_seed'] = derived_seed(exploration['random_seed'], number)
     if number == 0:
         exploration |= _for_the_test_set(exploration['temperatures_K'], values['evaluation'])
     elif metrics is not None and metrics['calibration'] and metrics['calibration']['factor']:
@@ -90,8 +93,7 @@ def round_parameters(
 @calcfunction
 def change_configuration(configuration: orm.Dict, change: orm.Dict) -> orm.Dict:
     """Put the values of a change, section by section, in the place of those of a configuration."""
-    values = configuration.get_dict()
-    return orm.Dict(values | {section: {**values[section], **new} for section, new in change.get_dict().items()})
+    return orm.Dict(merged([configuration.get_dict(), change.get_dict()]))
 
 
 def _for_the_test_set(temperatures: list, evaluation: dict) -> dict:
@@ -105,11 +107,6 @@ def _for_the_test_set(temperatures: list, evaluation: dict) -> dict:
         'environment_fill': 0.0,
         'min_expected_error_eV_A': 0.0,
     }
-
-
-def _random_seed(random_seed: int, number: int) -> int:
-    """Return a random seed that belongs to another one and to a number."""
-    return int(np.random.SeedSequence((random_seed, number)).generate_state(1)[0])
 
 
 @calcfunction
@@ -346,7 +343,7 @@ def committee_parameters(parameters: orm.Dict) -> dict[str, orm.Dict]:
     """
     values = parameters.get_dict()
     training = TrainingParameters(**values)
-    others = (_random_seed(training.random_seed, member) for member in range(1, training.committee_size))
+    others = (derived_seed(training.random_seed, member) for member in range(1, training.committee_size))
     seeds = [training.random_seed, *others]
     alone = {**values, 'committee_size': 1}
     return {f'member_{member}': orm.Dict({**alone, 'random_seed': seed}) for member, seed in enumerate(seeds)}
@@ -422,7 +419,7 @@ def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -
         errors = metrics['by_split']['test']
         if f'dataset_{number}' in results and errors['force_rmse_standard_error_meV_A'] is not None:
             frames = results[f'dataset_{number}'].get_atoms()
-            n_frames = sum(atoms.info['config_type'] != 'IsolatedAtom' for atoms in frames)
+            n_frames = sum(not is_isolated_atom(atoms) for atoms in frames)
             points.append((n_frames, errors['force_rmse_meV_A'], errors['force_rmse_standard_error_meV_A']))
     if not points or min(error for _, error, _ in points) == 0:
         return None

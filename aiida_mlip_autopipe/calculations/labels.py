@@ -15,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida.orm import ArrayData, Data, Dict, TrajectoryData
@@ -143,7 +144,7 @@ def check_label(atoms: Atoms, label: Label, labelling: LabellingParameters) -> s
     if largest > labelling.max_force_eV_A:
         return f'a force of {largest:.1f} eV/Å is above max_force_eV_A ({labelling.max_force_eV_A})'
     stress, bound = float(np.abs(label.stress).max()), labelling.max_stress_GPa
-    if bound is not None and stress > bound and not _is_isolated(atoms):
+    if bound is not None and stress > bound and not is_isolated_atom(atoms):
         return f'a stress of {stress:.1f} GPa is above max_stress_GPa ({bound})'
     return None
 
@@ -158,7 +159,7 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
         return {}
     groups = defaultdict(list)
     for atoms in frames:
-        if not _is_isolated(atoms):
+        if not is_isolated_atom(atoms):
             groups[atoms.symbols.formula.reduce()[0].format('hill')].append(atoms)
     found = {}
     for formula, group in groups.items():
@@ -172,10 +173,6 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
                     f'energy_window_eV ({window_eV})'
                 )
     return found
-
-
-def _is_isolated(atoms: Atoms) -> bool:
-    return atoms.info.get('config_type') == 'IsolatedAtom'
 
 
 def fingerprint(labelling: LabellingParameters, pseudos: Mapping[str, Data]) -> str:

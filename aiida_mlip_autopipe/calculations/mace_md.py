@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
@@ -25,7 +24,6 @@ class MaceMdCalculation(WorkerCalculation):
     STAGE = 'md'
     PARAMETERS = DynamicsParameters
     RETRIEVED = (MANIFEST,)
-    PARENT_FOLDER = 'parent'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -116,13 +114,6 @@ class MaceMdCalculation(WorkerCalculation):
             'collect_only': 'collect_only',
         }
         return arguments | {name: options[option] for option, name in names.items() if option in options}
-
-    def link_inputs(self, calculation: CalcInfo) -> None:
-        """Put the files into the job, and a link to the folder that it goes on from."""
-        super().link_inputs(calculation)
-        if 'continue_from' in self.inputs:
-            remote = self.inputs.continue_from
-            calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), self.PARENT_FOLDER))
 
 
 def _frames_are_there(node: orm.CalcJobNode) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
@@ -25,7 +24,6 @@ class MaceTrainCalculation(WorkerCalculation):
     POTENTIAL_FILE = 'potential.model'
     HISTORY_FILE = 'history.json'
     RETRIEVED = (POTENTIAL_FILE, HISTORY_FILE)
-    PARENT_FOLDER = 'parent'
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -67,13 +65,6 @@ class MaceTrainCalculation(WorkerCalculation):
         names = ('training', 'validation', 'foundation', 'replay')
         files = {name: self.file_name(name) for name in names if name in self.inputs}
         return files | ({'parent': self.PARENT_FOLDER} if 'continue_from' in self.inputs else {})
-
-    def link_inputs(self, calculation: CalcInfo) -> None:
-        """Put the files into the job, and a link to the folder that it goes on from."""
-        super().link_inputs(calculation)
-        if 'continue_from' in self.inputs:
-            remote = self.inputs.continue_from
-            calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), self.PARENT_FOLDER))
 
 
 def check_start(

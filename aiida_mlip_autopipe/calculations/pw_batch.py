@@ -78,12 +78,12 @@ class PwBatchCalculation(CalcJob):
         return f'pw_{index}.in'
 
     @classmethod
-    def output_file(cls, index: int) -> str:
+    def output_file(cls, index: int | str) -> str:
         """Return the name of the file that takes what pw.x prints of a candidate."""
         return f'pw_{index}.out'
 
     @classmethod
-    def result_file(cls, index: int) -> str:
+    def result_file(cls, index: int | str) -> str:
         """Return the name of the file with the results of a candidate."""
         return f'{cls._outdir(index)}/{cls.PREFIX}.save/data-file-schema.xml'
 
@@ -116,7 +116,7 @@ class PwBatchCalculation(CalcJob):
         calculation.retrieve_list = []
         # The depths keep the folder of each candidate's results: the files have the same name in all of them.
         calculation.retrieve_temporary_list = [
-            (f'{self._outdir("*")}/{self.PREFIX}.save/data-file-schema.xml', '.', 3),
-            (self.output_file(0).replace('0', '*'), '.', 1),
+            (self.result_file('*'), '.', 3),
+            (self.output_file('*'), '.', 1),
         ]
         return calculation

@@ -17,6 +17,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida_pseudo.data.pseudo import UpfData
@@ -60,7 +61,7 @@ def pw_parameters(atoms: Atoms, labelling: LabellingParameters, z_valence: Mappi
 
 def _spin(atoms: Atoms, labelling: LabellingParameters) -> dict[str, Any]:
     symbols = sorted(set(atoms.symbols))
-    if atoms.info.get('config_type') == 'IsolatedAtom':
+    if is_isolated_atom(atoms):
         unpaired = labelling.atomic_magnetization.get(symbols[0], 0)
         return {'nspin': 2, 'tot_magnetization': unpaired} if unpaired else {}
     if labelling.spin_polarised:
@@ -76,7 +77,7 @@ def kpoints_mesh(atoms: Atoms, distance: float) -> list[int]:
     An isolated atom gets the zone centre alone, a strained crystal (``info['reciprocal_lengths']``) the mesh of the
     crystal before: energies of different meshes do not lie on one curve.
     """
-    if atoms.info.get('config_type') == 'IsolatedAtom':
+    if is_isolated_atom(atoms):
         return [1, 1, 1]
     own = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
     lengths = atoms.info.get('reciprocal_lengths', own)

@@ -55,6 +55,7 @@ class WorkerCalculation(CalcJob):
     PARAMETERS: ClassVar[type[StageParameters]]
     RETRIEVED: ClassVar[tuple[str, ...]] = ()
     INPUT_FILE = 'input.json'
+    PARENT_FOLDER = 'parent'
     LOG_FILE = 'worker.log'
 
     @classmethod
@@ -131,13 +132,17 @@ class WorkerCalculation(CalcJob):
         return calculation
 
     def link_inputs(self, calculation: CalcInfo) -> None:
-        """Put the stage's files into the job: by default each ``SinglefileData`` input, under its port's name."""
+        """Put the stage's files into the job, by default each ``SinglefileData`` input, under its port's name; and a
+        link to the folder that it goes on from, where there is one."""
         for name, node in self.inputs.items():
             if isinstance(node, orm.SinglefileData):
                 calculation.local_copy_list.append((node.uuid, node.filename, self.file_name(name)))
             elif isinstance(node, Mapping):
                 for file_name, member in self.files_of(name).items():
                     calculation.local_copy_list.append((member.uuid, member.filename, file_name))
+        if 'continue_from' in self.inputs:
+            remote = self.inputs.continue_from
+            calculation.remote_symlink_list.append((remote.computer.uuid, remote.get_remote_path(), self.PARENT_FOLDER))
 
     def file_name(self, port: str) -> str:
         """Return the name that the file of a port has in the job's folder."""

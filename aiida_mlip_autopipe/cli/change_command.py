@@ -93,11 +93,11 @@ def _check(node: WorkChainNode, change: dict[str, dict[str, Any]]) -> None:
 
     from aiida_mlip_autopipe.config import Configuration
     from aiida_mlip_autopipe.config.errors import ConfigError, translate
+    from aiida_mlip_autopipe.config.expander import merged
     from aiida_mlip_autopipe.provenance.changes import changes_of
 
-    values = node.inputs.configuration.get_dict()
-    for one in [*(earlier.get_dict() for earlier in changes_of(node)), change]:
-        values |= {section: {**values[section], **new} for section, new in one.items()}
+    before = [node.inputs.configuration, *changes_of(node)]
+    values = merged([*(layer.get_dict() for layer in before), change])
     try:
         Configuration.model_validate(values, strict=True)
     except ValidationError as error:

@@ -35,7 +35,7 @@ from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_s
 from aiida_mlip_autopipe.science.parameters import LabellingParameters, named_kind
 from aiida_mlip_autopipe.science.parameters.exploration import MeltingFractions
 
-__all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol']
+__all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol', 'merged']
 
 PROTOCOLS: tuple[str, ...] = get_args(Configuration.model_fields['protocol'].annotation)
 DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
@@ -153,7 +153,7 @@ class ConfigExpander:
             suggestions |= _lattice(user['system'])
         preset = _of_same_kind(protocol.configuration, user)
         layers = [_nested({key: item.value for key, item in suggestions.items()}), preset, user]
-        configuration, invalid = _validated(_merged(layers))
+        configuration, invalid = _validated(merged(layers))
         problems += invalid
         if configuration is not None and structures and not problems:
             problems += _source_problems(configuration, structures)
@@ -224,15 +224,15 @@ def _without_empty_sections(data: Mapping[str, Any], location: tuple[str, ...] =
     return kept
 
 
-def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return nested mappings on top of each other, the last one uppermost."""
-    merged: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            below = merged.get(key)
+            below = whole.get(key)
             both = isinstance(value, Mapping) and isinstance(below, Mapping)
-            merged[key] = _merged([below, value]) if both else value  # type: ignore[list-item]
-    return merged
+            whole[key] = merged([below, value]) if both else value  # type: ignore[list-item]
+    return whole
 
 
 def _of_same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -222,6 +222,7 @@ class AutoPipeWorkChain(WorkChain):
 
     def should_continue(self) -> bool:
         """Return whether another round is due."""
+        self.ctx.core_hours = sum(core_hours(self.node.pk).values())
         if not self.found_something_new():
             self.ctx.why = 'nothing_new'
             self.report(f'round {self.ctx.round} found nothing new to label: {self.ctx.stage.exit_message}')
@@ -235,7 +236,7 @@ class AutoPipeWorkChain(WorkChain):
             n_rounds=self.ctx.round,
             n_labels=self.ctx.n_labels,
             n_next=configuration['exploration']['n_to_select'],
-            core_hours=self.core_hours(),
+            core_hours=self.ctx.core_hours,
         )
         if self.ctx.why is None:
             return True
@@ -252,10 +253,6 @@ class AutoPipeWorkChain(WorkChain):
                 metadata={'call_link_label': f'change_{self.ctx.n_changes}'},
             )
             self.report(f'changed as asked: {change.get_dict()}')
-
-    def core_hours(self) -> float:
-        """Return the computing time of this run so far."""
-        return sum(core_hours(self.node.pk).values())
 
     def explore(self) -> ToContext:
         """Explore from the seeds with the newest potential, for what is unlike everything labelled so far."""
@@ -302,7 +299,7 @@ class AutoPipeWorkChain(WorkChain):
                 configuration=self.ctx.configuration,
                 why=orm.Str(self.ctx.why),
                 n_labels=orm.Int(self.ctx.n_labels),
-                core_hours=orm.Float(self.core_hours()),
+                core_hours=orm.Float(self.ctx.core_hours),
                 **self.ctx.summary,
                 metadata={'call_link_label': 'summarise'},
             ),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
     from aiida_mlip_autopipe.science.dynamics.replicas import Replica
 
-__all__ = ['run_dynamics', 'single_point']
+__all__ = ['draw_velocities', 'run_dynamics', 'single_point']
 
 COMPRESSIBILITY_PER_GPA = 0.01
 """Of a solid of 100 GPa, for the Berendsen barostat: it scales how fast the cell follows, not where it goes."""
@@ -121,7 +121,7 @@ class _Trajectory:
             return
         self._guards.before_forces(self._atoms)
         self._guards.structure(self._atoms)
-        _draw_velocities(self._atoms, self._replica.temperature_K, self._rng)
+        draw_velocities(self._atoms, self._replica.temperature_K, self._rng)
         self._integrator = self._make_integrator(self.first + 1)
 
     def advance(self, step: int) -> bool:
@@ -210,7 +210,7 @@ class _Trajectory:
         return Langevin(atoms, timestep, temperature_K=target, friction=friction, fixcm=False, rng=self._rng)
 
 
-def _draw_velocities(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> None:
+def draw_velocities(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> None:
     """Draw velocities from Maxwell and Boltzmann's distribution and let the centre of mass rest."""
     masses = atoms.get_masses()[:, np.newaxis]
     momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature_K)

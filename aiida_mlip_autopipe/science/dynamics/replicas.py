@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+from aiida_mlip_autopipe.science.random_seeds import derived_seed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -118,7 +117,7 @@ class ReplicaPlan:
         pressures = parameters.pressures_GPa if parameters.ensemble == 'npt' else [None]
         grid = itertools.product(range(len(seeds)), parameters.strains, parameters.temperatures_K, pressures)
         self.replicas = [
-            Replica(index, seed, strain, *_ends(temperature), pressure, _random_seed(parameters.random_seed, index))
+            Replica(index, seed, strain, *_ends(temperature), pressure, derived_seed(parameters.random_seed, index))
             for index, (seed, strain, temperature, pressure) in enumerate(grid)
         ]
 
@@ -158,10 +157,6 @@ class ReplicaPlan:
 
 def _ends(temperature: float | tuple[float, float]) -> tuple[float, float | None]:
     return temperature if isinstance(temperature, tuple) else (temperature, None)
-
-
-def _random_seed(random_seed: int, index: int) -> int:
-    return int(np.random.SeedSequence((random_seed, index)).generate_state(1)[0])
 
 
 def _supercell(seed: Atoms, target_atoms: int | None) -> Atoms:

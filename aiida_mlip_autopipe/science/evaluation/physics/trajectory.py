@@ -11,6 +11,7 @@ from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
+from aiida_mlip_autopipe.science.dynamics.engine_ase import draw_velocities
 from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards
 from aiida_mlip_autopipe.science.evaluation.physics.base import Context
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import supercell_of
@@ -37,7 +38,7 @@ def trajectory(context: Context, ensemble: str, n_steps: int) -> Iterator[Atoms]
     start_K = parameters.temperature_K * (2 if ensemble == 'nve' else 1)
     guards = Guards(atoms, parameters.guards, start_K)
     atoms.calc = GuardedCalculator(context.calculator, guards)
-    _draw_velocities(atoms, start_K, rng)
+    draw_velocities(atoms, start_K, rng)
     integrator = _integrator(atoms, ensemble, context, rng)
     guards.before_forces(atoms)
     guards.structure(atoms)
@@ -48,13 +49,6 @@ def trajectory(context: Context, ensemble: str, n_steps: int) -> Iterator[Atoms]
         if step % parameters.guards.check_interval == 0:
             guards.structure(atoms)
         yield atoms
-
-
-def _draw_velocities(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> None:
-    """Draw velocities from Maxwell and Boltzmann's distribution and let the centre of mass rest."""
-    masses = atoms.get_masses()[:, None]
-    momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature_K)
-    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum() if len(atoms) > 1 else momenta)
 
 
 def _integrator(atoms: Atoms, ensemble: str, context: Context, rng: np.random.Generator) -> Any:
