@@ -10,7 +10,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
-# Processes for the tests that start no daemon.
+# Processes for the tests that run side by side.
 TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
@@ -21,13 +21,13 @@ PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
 PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
 SLURM_PACKAGES := slurm-wlm munge
-# Tests that start no daemon, and those that do or that watch processes end.
-ALONE := tests/science tests/config
-TOGETHER := tests/aiida tests/cli tests/worker tests/test_docs.py
+# What runs file by file beside others, the longest first; and what kills or times processes, one after the other.
+SIDE_BY_SIDE := tests/aiida tests/cli tests/config tests/science
+ALONE := tests/worker tests/test_docs.py
 # Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
-# A short way through what the other runs go through.
-PSQL_NOT := nothing_new
+# Of the whole pipelines one is enough: that whose daemon workers are killed.
+PSQL_NOT := two_rounds or nothing_new
 
 # Install Debian packages as root; otherwise say what is missing. $(1): what for, $(2): packages.
 define install_packages
@@ -71,11 +71,11 @@ demo: $(INSTALLED) pw
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
 test: $(INSTALLED) pw slurm
-	$(BIN)/pytest $(ALONE) -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
-	$(BIN)/pytest $(TOGETHER) $(PYTEST_ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
 
 test-psql: $(INSTALLED) pw postgres
-	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -k 'not $(PSQL_NOT)' --db-backend psql $(PYTEST_ARGS)
+	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -k 'not ($(PSQL_NOT))' --db-backend psql $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -10,6 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from .broker import ATTENTION_INTERVAL_S, call_attention
 from .console import console
 
 if TYPE_CHECKING:
@@ -27,12 +29,22 @@ def follow(reader: ProgressReader) -> RunProgress:
     return _follow_live(reader) if console.is_terminal else _follow_in_lines(reader)
 
 
+def _readings(reader: ProgressReader) -> Iterator[RunProgress]:
+    """Yield the progress of a run again and again until it has ended; meanwhile see that no process stands still."""
+    called = time.monotonic()
+    while not (progress := reader.read()).is_terminated:
+        yield progress
+        time.sleep(INTERVAL_S)
+        if time.monotonic() - called > ATTENTION_INTERVAL_S:
+            call_attention()
+            called = time.monotonic()
+    yield progress
+
+
 def _follow_live(reader: ProgressReader) -> RunProgress:
     progress = reader.read()
     with Live(progress_table(progress), console=console, auto_refresh=False) as live:
-        while not progress.is_terminated:
-            time.sleep(INTERVAL_S)
-            progress = reader.read()
+        for progress in _readings(reader):
             live.update(progress_table(progress), refresh=True)
     return progress
 
@@ -40,17 +52,14 @@ def _follow_live(reader: ProgressReader) -> RunProgress:
 def _follow_in_lines(reader: ProgressReader) -> RunProgress:
     """Print a line when a stage changes its state, and one for the running stage every now and then."""
     printed: dict[int, tuple[str, float]] = {}
-    while True:
-        progress = reader.read()
+    for progress in _readings(reader):
         for stage in progress.stages:
             state, when = printed.get(stage.pk, ('', 0.0))
             due = stage.state == 'running' and time.monotonic() - when > LINE_INTERVAL_S
             if stage.state != state or due:
                 console.print(_line(stage), soft_wrap=True)
                 printed[stage.pk] = (stage.state, time.monotonic())
-        if progress.is_terminated:
-            return progress
-        time.sleep(INTERVAL_S)
+    return progress
 
 
 def _line(stage: StageProgress) -> str:

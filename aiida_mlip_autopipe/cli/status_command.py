@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .broker import call_attention
 from .console import UsageProblem, console, load_profile, tell_errors
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def command(profile_name: str | None, run: int | None, follow_it: bool, candidat
             _print_runs()
             return
         node = load_run(run)
+        call_attention()
         if follow_it:
             from .outcome import follow_to_the_end
 

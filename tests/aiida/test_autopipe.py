@@ -19,6 +19,7 @@ from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalcu
 from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
+from aiida_mlip_autopipe.cli.broker import call_attention
 from aiida_mlip_autopipe.cli.results import write_results
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.changes import ask_for_change, changes_of
@@ -240,6 +241,7 @@ def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
     for process in IN_THE_ORDER_OF_THE_STAGES:
         wait_for_running(run, process)
         kill_workers(daemon)
+        call_attention()  # as following the run does: without it one kill in ten was left unnoticed by the broker
     submit_and_wait(run, timeout=900)
 
     assert run.is_finished_ok, run.exit_message

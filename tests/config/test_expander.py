@@ -20,7 +20,7 @@ from aiida_mlip_autopipe.science.training.foundation import FOUNDATIONS
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
 CUTOFFS = {'Si': (16.0, 64.0), 'C': (40.0, 320.0)}
-EXAMPLE = Path(__file__).parents[2] / 'examples' / 'silicon' / 'input.yaml'
+EXAMPLES = Path(__file__).parents[2] / 'examples'
 
 
 def problems(text, base=None, **arguments):
@@ -57,9 +57,11 @@ def test_two_lines_are_enough():
     assert len(expansion.sources[0]) == 2
 
 
-def test_example_is_ten_lines_and_expands():
-    assert len(EXAMPLE.read_text().splitlines()) <= 10
-    expansion = ConfigExpander(EXAMPLE).expand(CUTOFFS)
+@pytest.mark.parametrize('name', ['silicon', 'silicon_carbide'])
+def test_example_is_ten_lines_and_expands(name):
+    example = EXAMPLES / name / 'input.yaml'
+    assert len(example.read_text().splitlines()) <= 10
+    expansion = ConfigExpander(example).expand(CUTOFFS)
     assert expansion.origins['exploration.temperatures_K'] == 'user'
     assert expansion.configuration.exploration.temperatures_K == [600.0, 1800.0]
 
