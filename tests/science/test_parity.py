@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase import units
 
+from aiida_mlip_autopipe.science.drawing import draw_figures
 from aiida_mlip_autopipe.science.evaluation import parity
-from aiida_mlip_autopipe.science.evaluation.drawing import draw_figures
 from aiida_mlip_autopipe.science.evaluation.parity import parity_data, write_parity
 
 

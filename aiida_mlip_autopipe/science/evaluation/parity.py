@@ -15,8 +15,8 @@ import numpy as np
 from ase import units
 from ase.data import chemical_symbols
 
+from aiida_mlip_autopipe.science.drawing import COLOURS, Drawing, short, write_figures
 from aiida_mlip_autopipe.science.evaluation.breakdown import overall
-from aiida_mlip_autopipe.science.evaluation.drawing import COLOURS, Drawing, short, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

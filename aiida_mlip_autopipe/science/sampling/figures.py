@@ -12,13 +12,14 @@ way; `draw_figures` draws it with matplotlib.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiida_mlip_autopipe.science import drawing
+from aiida_mlip_autopipe.science.drawing import short
 from aiida_mlip_autopipe.science.sampling.clustering import Centres, k_centre
 from aiida_mlip_autopipe.science.sampling.coverage import radius_by_budget
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
@@ -41,9 +42,8 @@ FEW_FRAMES, MERGED = 20_000, 4
 #: Smaller eigenvalues are not drawn; their mean is 1.
 LEAST_EIGENVALUE = 1e-3
 
-# Colours that the colour-blind can tell apart (M. Okabe and K. Ito, 2008).
-BLUE, ORANGE, GREEN = '#0072B2', '#E69F00', '#009E73'
-VERMILION, PURPLE, SKY, GREY = '#D55E00', '#CC79A7', '#56B4E9', '#888888'
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, _ = drawing.COLOURS
+GREY = '#888888'
 REASON_STYLES = {
     'centroid': ('o', BLUE),
     'stratum': ('s', SKY),
@@ -105,26 +105,12 @@ def draw_figures(data: Mapping[str, Any], folder: str | Path) -> list[Path]:
         ``explained_variance.svg``, ``selection_map.svg``, ``cluster_populations.svg`` and ``radius_by_budget.svg``: of
         the same data always the same bytes.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = []
-    with mpl.rc_context(STYLE):
-        for name, draw in DRAWINGS.items():
-            figure = Figure(figsize=(6.4, 4.2), layout='constrained')
-            draw(figure.add_subplot(), data)
-            paths.append(Path(folder) / f'{name}.svg')
-            figure.savefig(paths[-1], metadata={'Date': None})
-    return paths
+    return drawing.draw_figures(dict.fromkeys(DRAWINGS, data), DRAWINGS, folder)
 
 
 def write_figures(data: Mapping[str, Any], folder: str | Path) -> list[Path]:
     """Draw the four figures, and write ``figures.json``, what they show, beside them; return all paths."""
-    paths = draw_figures(data, folder)
-    numbers = Path(folder) / 'figures.json'
-    numbers.write_text(json.dumps(data, allow_nan=False), encoding='utf-8')
-    return [*paths, numbers]
+    return [*draw_figures(data, folder), drawing.write_numbers(data, folder)]
 
 
 # -------------------------------------------------------------------------------------------------------------- data
@@ -132,8 +118,8 @@ def write_figures(data: Mapping[str, Any], folder: str | Path) -> list[Path]:
 
 def _explained_variance(sampler: DirectSampler) -> dict[str, Any]:
     return {
-        'eigenvalues': _short(sampler.explained_variance_[:MAX_EIGENVALUES]),
-        'ratios': _short(sampler.explained_variance_ratio_[:MAX_EIGENVALUES]),
+        'eigenvalues': short(sampler.explained_variance_[:MAX_EIGENVALUES]),
+        'ratios': short(sampler.explained_variance_ratio_[:MAX_EIGENVALUES]),
         'n_components': sampler.n_components_,
         'kept': float(sampler.explained_variance_ratio_[: sampler.n_components_].sum()),
         'min_eigenvalue': float(sampler.min_eigenvalue),
@@ -148,7 +134,7 @@ def _density(points: np.ndarray) -> dict[str, Any]:
     shape = (n_bins,) * points.shape[1]
     counts = np.bincount(np.ravel_multi_index(tuple(bins.T), shape), minlength=n_bins ** len(shape))
     edges = [np.linspace(*limits, n_bins + 1) for limits in zip(low, high, strict=True)] + [np.array([-0.5, 0.5])]
-    return {'x_edges': _short(edges[0]), 'y_edges': _short(edges[1]), 'counts': counts.reshape(n_bins, -1).tolist()}
+    return {'x_edges': short(edges[0]), 'y_edges': short(edges[1]), 'counts': counts.reshape(n_bins, -1).tolist()}
 
 
 def _picks(points: np.ndarray, reasons: list[str]) -> dict[str, Any]:
@@ -163,7 +149,7 @@ def _picks(points: np.ndarray, reasons: list[str]) -> dict[str, Any]:
 
 def _plane(points: np.ndarray) -> dict[str, list[float]]:
     """Return the first two scores; a single one lies on the axis."""
-    return {'x': _short(points[:, 0]), 'y': _short(points[:, 1] if points.shape[1] > 1 else np.zeros(len(points)))}
+    return {'x': short(points[:, 0]), 'y': short(points[:, 1] if points.shape[1] > 1 else np.zeros(len(points)))}
 
 
 def _cluster_populations(labels: np.ndarray) -> dict[str, Any]:
@@ -187,9 +173,9 @@ def _radius_by_budget(points: np.ndarray, picks: np.ndarray, known: np.ndarray, 
         'n_selected': n_selected,
         'n_points': len(points),
         'budgets': budgets.tolist(),
-        'selected': _short(radius_by_budget(points, _farthest_first(picks, known), budgets, uncovered)),
-        'random': _short(np.mean([radius_by_budget(points, some, budgets, uncovered) for some in drawn], axis=0)),
-        'farthest': _short(radius_by_budget(points, farthest, budgets, uncovered)),
+        'selected': short(radius_by_budget(points, _farthest_first(picks, known), budgets, uncovered)),
+        'random': short(np.mean([radius_by_budget(points, some, budgets, uncovered) for some in drawn], axis=0)),
+        'farthest': short(radius_by_budget(points, farthest, budgets, uncovered)),
         'radius_of_known': float(uncovered.max()) if len(known) else None,
     }
 
@@ -213,11 +199,6 @@ def _thinned(values: np.ndarray) -> np.ndarray:
     if len(values) <= MAX_LISTED:
         return values
     return values[np.linspace(0, len(values) - 1, MAX_LISTED).round().astype(int)]
-
-
-def _short(values: np.ndarray) -> list[float]:
-    """Return five digits of each value."""
-    return [float(f'{value:.5g}') for value in values]
 
 
 # ----------------------------------------------------------------------------------------------------------- drawing
@@ -359,20 +340,9 @@ def _say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha='center', va='center', transform=axes.transAxes)
 
 
-DRAWINGS: dict[str, Callable[[Axes, Mapping[str, Any]], None]] = {
+DRAWINGS: dict[str, drawing.Drawing] = {
     'explained_variance': _draw_explained_variance,
     'selection_map': _draw_selection_map,
     'cluster_populations': _draw_cluster_populations,
     'radius_by_budget': _draw_radius_by_budget,
-}
-
-#: The salt makes the identifiers inside the SVG the same each time.
-STYLE: dict[Any, Any] = {
-    'svg.hashsalt': 'DIRECT',
-    'svg.fonttype': 'path',
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.titlesize': 'medium',
-    'legend.fontsize': 'small',
-    'legend.framealpha': 0.9,
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiida_mlip_autopipe.science.evaluation.drawing import COLOURS, Drawing, write_figures
+from aiida_mlip_autopipe.science.drawing import COLOURS, Drawing, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

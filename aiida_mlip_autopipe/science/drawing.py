@@ -1,4 +1,4 @@
-"""How the figures of an evaluation are drawn: SVG files beside a JSON file of what they show."""
+"""How figures are drawn: SVG files, the same bytes for the same data, beside a JSON file of what they show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['COLOURS', 'Drawing', 'draw_figures', 'short', 'write_figures']
+__all__ = ['COLOURS', 'Drawing', 'draw_figures', 'short', 'write_figures', 'write_numbers']
 
 Drawing = Callable[['Axes', Mapping[str, Any]], None]
 
 #: Colours that the colour-blind can tell apart (M. Okabe and K. Ito, 2008); markers tell further ones apart.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#E69F00', '#CC79A7', '#56B4E9', '#444444')
+
+#: The salt makes the identifiers inside the SVG the same each time.
+STYLE: dict[Any, Any] = {
+    'svg.hashsalt': 'mlip-autopipe',
+    'svg.fonttype': 'path',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.titlesize': 'medium',
+    'legend.fontsize': 'small',
+    'legend.framealpha': 0.9,
+}
 
 
 def draw_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], folder: str | Path) -> list[Path]:
@@ -33,13 +44,11 @@ def draw_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], folde
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from aiida_mlip_autopipe.science.sampling.figures import STYLE
-
     Path(folder).mkdir(parents=True, exist_ok=True)
     paths = []
-    with mpl.rc_context({**STYLE, 'svg.hashsalt': 'evaluation'}):
+    with mpl.rc_context(STYLE):
         for name in (name for name in drawings if name in data):
-            figure = Figure(figsize=(5.6, 4.6), layout='constrained')
+            figure = Figure(figsize=(6.4, 4.6), layout='constrained')
             drawings[name](figure.add_subplot(), data[name])
             paths.append(Path(folder) / f'{name}.svg')
             figure.savefig(paths[-1], metadata={'Date': None})
@@ -48,10 +57,14 @@ def draw_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], folde
 
 def write_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], folder: str | Path) -> list[Path]:
     """Draw the figures, and write ``figures.json``, what they show, beside them; return all paths."""
-    paths = draw_figures(data, drawings, folder)
-    numbers = Path(folder) / 'figures.json'
-    numbers.write_text(json.dumps(data, allow_nan=False), encoding='utf-8')
-    return [*paths, numbers]
+    return [*draw_figures(data, drawings, folder), write_numbers(data, folder)]
+
+
+def write_numbers(data: Mapping[str, Any], folder: str | Path) -> Path:
+    """Write what figures show to ``figures.json`` and return its path."""
+    path = Path(folder) / 'figures.json'
+    path.write_text(json.dumps(data, allow_nan=False), encoding='utf-8')
+    return path
 
 
 def short(values: Any) -> list[float]:
