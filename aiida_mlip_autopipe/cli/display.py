@@ -10,11 +10,13 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from .broker import ATTENTION_INTERVAL_S, call_attention
 from .console import console
 
 if TYPE_CHECKING:
+    from aiida_mlip_autopipe.provenance.calls import Call
     from aiida_mlip_autopipe.provenance.progress import ProgressReader, RunProgress, StageProgress
 
 __all__ = ['follow', 'progress_table']
@@ -52,6 +54,7 @@ def _follow_live(reader: ProgressReader) -> RunProgress:
 def _follow_in_lines(reader: ProgressReader) -> RunProgress:
     """Print a line when a stage changes its state, and one for the running stage every now and then."""
     printed: dict[int, tuple[str, float]] = {}
+    told: set[int] = set()
     for progress in _readings(reader):
         for stage in progress.stages:
             state, when = printed.get(stage.pk, ('', 0.0))
@@ -59,6 +62,10 @@ def _follow_in_lines(reader: ProgressReader) -> RunProgress:
             if stage.state != state or due:
                 console.print(_line(stage), soft_wrap=True)
                 printed[stage.pk] = (stage.state, time.monotonic())
+        paused = [call for call in progress.paused if call.pk not in told]
+        if paused:
+            console.print(_pauses(paused), soft_wrap=True, markup=False)
+            told.update(call.pk for call in paused)
     return progress
 
 
@@ -71,6 +78,8 @@ def progress_table(progress: RunProgress) -> Table:
     """Return the stages of a run as a table."""
     title = f'run {progress.pk}: {progress.state}, {_duration(progress.seconds)}'
     table = Table(title=title, title_justify='left', box=None, pad_edge=False, show_header=False)
+    if progress.paused:
+        table.caption, table.caption_justify = Text(_pauses(progress.paused), 'yellow'), 'left'
     for column in ('stage', 'state', 'bar', 'count'):
         table.add_column(column, no_wrap=True)
     table.add_column('detail')
@@ -83,6 +92,12 @@ def progress_table(progress: RunProgress) -> Table:
         style = STATE_STYLES[stage.state]
         table.add_row(stage.name, f'[{style}]{stage.state}[/]', bar, _count(stage), detail, _duration(stage.seconds))
     return table
+
+
+def _pauses(paused: list[Call]) -> str:
+    """Say what stands still until the user wants it to go on: AiiDA pauses jobs whose computer it cannot reach."""
+    lines = [f'{call.label} <{call.pk}> is paused. {call.paused}'.strip() for call in paused]
+    return '\n'.join([*lines, 'To go on: verdi process play ' + ' '.join(str(call.pk) for call in paused)])
 
 
 def _count(stage: StageProgress) -> str:

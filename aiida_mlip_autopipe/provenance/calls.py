@@ -26,6 +26,8 @@ _PROJECT = (
     'attributes.exit_status',
     'attributes.exit_message',
     'attributes.exception',
+    'attributes.paused',
+    'attributes.process_status',
     'extras._aiida_cached_from',
     'ctime',
     'mtime',
@@ -48,6 +50,8 @@ class Call:
         AiiDA's process state.
     exit_status, message
         Exit status and message; an exception's text where there was one.
+    paused : str or None
+        Why it is paused, in AiiDA's words; None where it is not.
     cached_from : str or None
         UUID of the process whose results it took.
     started, changed : datetime
@@ -62,6 +66,7 @@ class Call:
     state: str
     exit_status: int | None
     message: str
+    paused: str | None
     cached_from: str | None
     started: datetime
     changed: datetime
@@ -133,7 +138,7 @@ def pk_of(node: orm.Node) -> int:
 
 
 def _call(parent: int, link: str, values: list) -> Call:
-    pk, process_type, label, state, status, message, exception, cached_from, started, changed = values
+    pk, process_type, label, state, status, message, exception, paused, words, cached_from, started, changed = values
     return Call(
         pk,
         parent,
@@ -143,6 +148,7 @@ def _call(parent: int, link: str, values: list) -> Call:
         state or 'created',
         status,
         message or exception or '',
+        (words or '') if paused and state not in _TERMINAL else None,
         cached_from,
         started,
         changed,

@@ -64,7 +64,7 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """A run: its state, its stages in order, what it counts in all."""
+    """A run: its state, its stages in order, what it counts in all, and which of its processes are paused."""
 
     pk: int
     state: str
@@ -75,6 +75,7 @@ class RunProgress:
     stages: list[StageProgress]
     n_processes: int
     n_reused: int
+    paused: list[Call]
 
 
 @dataclass
@@ -114,6 +115,7 @@ class ProgressReader:
             stages,
             len(work),
             sum(call.cached_from is not None for call in work),
+            [call for call in tree if call.paused is not None],
         )
 
     def _read_stage(self, stage: Call, below: Mapping[int, list[Call]]) -> StageProgress:

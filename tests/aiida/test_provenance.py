@@ -13,6 +13,7 @@ from ase.build import bulk
 from plumpy import ProcessState
 
 from aiida_mlip_autopipe.calculations.labels import Label, batch_array
+from aiida_mlip_autopipe.cli.display import progress_table
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.provenance.cost import core_hours, profile_cost
@@ -271,3 +272,18 @@ def test_a_job_that_is_finished_before_it_has_its_outputs(localhost):
     job.store()
     (progress,) = ProgressReader(run.pk).read().stages
     assert (progress.name, progress.state) == ('explore_r1', 'running')
+
+
+def test_a_paused_job_is_told_with_the_way_out(localhost):
+    """AiiDA pauses a job whose computer it cannot reach: until someone plays it again the run stands still."""
+    run, job = job_in_a_stage(localhost, 'mace_md', 'md_0')
+    job.set_process_state(ProcessState.WAITING)
+    job.store()
+    job.pause()
+    job.set_process_status('Pausing after failed transport task: upload failed 5 times')
+    progress = ProgressReader(run.pk).read()
+    assert [call.pk for call in progress.paused] == [job.pk]
+    caption = str(progress_table(progress).caption)
+    assert 'upload failed 5 times' in caption and f'verdi process play {job.pk}' in caption
+    job.unpause()
+    assert ProgressReader(run.pk).read().paused == []
