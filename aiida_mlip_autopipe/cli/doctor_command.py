@@ -126,10 +126,22 @@ def _submit(code: InstalledCode, potential: Path | None, options: dict[str, Any]
 
 
 def _wait(job: CalcJobNode) -> None:
-    """Wait until the job has ended; on Ctrl-C say that it goes on."""
+    """Wait until the job has ended; on Ctrl-C say that it goes on.
+
+    Raises
+    ------
+    UsageProblem
+        If AiiDA paused it, as after five attempts that the scheduler refused.
+    """
     try:
         with console.status('') as status:
             while not job.is_terminated:
+                if job.paused:
+                    raise UsageProblem(
+                        f'job {job.pk} is paused. {job.process_status or ""}\nWhat went wrong: verdi process report '
+                        f'{job.pk}\nOnce it is mended: verdi process play {job.pk}, and mlip-autopipe doctor --job '
+                        f'{job.pk}. To end it: verdi process kill {job.pk}'
+                    )
                 state = job.get_scheduler_state()
                 where = f'{state.value} on {job.computer.label}' if state and job.computer else 'on its way'
                 status.update(f'job {job.pk}: {where}')

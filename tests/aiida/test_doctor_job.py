@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from aiida import engine, orm
 from aiida.manage.caching import enable_caching
+from click.testing import CliRunner
+from plumpy import ProcessState
 
 from aiida_mlip_autopipe.calculations.doctor import DoctorCalculation
+from aiida_mlip_autopipe.cli.doctor_command import command
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
 from aiida_mlip_autopipe.science.training import inspect_potential
@@ -54,3 +57,15 @@ def test_inputs(worker_code):
     assert default == DoctorParameters().model_dump(mode='json')
     with pytest.raises(ValueError, match=r'n_steps: .*greater than or equal to 1.*0'):
         engine.run(DoctorCalculation, code=worker_code, parameters=orm.Dict({'n_steps': 0}))
+
+
+def test_a_paused_job_is_not_waited_for(localhost):
+    """A job that the scheduler refused five times is paused by AiiDA: it is told, with the way out."""
+    job = orm.CalcJobNode(computer=localhost, process_type='aiida.calculations:mlip_autopipe.doctor')
+    job.set_process_state(ProcessState.WAITING)
+    job.store()
+    job.pause()
+    job.set_process_status('Pausing after failed transport task: submit_calculation failed 5 times')
+    done = CliRunner().invoke(command, ['--job', str(job.pk)])
+    assert done.exit_code == 2
+    assert 'submit_calculation failed' in done.output and f'verdi process play {job.pk}' in done.output
