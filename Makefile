@@ -26,8 +26,8 @@ SIDE_BY_SIDE := tests/aiida tests/cli tests/config tests/science
 ALONE := tests/worker tests/test_docs.py
 # Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
-# Of the whole pipelines one is enough: that whose daemon workers are killed.
-PSQL_NOT := two_rounds or nothing_new
+# Of the whole pipelines the shortest is enough.
+PSQL_NOT := two_rounds or killed_workers
 
 # Install Debian packages as root; otherwise say what is missing. $(1): what for, $(2): packages.
 define install_packages

@@ -24,6 +24,7 @@ from aiida_mlip_autopipe.cli.results import write_results
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.changes import ask_for_change, changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
+from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
@@ -245,6 +246,7 @@ def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
     submit_and_wait(run, timeout=900)
 
     assert run.is_finished_ok, run.exit_message
+    assert failures(run.pk) == []
     # one isolated atom and four seeds, two test frames, two candidates; MD for the test set and for one round
     assert len(calculations_of(run, PwCalculation)) == 5 + 2 + 2
     assert len(calculations_of(run, MaceMdCalculation)) == 2
@@ -270,10 +272,15 @@ def test_a_run_that_finds_nothing_new_is_done(submit_and_wait, build):
 
 
 def wait_for_running(run: orm.WorkChainNode, process: type, timeout: float = 400) -> None:
-    """Wait until a job of a kind is with the scheduler."""
+    """Wait until all jobs of a kind that run at once are with the scheduler.
+
+    Not only the first: AiiDA starts a job once more whose worker dies in the midst of submitting it.
+    """
+    n_at_once = 2 if process is PwCalculation else 1
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if any(job.get_state() is CalcJobState.WITHSCHEDULER for job in calculations_of(run, process)):
+        jobs = [job for job in calculations_of(run, process) if not job.is_terminated]
+        if len(jobs) == n_at_once and all(job.get_state() is CalcJobState.WITHSCHEDULER for job in jobs):
             return
         assert not run.is_terminated, f'the run ended early: {run.exit_message}'
         time.sleep(0.1)
