@@ -28,6 +28,7 @@ from aiida_mlip_autopipe.calculations.functions import generate_structures, roun
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.science.training import inspect_potential
+from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 from aiida_mlip_autopipe.workflows.direct_sampling_base import DirectSamplingBaseWorkChain
 from aiida_mlip_autopipe.workflows.evaluate import EvaluationWorkChain
@@ -151,8 +152,7 @@ class Arms:
         return points
 
     def _point(self, training: orm.WorkChainNode, fixed: FramesData) -> tuple[int, float]:
-        frames = training.outputs.dataset.get_atoms()
-        n_labels = sum(atoms.info['config_type'] != 'IsolatedAtom' for atoms in frames)
+        n_labels = sum(not is_isolated_atom(atoms) for atoms in training.outputs.dataset.get_atoms())
         members = [training.outputs.potential, *dict(training.outputs.committee).values()]
         return n_labels, float(np.sqrt(np.mean([self.error(member, fixed) ** 2 for member in members])))
 
