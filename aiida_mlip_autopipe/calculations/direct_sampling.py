@@ -25,8 +25,9 @@ class DirectSamplingCalculation(WorkerCalculation):
     PARAMETERS = SamplingParameters
     CANDIDATES_FILE = 'candidates.extxyz'
     SELECTION_FILE = 'selection.json'
+    FRAMES_FILE = 'frames.npz'
     FIGURES_FOLDER = 'figures'
-    RETRIEVED = (CANDIDATES_FILE, SELECTION_FILE, FIGURES_FOLDER)
+    RETRIEVED = (CANDIDATES_FILE, SELECTION_FILE, FRAMES_FILE, FIGURES_FOLDER)
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -48,6 +49,12 @@ class DirectSamplingCalculation(WorkerCalculation):
             'candidates', valid_type=FramesData, required=False, help='The selected frames; missing if none is new.'
         )
         spec.output('selection', valid_type=orm.ArrayData, help='The selection table, a row for each candidate.')
+        spec.output(
+            'frames',
+            valid_type=orm.ArrayData,
+            help='Some of the frames there were to choose from: job, replica, step, temperature, energy, components, '
+            'and which candidate stands for each.',
+        )
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
         spec.exit_code(
             NOTHING_NEW,

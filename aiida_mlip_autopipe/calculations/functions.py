@@ -17,7 +17,6 @@ from ase.io import iread
 
 from aiida_mlip_autopipe.config.expander import merged
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_tolerances
 from aiida_mlip_autopipe.science.parameters import (
@@ -180,8 +179,8 @@ def direct_sampling_local(
     :param potential: the potential whose features describe the frames, for the descriptor ``mace``.
     :param others: further folders of shards (``FolderData``), in the order of their names, and labelled sets
         (``FramesData``) that the selection keeps away from.
-    :returns: ``candidates`` (unless nothing is new), ``selection`` and ``report``, as the CalcJob gives them; and
-        ``figures``, a folder.
+    :returns: ``candidates`` (unless nothing is new), ``selection``, ``frames`` and ``report``, as the CalcJob gives
+        them; and ``figures``, a folder.
     """
     from aiida_mlip_autopipe.science.sampling import select_candidates
     from aiida_mlip_autopipe.science.sampling.figures import write_figures
@@ -197,7 +196,8 @@ def direct_sampling_local(
         drawn = opened.enter_context(TemporaryDirectory())
         write_figures(chosen.figures, drawn)
         outputs: dict[str, orm.Data] = {
-            'selection': selection_array(chosen.table, chosen.scores),
+            'selection': orm.ArrayData(chosen.table),
+            'frames': orm.ArrayData(chosen.frames),
             'report': orm.Dict(chosen.report),
             'figures': orm.FolderData(tree=drawn),
         }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida.engine import ExitCode
-from aiida.orm import Dict
+from aiida.orm import ArrayData, Dict
 
 from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.data.selection import selection_array
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
 
 from .worker_job import WorkerParser
@@ -18,12 +18,13 @@ __all__ = ['DirectSamplingParser']
 
 
 class DirectSamplingParser(WorkerParser):
-    """Attach candidates, selection table and report."""
+    """Attach candidates, selection table, report, and what there was to choose from."""
 
     def parse_outputs(self, outputs: dict[str, Any]) -> ExitCode | None:
         """Attach the outputs; a selection of nothing, because nothing is new, has no candidates."""
         selection = self.read_json(DirectSamplingCalculation.SELECTION_FILE)
-        self.out('selection', selection_array(selection['table'], selection['scores']))
+        self.out('selection', ArrayData({name: np.array(column) for name, column in selection.items()}))
+        self.out('frames', self.read_arrays(DirectSamplingCalculation.FRAMES_FILE))
         self.out('report', Dict(outputs))
         if outputs['n_selected'] == 0:
             parameters = SamplingParameters(**self.node.inputs.parameters.get_dict())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from aiida.orm import ArrayData, Dict, FolderData
+from aiida.orm import Dict, FolderData
 
 from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
 
@@ -19,12 +18,8 @@ class EvaluateParser(WorkerParser):
 
     def parse_outputs(self, outputs: dict[str, Any]) -> None:
         """Attach the three outputs."""
-        predictions = ArrayData()
-        with self.retrieved.base.repository.open(EvaluateCalculation.PREDICTIONS_FILE, 'rb') as handle:
-            for name, column in np.load(handle).items():
-                predictions.set_array(name, column)
         self.out('metrics', Dict(outputs['metrics']))
-        self.out('predictions', predictions)
+        self.out('predictions', self.read_arrays(EvaluateCalculation.PREDICTIONS_FILE))
         self.out('figures', folder_of(self.retrieved, EvaluateCalculation.FIGURES_FOLDER))
 
 

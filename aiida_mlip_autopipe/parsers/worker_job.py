@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from aiida.engine import ExitCode
+from aiida.orm import ArrayData
 from aiida.parsers import Parser
 
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
@@ -43,3 +45,8 @@ class WorkerParser(Parser):
     def read_json(self, name: str) -> Any:
         """Return the content of a retrieved JSON file."""
         return json.loads(self.retrieved.base.repository.get_object_content(name))
+
+    def read_arrays(self, name: str) -> ArrayData:
+        """Return the arrays of a retrieved NumPy archive as a node."""
+        with self.retrieved.base.repository.open(name, 'rb') as handle, np.load(handle) as arrays:
+            return ArrayData(dict(arrays))

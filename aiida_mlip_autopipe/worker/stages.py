@@ -5,12 +5,11 @@ Each takes a `Job` and a callable for progress, and returns the plain numbers th
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
@@ -23,14 +22,10 @@ from aiida_mlip_autopipe.science.parameters import (
 from aiida_mlip_autopipe.worker.errors import InputError
 from aiida_mlip_autopipe.worker.files import write_json
 
-if TYPE_CHECKING:
-    from aiida_mlip_autopipe.science.sampling import Selection
-
 __all__ = ['STAGES', 'Job']
 
 Tell = Callable[[dict[str, Any]], None]
 Parameters = TypeVar('Parameters', bound=StageParameters)
-MAX_SCORES = 5000
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,9 @@ def _md(job: Job, tell: Tell) -> dict[str, Any]:
 
 
 def _sample(job: Job, tell: Tell) -> dict[str, Any]:
-    """DIRECT: writes ``candidates.extxyz``, if there are any, ``selection.json`` and ``figures/``."""
+    """DIRECT: writes ``candidates.extxyz``, if there are any, ``selection.json``, ``frames.npz`` and ``figures/``."""
+    import numpy as np
+
     from aiida_mlip_autopipe.science.dynamics import NoFramesError
     from aiida_mlip_autopipe.science.frames import read_extxyz, read_manifest, write_extxyz
     from aiida_mlip_autopipe.science.sampling import select_candidates
@@ -124,18 +121,10 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     selection = select_candidates(folders, parameters, tell, potential, known, scratch=job.folder)
     if selection.candidates:
         write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)
-    write_json(job.folder / 'selection.json', _plain_selection(selection))
+    write_json(job.folder / 'selection.json', {name: column.tolist() for name, column in selection.table.items()})
+    np.savez_compressed(job.folder / 'frames.npz', **selection.frames)  # type: ignore[arg-type]
     write_figures(selection.figures, job.folder / 'figures')
     return dict(selection.report)
-
-
-def _plain_selection(selection: Selection) -> dict[str, Any]:
-    """Return the table and some of the scores as lists; None for what is not finite."""
-    scores = selection.scores[:: max(1, -(-len(selection.scores) // MAX_SCORES))].astype(float)
-    return {
-        'table': {name: column.tolist() for name, column in selection.table.items()},
-        'scores': [[value if math.isfinite(value) else None for value in row] for row in scores.tolist()],
-    }
 
 
 def _train(job: Job, tell: Tell) -> dict[str, Any]:

@@ -145,6 +145,8 @@ def assert_same_selection(remote: dict[str, Any], local: dict[str, Any]) -> None
         np.testing.assert_array_equal(one.positions, other.positions)
     for name in ('index', 'cluster', 'distance'):
         np.testing.assert_allclose(remote['selection'].get_array(name), local['selection'].get_array(name))
+    for name in ('index', 'step', 'energy_eV', 'components', 'represented_by', 'rank'):
+        np.testing.assert_allclose(remote['frames'].get_array(name), local['frames'].get_array(name))
     reports = [outputs['report'].get_dict() for outputs in (remote, local)]
     assert [report.pop('frames_masked') for report in reports] == [{}, {}]
     assert flat(reports[0]) == pytest.approx(flat(reports[1]))

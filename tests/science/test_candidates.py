@@ -7,6 +7,7 @@ from ase.build import bulk
 from aiida_mlip_autopipe.science.descriptors import SOAP, make_descriptor
 from aiida_mlip_autopipe.science.frames import (
     ManifestError,
+    iter_chunks,
     load_frames,
     read_extxyz,
     read_manifest,
@@ -14,6 +15,7 @@ from aiida_mlip_autopipe.science.frames import (
 )
 from aiida_mlip_autopipe.science.parameters import SamplingParameters, descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler, describe_folders, select_candidates
+from aiida_mlip_autopipe.science.sampling.overview import note, overview
 from tests.md_job import write_md_job
 from tests.potentials import tiny_potential
 
@@ -27,7 +29,7 @@ def write_job(folder, name, replicas, **options):
         for step, atoms in enumerate(frames):
             if atoms.info.get('kept', True):
                 disagreement = atoms.info.get('disagreement', np.nan)
-                yield 10 * step, atoms.positions, atoms.cell.array, -1.0, 300.0, 0.0, disagreement
+                yield 10 * step, atoms.positions, atoms.cell.array, -1.0 - 1e-4 * step, 300.0 + step, 0.0, disagreement
 
     return write_md_job(folder, name, [(frames[0], rows(frames)) for frames in replicas], **options)
 
@@ -66,9 +68,6 @@ def test_candidates_carry_origin_and_reason(folders, tmp_path):
     assert told[-1] == {'frames_described': 45, 'frames_total': 45, 'frames_masked': masked}
     assert sum(masked.values()) == 1
     assert 'frames_masked' not in told[0]
-    assert selection.scores.dtype == np.float32
-    assert selection.scores.shape == (45, min(selection.report['n_components'], 2))
-    assert np.flatnonzero(np.isnan(selection.scores).any(axis=1)).tolist() == [34]
     elements = {symbol for atoms in selection.candidates for symbol in atoms.symbols}
     assert elements == {'Si', 'C'}
 
@@ -85,6 +84,33 @@ def test_candidates_carry_origin_and_reason(folders, tmp_path):
     assert selection.table['reason'].tolist() == ['centroid'] * 9 + ['fill']
 
 
+def test_what_there_was_to_choose_from_is_told(folders):
+    """Each frame with where it comes from, how it was there, and the candidate that stands for it."""
+    selection = select_candidates(folders, SamplingParameters(n_to_select=10, descriptor=DESCRIPTOR))
+    frames, table = selection.frames, selection.table
+    assert {len(column) for column in frames.values()} == {45}
+    chunks = list(iter_chunks(folders))
+    for name, field in (('step', 'steps'), ('energy_eV', 'energies'), ('temperature_K', 'temperatures')):
+        expected = np.concatenate([getattr(chunk, field) for chunk in chunks])
+        np.testing.assert_allclose(frames[name], expected, rtol=1e-6)
+    assert frames['folder'].tolist() == [0] * 30 + [1] * 15
+    assert frames['replica'].tolist() == [0] * 20 + [2] * 10 + [0] * 15
+    assert np.flatnonzero(np.isnan(frames['components']).any(axis=1)).tolist() == [34]
+    assert frames['rank'][table['index']].tolist() == list(range(10))
+    assert np.count_nonzero(frames['rank'] >= 0) == 10
+    assert frames['represented_by'][table['index']].tolist() == list(range(10))
+    assert frames['represented_by'][34] == frames['cluster'][34] == -1
+    represented = frames['represented_by'][frames['represented_by'] >= 0]
+    np.testing.assert_array_equal(np.bincount(represented, minlength=10), table['represents'])
+
+
+def test_of_many_frames_some_are_told_and_all_candidates(folders):
+    sampler = DirectSampler(8).fit(np.random.default_rng(0).normal(size=(45, 5)))
+    told = overview([note(chunk) for chunk in iter_chunks(folders)], sampler, max_frames=10)
+    assert set(sampler.selected_idx_) <= set(told['index'])
+    assert set(range(0, 45, 5)) == set(told['index']) - set(sampler.selected_idx_[sampler.selected_idx_ % 5 > 0])
+
+
 def test_all_frames_with_a_geometry_can_be_selected_once(folders):
     parameters = SamplingParameters(n_to_select=44, descriptor=DESCRIPTOR)
     selection = select_candidates(folders, parameters)
@@ -99,7 +125,8 @@ def test_scores_are_those_of_the_frames_descriptors(folders):
     np.testing.assert_array_equal(np.delete(describe_folders(folders, parameters.descriptor), 34, axis=0), rows)
     sampler = DirectSampler(8).fit(rows)
     selection = select_candidates(folders, parameters)
-    np.testing.assert_allclose(np.delete(selection.scores, 34, axis=0), sampler.scores_[:, :2], rtol=1e-5, atol=1e-5)
+    components = np.delete(selection.frames['components'], 34, axis=0)
+    np.testing.assert_allclose(components, sampler.scores_[:, :3], rtol=1e-5, atol=1e-5)
     index = selection.table['index']
     np.testing.assert_array_equal(index - (index > 34), sampler.selected_idx_)
 
@@ -230,7 +257,7 @@ def test_what_a_committee_is_certain_of_is_not_selected(tmp_path):
         )
         selection = select_candidates([folder], parameters)
         assert selection.report['n_certain'] == 12 - len(selection.candidates)
-        assert np.isfinite(selection.scores).all()
+        assert np.isfinite(selection.frames['components']).all()
         return sorted(atoms.info['step'] // 10 for atoms in selection.candidates)
 
     assert selected(1.0, 0.035) == [4, 5, *range(6, 12)]

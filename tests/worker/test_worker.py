@@ -116,9 +116,10 @@ def test_md_jobs_then_sample(here, md_files, tmp_path):
     candidates = read_extxyz(tmp_path / 'candidates.extxyz')
     selection = json.loads((tmp_path / 'selection.json').read_text())
     assert len(candidates) == 3
-    assert [atoms.info['frame_id'] for atoms in candidates] == selection['table']['frame_id']
+    assert [atoms.info['frame_id'] for atoms in candidates] == selection['frame_id']
     assert all(atoms.info['md_job'] == '12345678' for atoms in candidates)
-    assert len(selection['scores']) == 12
+    with np.load(tmp_path / 'frames.npz') as frames:
+        assert len(frames['step']) == 12 and np.isfinite(frames['components']).all()
 
     (tmp_path / 'md_1/shards/r001.0.h5').unlink()
     code, message = failure(here(tmp_path, 'sample', SAMPLE, {'folders': ['md_0', 'md_1']}))

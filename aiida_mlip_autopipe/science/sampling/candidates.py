@@ -21,6 +21,7 @@ from aiida_mlip_autopipe.science.frames import FrameChunk, iter_chunks, load_fra
 from aiida_mlip_autopipe.science.parameters import DescriptorParameters, SamplingParameters
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
 from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
+from aiida_mlip_autopipe.science.sampling.overview import note, overview
 from aiida_mlip_autopipe.science.sampling.rows import write_rows
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class Selection:
     table : dict of numpy.ndarray
         One entry per candidate: index (among all frames of the folders), cluster, rank, distance, reason, represents
         (how many frames are nearer to it than to any other), frame_id, and novelty where something was known.
-    scores : numpy.ndarray
-        The first two components (or one) of all frames, (n_frames, 1 or 2), float32; NaN for frames left out.
+    frames : dict of numpy.ndarray
+        Some of the frames that there were to choose from, see
+        :func:`~aiida_mlip_autopipe.science.sampling.overview.overview`.
     report : dict
         Plain numbers, see :class:`~aiida_mlip_autopipe.science.sampling.direct.DirectSampler`; and ``frames_masked``:
         for each reason why frames could not be described, how many there were.
@@ -63,7 +65,7 @@ class Selection:
 
     candidates: list[Atoms]
     table: dict[str, np.ndarray]
-    scores: np.ndarray
+    frames: dict[str, np.ndarray]
     report: dict[str, Any]
     figures: dict[str, Any]
 
@@ -158,8 +160,8 @@ def select_candidates(
     species = sorted({*_species(folders, shards), *(int(number) for atoms in known for number in atoms.numbers)})
     descriptor = make_descriptor(parameters.descriptor, species, potential)
     codes: list[np.ndarray] = []
-    disagreements: list[np.ndarray] = []
-    checked = _check(iter_chunks(folders), FrameLimits(parameters.limits), codes, disagreements)
+    notes: list[np.ndarray] = []
+    checked = _check(iter_chunks(folders), FrameLimits(parameters.limits), codes, notes)
     with TemporaryDirectory(dir=scratch, prefix='descriptors-') as folder:
         rows = stream_rows(descriptor, checked, _with_total(tell, shards))
         described = write_rows(Path(folder) / 'descriptors.npy', rows, sum(shard['n_frames'] for shard in shards))
@@ -169,7 +171,7 @@ def select_candidates(
             groups=_groups(shards, parameters.group_by),
             exclude=_excluded(np.concatenate(codes)),
             environments=_environments(folders, parameters, species, potential),
-            certain=_certain(np.concatenate(disagreements), parameters),
+            certain=_certain(np.concatenate(notes)['disagreement_eV_A'], parameters),
         )
     candidates = load_frames(folders, sampler.selected_idx_)
     table = _table(sampler, candidates)
@@ -177,7 +179,7 @@ def select_candidates(
         told = {name: column[rank].item() for name, column in table.items()}
         atoms.info.update({name: value for name, value in told.items() if name not in ('index', 'frame_id')})
     report = {**sampler.report_, 'frames_masked': masked}
-    return Selection(candidates, table, sampler.scores_[:, :2].copy(), report, figure_data(sampler))
+    return Selection(candidates, table, overview(notes, sampler), report, figure_data(sampler))
 
 
 def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -209,12 +211,12 @@ def _species(folders: Sequence[Path], shards: Sequence[dict[str, Any]]) -> list[
 
 
 def _check(
-    chunks: Iterable[FrameChunk], limits: FrameLimits, codes: list[np.ndarray], disagreements: list[np.ndarray]
+    chunks: Iterable[FrameChunk], limits: FrameLimits, codes: list[np.ndarray], notes: list[np.ndarray]
 ) -> Iterator[FrameChunk]:
-    """Pass chunks on; note which of their frames break a limit, and on which a committee disagrees how much."""
+    """Pass chunks on; note which of their frames break a limit, and what is told of each."""
     for chunk in chunks:
         codes.append(limits.check(chunk))
-        disagreements.append(chunk.disagreements.copy())
+        notes.append(note(chunk))
         yield chunk
 
 
