@@ -21,11 +21,12 @@ PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
 PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
 SLURM_PACKAGES := slurm-wlm munge
+BROWSER_PACKAGES := chromium
 # What runs file by file beside others, the longest first; and what kills or times processes, one after the other.
-SIDE_BY_SIDE := tests/aiida tests/cli tests/config tests/science
-ALONE := tests/worker tests/test_docs.py
-# Those that run whole workflows, start daemons or ask the graph; the others do not depend on the database.
-PSQL_TESTS := fixtures fixtures_daemon autopipe label provenance
+SIDE_BY_SIDE := tests/aiida tests/cli tests/config tests/science tests/test_docs.py
+ALONE := tests/worker
+# Those that run a whole pipeline, start daemons or ask the graph; the others do not depend on the database.
+PSQL_TESTS := autopipe provenance fixtures fixtures_daemon
 # Of the whole pipelines the shortest is enough.
 PSQL_NOT := two_rounds or killed_workers
 
@@ -39,7 +40,7 @@ define install_packages
 	fi
 endef
 
-.PHONY: help demo test test-psql lint docs environment pw postgres slurm clean
+.PHONY: help demo test test-psql lint docs environment pw postgres slurm browser clean
 
 help:
 	@sed -n 's/^# \?//p' Makefile | head -8
@@ -60,6 +61,9 @@ postgres:
 slurm:
 	@if ! (PATH=$$PATH:/usr/sbin; command -v slurmctld && command -v munged) >/dev/null; then $(call install_packages,Slurm or MUNGE,$(SLURM_PACKAGES)); fi
 
+browser:
+	@if ! { command -v chromium || command -v google-chrome; } >/dev/null; then $(call install_packages,Chromium,$(BROWSER_PACKAGES)); fi
+
 demo: export AIIDA_PATH = $(DEMO)/aiida
 demo: $(INSTALLED) pw
 	@mkdir -p $(AIIDA_PATH)
@@ -70,12 +74,13 @@ demo: $(INSTALLED) pw
 	@$(BIN)/verdi daemon stop >/dev/null
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
-test: $(INSTALLED) pw slurm
+test: $(INSTALLED) pw slurm browser
 	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
 
 test-psql: $(INSTALLED) pw postgres
-	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -k 'not ($(PSQL_NOT))' --db-backend psql $(PYTEST_ARGS)
+	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+	  -k 'not ($(PSQL_NOT))' --db-backend psql $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

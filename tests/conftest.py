@@ -15,9 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from aiida.orm import WorkChainNode
 
 # On import, AiiDA looks for `verdi` on PATH to start its daemon: the one of this environment, activated or not.
 os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
@@ -266,3 +269,15 @@ def tiny_potential_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.potentials import tiny_potential
 
     return tiny_potential(tmp_path_factory.mktemp('potential'))
+
+
+@pytest.fixture(scope='module')
+def finished_run(aiida_profile: Any, profile_factory: Callable[..., Any]) -> Iterator[WorkChainNode]:
+    """Return the recorded run (see tests/record_run.py), in a profile of its own for the tests of one module."""
+    from aiida import orm
+    from aiida.tools.archive import import_archive
+
+    with profile_factory():
+        import_archive(Path(__file__).parent / 'data' / 'finished_run.aiida')
+        query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': 'AutoPipeWorkChain'})
+        yield query.one()[0]

@@ -22,12 +22,21 @@ COMMANDS = {
     'init': ('setup_command', 'Make or repair what the pipeline needs: profile, codes, pseudopotentials, daemon.'),
     'doctor': ('doctor_command', 'Examine the computer of a worker: what it offers, and what to change.'),
     'expand': ('expand_command', 'Show the full configuration that an input stands for.'),
+    'plan': ('plan_command', 'Show what a pipeline would run and cost, and what stands in its way.'),
     'run': ('run_command', 'Submit a pipeline and follow it to its results.'),
     'submit': ('submit_command', 'Submit a pipeline and return.'),
     'status': ('status_command', 'Show what a pipeline is doing, or list them.'),
+    'watch': ('watch_command', 'Watch a pipeline at work.'),
     'change': ('change_command', 'Change budget or tolerances of a pipeline that is under way.'),
     'resubmit': ('resubmit_command', 'Label the failed candidates of a pipeline again.'),
+    'failures': ('failures_command', 'Show what failed in a pipeline, and why.'),
+    'cost': ('cost_command', 'Show what a pipeline has cost, stage by stage.'),
     'lineage': ('lineage_command', 'Show where a frame or a potential comes from.'),
+    'compare': ('compare_command', 'Show where two pipelines differ: inputs, errors, labels.'),
+    'report': ('report_command', 'Write a pipeline as one HTML file to look at.'),
+    'export': ('export_command', 'Write a bundle to hand on: potential, data, card, provenance.'),
+    'verify': ('verify_command', 'Hold a bundle against its checksums.'),
+    'import': ('import_command', 'Take a bundle into this profile.'),
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import UsageProblem, console, load_profile, tell_errors
+from .status_command import RUN, load_run
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -16,7 +17,7 @@ __all__ = ['command']
 
 
 @click.command('change')
-@click.argument('run', metavar='PK', type=int)
+@click.argument('run', metavar='PK', type=RUN)
 @click.argument('settings', metavar='KEY=VALUE...', nargs=-1, required=True)
 @click.pass_obj
 def command(profile_name: str | None, run: int, settings: tuple[str, ...]) -> None:
@@ -68,8 +69,6 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _load_active_run(pk: int) -> WorkChainNode:
     from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
-
-    from .status_command import load_run
 
     node = load_run(pk)
     if node.process_class is not AutoPipeWorkChain:

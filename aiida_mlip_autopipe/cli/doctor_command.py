@@ -51,6 +51,9 @@ def command(
     One job says what it gets: packages, cores, memory, GPUs, the engine that would be chosen, the time of an MD step,
     the speed of the disk; and what to change. The daemon runs it: Ctrl-C ends the display, not the job. Exit status 1
     if something could not be examined.
+
+    \b
+    mlip-autopipe doctor mlip-worker@cluster --options gpu.yaml
     """
     if (code_label is None) == (job_pk is None):
         raise UsageProblem('give a CODE to examine, such as mlip-worker@localhost, or the --job to show; one of them')

@@ -20,6 +20,9 @@ def command(profile_name: str | None, input_file: Path, output: Path | None, no_
     """Show the full configuration that INPUT stands for.
 
     Each value is followed by who set it: the user, the protocol, a heuristic, or the default.
+
+    \b
+    mlip-autopipe expand input.yaml --output full.yaml
     """
     with tell_errors():
         if no_profile:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
+from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Configuration, Expansion
 
 from .console import console
 
@@ -24,11 +25,15 @@ __all__ = [
     'SLOTS_PER_LANE',
     'Launch',
     'check_slots',
+    'collect_problems',
+    'daemon_slots',
     'expand_in_profile',
+    'load_nodes',
     'needed_slots',
     'prepare',
     'running_daemon',
     'submit',
+    'tell_too_few_slots',
 ]
 
 NODE_PREFIX = 'node:'
@@ -36,6 +41,7 @@ BOOTSTRAP = 'bootstrap'
 SLOTS_PER_LANE = 3
 SLOTS_PER_MEMBER = 2
 DUMP_EXTRA = 'mlip_autopipe_exec_config_dump'
+FEWER_AT_ONCE = 'lower labelling.max_concurrent or exploration.n_lanes'
 
 
 @dataclass(frozen=True)
@@ -68,28 +74,51 @@ def prepare(path: Path) -> Launch:
     ------
     ValueError
         If something is wrong with the input, or the profile lacks a code or a pseudopotential, or the surrogate cannot
-        be used: with the key, the value and the way out.
+        be used: all of it, with the key, the value and the way out.
     """
     from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
     from aiida_mlip_autopipe.workflows.inputs import build_inputs, functional_mismatch
 
     expansion = expand_in_profile(path)
     configuration = expansion.configuration
-    surrogate = _surrogate(configuration.surrogate, expansion.elements)
-    if warning := functional_mismatch(surrogate, configuration.labelling):
+    nodes, problems = load_nodes(expansion)
+    if problems:
+        raise ConfigError(problems, str(path))
+    if warning := functional_mismatch(nodes['surrogate'], configuration.labelling):
         console.print(f'[yellow]Warning:[/] {warning}', soft_wrap=True)
-    builder: Any = build_inputs(
-        AutoPipeWorkChain.get_builder(),
-        configuration,
-        structure=_structure(expansion),
-        surrogate=surrogate,
-        replay=_replay(configuration.replay),
-        worker_code=configuration.codes.worker,
-        pw_code=configuration.codes.pw,
-    )
+    builder: Any = build_inputs(AutoPipeWorkChain.get_builder(), configuration, **nodes)
     builder.metadata.label = path.stem
     builder.metadata.description = f'{expansion.sources[0].get_chemical_formula()}, {configuration.protocol}'
     return Launch(expansion, builder)
+
+
+def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
+    """Return the nodes that a configuration names, by the names of ``build_inputs``, and what is wrong with others."""
+    from aiida_mlip_autopipe.workflows.inputs import find_code
+
+    configuration = expansion.configuration
+    return collect_problems(
+        {
+            'worker_code': lambda: find_code(configuration.codes.worker, 'codes.worker'),
+            'pw_code': lambda: find_code(configuration.codes.pw, 'codes.pw'),
+            'structure': lambda: _structure(expansion),
+            'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
+            'replay': lambda: _replay(configuration.replay),
+        }
+    )
+
+
+def collect_problems(steps: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Take each step; return what those that succeed return, by their names, and what the others say is wrong."""
+    done, problems = {}, []
+    for name, step in steps.items():
+        try:
+            done[name] = step()
+        except ConfigError as error:
+            problems += error.problems
+        except ValueError as error:
+            problems.append(str(error))
+    return done, problems
 
 
 def submit(launch: Launch, profile: Profile) -> WorkChainNode:
@@ -103,7 +132,7 @@ def submit(launch: Launch, profile: Profile) -> WorkChainNode:
     from aiida.engine import submit as submit_process
 
     needed = needed_slots(launch.expansion.configuration)
-    check_slots(profile, needed, 'lower labelling.max_concurrent or exploration.n_lanes')
+    check_slots(profile, needed, FEWER_AT_ONCE)
     node: Any = submit_process(launch.builder)
     node.base.extras.set(DUMP_EXTRA, launch.expansion.dump())
     return node
@@ -145,6 +174,21 @@ def running_daemon(profile: Profile) -> DaemonClient:
     return client
 
 
+def daemon_slots(profile: Profile) -> tuple[int, int]:
+    """Return how many workers the daemon has, and how many processes each keeps alive at once.
+
+    Raises
+    ------
+    ValueError
+        If the daemon does not run.
+    """
+    from aiida.manage.configuration import get_config
+
+    client = running_daemon(profile)
+    per_worker = get_config().get_option('daemon.worker_process_slots', scope=profile.name)
+    return client.get_numprocesses()['numprocesses'], per_worker
+
+
 def check_slots(profile: Profile, needed: int, way_out: str) -> None:
     """Make sure that the daemon can keep so many processes alive at once.
 
@@ -153,17 +197,18 @@ def check_slots(profile: Profile, needed: int, way_out: str) -> None:
     ValueError
         If the daemon does not run or has fewer slots; it ends with ``way_out``.
     """
-    from aiida.manage.configuration import get_config
-
-    client = running_daemon(profile)
-    per_worker = get_config().get_option('daemon.worker_process_slots', scope=profile.name)
-    workers = client.get_numprocesses()['numprocesses']
+    workers, per_worker = daemon_slots(profile)
     if workers * per_worker < needed:
-        raise ValueError(
-            f'the daemon has {workers} workers x {per_worker} slots, but this run needs {needed} slots at once and '
-            f'would hang; raise them with `verdi config set daemon.worker_process_slots {needed}` and restart the '
-            f'daemon, or {way_out}'
-        )
+        raise ValueError(tell_too_few_slots(workers, per_worker, needed, way_out))
+
+
+def tell_too_few_slots(workers: int, per_worker: int, needed: int, way_out: str = FEWER_AT_ONCE) -> str:
+    """Return what is wrong with a daemon of so many slots, and the ways out."""
+    return (
+        f'the daemon has {workers} workers x {per_worker} slots, but this run needs {needed} slots at once and would '
+        f'hang; raise them with `verdi config set daemon.worker_process_slots {needed}` and restart the daemon, or '
+        f'{way_out}'
+    )
 
 
 def _frames_of_node(expander: ConfigExpander) -> list[Atoms] | None:

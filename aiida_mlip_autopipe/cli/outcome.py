@@ -13,10 +13,9 @@ from .results import error_tables, physics_table, tell_what_is_next, tell_why_it
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
 
-    from aiida_mlip_autopipe.provenance.failures import Failure
     from aiida_mlip_autopipe.provenance.progress import RunProgress
 
-__all__ = ['follow_to_the_end', 'print_failures', 'tell_outcome']
+__all__ = ['follow_to_the_end', 'tell_outcome']
 
 INTERRUPTED = 130
 
@@ -31,17 +30,16 @@ def follow_to_the_end(run: WorkChainNode, output: Path | None) -> None:
     except KeyboardInterrupt:
         folder = f' --output {output}' if output else ''
         console.print(
-            f'\nRun {run.pk} goes on in the daemon. Follow it again with: '
-            f'mlip-autopipe status {run.pk} --follow{folder}\nTo end it: verdi process kill {run.pk}'
+            f'\nRun {run.pk} goes on: this was only its view. Watch it again with: '
+            f'mlip-autopipe watch {run.pk}{folder}\nTo end it: verdi process kill {run.pk}',
+            soft_wrap=True,
         )
         sys.exit(INTERRUPTED)
     tell_outcome(run, progress, output)
 
 
 def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None) -> None:
-    """Print the errors of each round, what was reused, what failed and where the results are; exit 1 on failure."""
-    from aiida_mlip_autopipe.provenance.failures import failures
-
+    """Print the errors of each round, what was reused and where the results are; exit 1 on failure."""
     if 'summary' in run.outputs:
         summary = run.outputs.summary.get_dict()
         for table in error_tables(summary):
@@ -57,7 +55,6 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
         console.print()
         console.print(physics_table(run.outputs.physics.get_dict()))
     console.print()
-    print_failures(failures(progress.pk))
     if progress.n_reused:
         console.print(
             f"{progress.n_reused} of {progress.n_processes} calculations were reused from earlier runs (AiiDA's cache)."
@@ -81,12 +78,3 @@ def _tell_cost() -> str:
         f'the profile holds {cost.n_nodes} nodes ({processes} processes) in {database:.1f} MB of database and '
         f'{files:.1f} MB of files'
     )
-
-
-def print_failures(found: list[Failure]) -> None:
-    """Print each failed process with its own words; one whose caller went on is marked as handled."""
-    for one in found:
-        ending = ' (handled, the run went on)' if one.handled else ''
-        console.print(
-            f'{one.stage}: {one.process} <{one.pk}> failed: {one.message}{ending}', soft_wrap=True, markup=False
-        )

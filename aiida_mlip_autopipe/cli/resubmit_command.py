@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import UsageProblem, console, load_profile, tell_errors
+from .status_command import RUN, load_run
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -15,7 +16,7 @@ __all__ = ['command']
 
 
 @click.command('resubmit')
-@click.argument('pk', metavar='PK', type=int)
+@click.argument('pk', metavar='PK', type=RUN)
 @click.option('-n', '--max-concurrent', type=click.IntRange(1, 1000), help='Lanes; as before if not given.')
 @click.option(
     '-w',
@@ -30,6 +31,9 @@ def command(profile_name: str | None, pk: int, max_concurrent: int | None, wallc
 
     PK is that of a run, for all its labelling stages that have ended, or of one of them. What was labelled stays as it
     is; submit the input of a run again afterwards, and it goes on with all labels.
+
+    \b
+    mlip-autopipe resubmit 1234 --wallclock 7200
     """
     with tell_errors():
         profile = load_profile(profile_name)
@@ -63,8 +67,6 @@ def _stages(pk: int) -> list[WorkChainNode]:
     from aiida.orm import WorkChainNode
 
     from aiida_mlip_autopipe.provenance.states import LABEL
-
-    from .status_command import load_run
 
     node = load_run(pk)
     if node.process_type == LABEL:

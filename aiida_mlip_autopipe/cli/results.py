@@ -55,8 +55,11 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
         written.append(path)
     written += _write_figures(progress.pk, folder)
     tables = {'summary.json': _summary(run, progress)}
-    if 'potential' in run.outputs and 'summary' in run.outputs:
-        tables['potential.json'] = _about_the_potential(run)
+    if 'potential' in run.outputs and run.is_terminated:
+        from aiida_mlip_autopipe.report.card import model_card
+        from aiida_mlip_autopipe.report.reached import what_it_reached
+
+        tables['potential.json'] = model_card(run, what_it_reached(run))
     if 'physics' in run.outputs:
         tables['physics.json'] = run.outputs.physics.get_dict()
     for name, table in tables.items():
@@ -102,14 +105,6 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
             {'name': stage.name, 'state': stage.state, 'seconds': round(stage.seconds, 1)} for stage in progress.stages
         ],
     }
-
-
-def _about_the_potential(run: WorkChainNode) -> dict[str, Any]:
-    """Return what belongs to the file: what it was trained on, its errors, what its committee's disagreement means."""
-    summary = run.outputs.summary.get_dict()
-    judged = (summary['rounds'] or [summary['surrogate']])[-1]
-    about = {key: value for key, value in run.outputs.potential.base.attributes.all.items() if key != 'filename'}
-    return {**about, **{name: judged[name] for name in ('test', 'corner', 'calibration')}}
 
 
 def error_tables(summary: dict[str, Any]) -> list[Table]:

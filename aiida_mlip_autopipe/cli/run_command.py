@@ -25,7 +25,10 @@ __all__ = ['command']
 def command(profile_name: str | None, input_file: Path, output: Path) -> None:
     """Submit the pipeline that INPUT describes, follow it, and write its results to a folder.
 
-    The daemon runs it: Ctrl-C ends the display, not the run.
+    The daemon runs it: Ctrl-C ends the view, not the run; `watch` takes it up again.
+
+    \b
+    mlip-autopipe run input.yaml --output results
     """
     with tell_errors():
         profile = load_profile(profile_name)

@@ -44,6 +44,10 @@ def command(
     An AiiDA profile (SQLite, ZeroMQ: no service to install) if there is none, the computer localhost, the codes
     mlip-worker@localhost and pw@localhost, the pseudopotential family autopipe/pbe, a running daemon. A second run
     repairs what is broken and changes nothing that works. AIIDA_PATH decides where the profile lives.
+
+    \b
+    mlip-autopipe init --yes
+    mlip-autopipe init --pw /opt/qe/bin/pw.x --workers 4
     """
     with tell_errors():
         from . import setup

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .broker import call_attention
 from .console import UsageProblem, console, load_profile, tell_errors
@@ -14,12 +15,32 @@ from .console import UsageProblem, console, load_profile, tell_errors
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
 
-__all__ = ['command', 'load_run']
+__all__ = ['RUN', 'command', 'load_run']
+
+
+class RunType(click.types.IntParamType):
+    """The PK of a run; the shell completes it."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the runs of the profile that begin so, newest first, with their state and system."""
+        try:
+            load_profile(ctx.find_root().params.get('profile'))
+        except UsageProblem:
+            return []
+        from aiida_mlip_autopipe.provenance.states import list_runs
+
+        return [
+            CompletionItem(str(one.pk), help=f'{one.state}, {one.description}')
+            for one in list_runs()
+            if str(one.pk).startswith(incomplete)
+        ]
+
+
+RUN: Any = RunType()
 
 
 @click.command('status')
-@click.argument('run', metavar='[PK]', type=int, required=False)
-@click.option('-f', '--follow', 'follow_it', is_flag=True, help='Follow the run to its end.')
+@click.argument('run', metavar='[PK]', type=RUN, required=False)
 @click.option('-c', '--candidates', is_flag=True, help='List every candidate with its state.')
 @click.option(
     '-o',
@@ -28,11 +49,15 @@ __all__ = ['command', 'load_run']
     help='Write the results reached so far to a folder.',
 )
 @click.pass_obj
-def command(profile_name: str | None, run: int | None, follow_it: bool, candidates: bool, output: Path | None) -> None:
+def command(profile_name: str | None, run: int | None, candidates: bool, output: Path | None) -> None:
     """List the runs, or show what the run PK is doing.
 
     Its stages, how many seeds are explored, how many candidates are unlabelled, labelling, labelled or failed, and
-    what failed: all as the provenance graph has it.
+    what failed: all as the provenance graph has it. `watch` shows it as it goes on.
+
+    \b
+    mlip-autopipe status
+    mlip-autopipe status 1234 --candidates
     """
     with tell_errors():
         load_profile(profile_name)
@@ -41,11 +66,6 @@ def command(profile_name: str | None, run: int | None, follow_it: bool, candidat
             return
         node = load_run(run)
         call_attention()
-        if follow_it:
-            from .outcome import follow_to_the_end
-
-            follow_to_the_end(node, output)
-            return
         _print_run(run, candidates)
         if output is not None:
             from aiida_mlip_autopipe.provenance.progress import ProgressReader
@@ -97,12 +117,10 @@ def _print_runs() -> None:
 
 
 def _print_run(run: int, with_candidates: bool) -> None:
-    from aiida_mlip_autopipe.provenance.failures import failures
     from aiida_mlip_autopipe.provenance.progress import ProgressReader
     from aiida_mlip_autopipe.provenance.states import candidate_sets, candidate_states, explored_seeds, seeds_of
 
     from .display import progress_table
-    from .outcome import print_failures
 
     progress = ProgressReader(run).read()
     console.print(progress_table(progress))
@@ -118,6 +136,5 @@ def _print_run(run: int, with_candidates: bool) -> None:
             for one in states:
                 where = f'<{one.pk}>' if one.pk else ''
                 console.print(f'  {one.frame_id}  {one.state.value}  {where}  {one.reason}'.rstrip(), markup=False)
-    print_failures(failures(run))
     if progress.message and progress.is_terminated:
         console.print(progress.message, markup=False)

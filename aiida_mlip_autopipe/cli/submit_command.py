@@ -15,10 +15,14 @@ __all__ = ['command']
 @click.argument('input_file', metavar='INPUT', type=click.Path(path_type=Path))
 @click.pass_obj
 def command(profile_name: str | None, input_file: Path) -> None:
-    """Submit the pipeline that INPUT describes and return; `status` follows it."""
+    """Submit the pipeline that INPUT describes and return; `watch` follows it.
+
+    \b
+    mlip-autopipe submit input.yaml
+    """
     with tell_errors():
         profile = load_profile(profile_name)
         from .launch import prepare, submit
 
         run = submit(prepare(input_file), profile)
-    console.print(f'submitted run {run.pk}; follow it with: mlip-autopipe status {run.pk} --follow')
+    console.print(f'submitted run {run.pk}; watch it with: mlip-autopipe watch {run.pk}')

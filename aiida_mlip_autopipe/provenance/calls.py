@@ -112,7 +112,7 @@ def children(pks: Iterable[int]) -> list[Call]:
     query = orm.QueryBuilder()
     query.append(orm.ProcessNode, filters={'id': {'in': list(pks)}}, project='id', tag='parent')
     query.append(orm.ProcessNode, with_incoming='parent', project=list(_PROJECT), edge_project='label', tag='child')
-    query.order_by({'child': 'id'})
+    query.order_by({'child': 'ctime'})
     return [_call(parent, link, values) for parent, *values, link in query.all()]
 
 
@@ -127,7 +127,7 @@ def jobs_with_figures(run: int) -> dict[str, int]:
     """Return the PK of the finished job of each stage of a run that brought figures, in the order of the stages."""
     tree = {call.pk: call for call in call_tree(run)}
     jobs = [call for call in tree.values() if call.process_type in _DRAWING and call.is_ok]
-    return {stage_of(call, tree, run): call.pk for call in sorted(jobs, key=lambda call: call.pk)}
+    return {stage_of(call, tree, run): call.pk for call in sorted(jobs, key=lambda call: call.started)}
 
 
 def pk_of(node: orm.Node) -> int:

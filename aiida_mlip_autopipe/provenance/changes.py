@@ -33,5 +33,5 @@ def changes_of(run: orm.ProcessNode) -> list[orm.Dict]:
     """Return the changes that were asked for, oldest first."""
     query = orm.QueryBuilder()
     query.append(orm.Dict, filters={f'extras.{RUN_EXTRA}': run.uuid}, tag='change')
-    query.order_by({'change': 'id'})
+    query.order_by({'change': 'ctime'})
     return query.all(flat=True)

@@ -1,29 +1,91 @@
-"""What went wrong in a run, and where: the processes that failed first, with their own words."""
+"""What went wrong in a run, and where: what failed first, in its own words, what the run did about it, and the way out.
+
+Three sources tell it: the processes that failed, the ledgers of the labelling stages, and the guards in the manifests
+of the MD jobs. A failure that a process caused and that a ledger names is one failure.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from .calls import call_tree, stage_of
+from aiida import orm
 
-__all__ = ['Failure', 'failures']
+from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
+from aiida_mlip_autopipe.data import FramesData
+
+from .calls import Call, call_tree, stage_of
+from .states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
+
+__all__ = ['Ending', 'Failure', 'all_failures', 'failures']
+
+ATTEMPT_LINK = 'iteration_'
+LABEL_LANE, TRAIN = (f'aiida.workflows:mlip_autopipe.{name}' for name in ('label.lane', 'train'))
+MD_LANE = 'aiida.workflows:mlip_autopipe.mace_md.lane'
+#: The words of a process in a ledger: ``PwCalculation<57> [410]: ...``
+IN_LEDGER = re.compile(r'^(?P<process>\w+)<(?P<pk>\d+)>(?: \[(?P<status>\d+)\])?: (?P<words>.*)$', re.DOTALL)
+#: What stands for the process where none failed.
+REFUSED_LABEL, BROKEN_REPLICA = 'label refused', 'replica ended by a guard'
+BOUNDS = re.compile(r'\b(max_force_eV_A|max_stress_GPa|energy_window_eV)\b')
+
+AGAIN = 'submit the same input again: what was finished comes from the cache'
+MEMORY = 'more memory in options, or a lower exploration.max_batch_atoms'
+WALL_TIME = 'raise max_wallclock_seconds in options'
+BROKE = 'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unfit there'
+#: Exit status -> what to change. Below 200 AiiDA's own; the others as in the reference of exit codes.
+WAYS_OUT = {
+    110: MEMORY,
+    120: WALL_TIME,
+    140: 'the node failed; nothing to change',
+    310: 'nothing to change: an MD job whose frames are gone is not taken from the cache',
+    311: BROKE,
+    312: 'another surrogate: this one cannot be used',
+    313: 'look at the end of the log in the message; training.method, precision and batch size',
+    314: BROKE,
+    340: 'the labelled sets must be of one level of theory',
+    341: 'look at the end of the log in the message; training.method, precision and batch size',
+    351: 'generation.isolated_atom_box_A or labelling.degauss_Ry',
+    400: WALL_TIME,
+    410: WALL_TIME,
+    411: MEMORY,
+    720: WALL_TIME,
+}
+
+
+class Ending(StrEnum):
+    """What became of a failure."""
+
+    MENDED = 'mended'
+    SET_ASIDE = 'set aside'
+    UNDER_WAY = 'under way'
+    STANDS = 'stands'
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A process that failed.
+    """Something that failed.
 
     Attributes
     ----------
     pk : int
+        The process; of a label that was refused what computed it, of a replica its MD job.
     process : str
-        Its name.
+        Its name; 'label refused' or 'replica ended by a guard' where none failed.
     stage : str
         The stage of the pipeline that it belongs to.
     exit_status, message
         What it said.
-    handled : bool
-        Whether the process that called it went on to finish well: a restart, or a label that was kept aside.
+    ending : Ending
+        'mended': another attempt made up for it. 'set aside': the run went on without it. 'under way': another attempt
+        is at work. 'stands': nothing went on.
+    action : str
+        What the pipeline did about it.
+    way_out : str
+        What the user can do; empty where nothing is to be done.
+    subject : str
+        The frame or the replica that it is about; empty where it is about neither.
     """
 
     pk: int
@@ -31,7 +93,15 @@ class Failure:
     stage: str
     exit_status: int | None
     message: str
-    handled: bool
+    ending: Ending
+    action: str = ''
+    way_out: str = ''
+    subject: str = ''
+
+    @property
+    def handled(self) -> bool:
+        """Return whether the run went on, or may do so."""
+        return self.ending is not Ending.STANDS
 
 
 def failures(run: int) -> list[Failure]:
@@ -42,17 +112,156 @@ def failures(run: int) -> list[Failure]:
     ValueError
         If there is no such process.
     """
+    return _failed_processes(run, {call.pk: call for call in call_tree(run)})
+
+
+def all_failures(run: int) -> list[Failure]:
+    """Return all that failed in a run: processes, candidates without a label, replicas that a guard ended.
+
+    Raises
+    ------
+    ValueError
+        If there is no such process.
+    """
     tree = {call.pk: call for call in call_tree(run)}
+    ledger = {(one.pk, one.subject): one for one in _refused_candidates(run, tree)}
+    in_ledger = {one.pk for one in ledger.values()}
+    processes = [one for one in _failed_processes(run, tree) if one.pk not in in_ledger]
+    when = {call.pk: number for number, call in enumerate(_in_time(tree))}
+    return sorted(
+        [*processes, *ledger.values(), *_broken_replicas(run, tree)],
+        key=lambda one: (when.get(one.pk, len(when)), one.subject),
+    )
+
+
+def _in_time(tree: Mapping[int, Call]) -> list[Call]:
+    """Return the calls in the order in which they were made; after an import the order of their PKs is another one."""
+    return sorted(tree.values(), key=lambda call: (call.started, call.pk))
+
+
+def _failed_processes(run: int, tree: Mapping[int, Call]) -> list[Failure]:
     explained = {call.parent for call in tree.values() if call.is_failed}
-    return [
-        Failure(
-            call.pk,
-            call.label,
-            stage_of(call, tree, run),
-            call.exit_status,
-            call.message or call.state,
-            call.parent in tree and not tree[call.parent].is_failed,
-        )
-        for call in sorted(tree.values(), key=lambda call: call.pk)
-        if call.is_failed and call.pk not in explained
-    ]
+    return [_with_ending(call, tree, run) for call in _in_time(tree) if call.is_failed and call.pk not in explained]
+
+
+def _with_ending(call: Call, tree: Mapping[int, Call], run: int) -> Failure:
+    """Return the failure of a process, with what the nearest of its callers that did not fail made of it."""
+    failure = Failure(
+        call.pk,
+        call.label,
+        stage_of(call, tree, run) if call.pk != run else call.label,
+        call.exit_status,
+        call.message or call.state,
+        Ending.STANDS,
+        'the run ended here',
+        _way_out(call, run),
+    )
+    given_up = call
+    while given_up.parent in tree and tree[given_up.parent].is_failed:
+        given_up = tree[given_up.parent]
+    if given_up.parent not in tree:
+        return failure
+    ending, action = _what_was_done(call, given_up, tree)
+    return replace(failure, ending=ending, action=action, way_out=failure.way_out if ending is Ending.SET_ASIDE else '')
+
+
+def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tuple[Ending, str]:
+    """Return how it went on after a process was given up, and in words; ``call`` is the process that failed first."""
+    caller = tree[given_up.parent]
+    if given_up.link.startswith(ATTEMPT_LINK):
+        later = [one for one in _in_time(tree) if one.parent == caller.pk and one.started > given_up.started]
+        attempts = [one for one in later if one.link.startswith(ATTEMPT_LINK)]
+        again = f'run again as <{attempts[0].pk}>' if attempts else 'to be run again'
+        if not caller.is_terminated:
+            return Ending.UNDER_WAY, again
+        if caller.exit_status in WARNINGS:
+            return Ending.SET_ASIDE, f'given up; what <{caller.pk}> had reached by then was used'
+        return Ending.MENDED, f'{again}; <{caller.pk}> finished well'
+    if caller.process_type == LABEL_LANE:
+        if given_up.link.startswith('batch_'):
+            return Ending.MENDED, 'its candidates were labelled alone'
+        return Ending.SET_ASIDE, 'the candidate was left out, the other labels were used'
+    if caller.process_type == TRAIN:
+        return Ending.SET_ASIDE, 'the committee went on without this member'
+    if caller.process_type == MD_LANE:
+        return Ending.SET_ASIDE, 'the exploration went on with the frames that there are'
+    return Ending.SET_ASIDE, f'{caller.label} <{caller.pk}> went on'
+
+
+def _way_out(call: Call, run: int) -> str:
+    """Return what the user can do about a process that failed."""
+    if call.process_type.startswith('aiida.calculations:quantumespresso') or call.process_type == LABEL:
+        return f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if call.exit_status in (120, 400) else '')
+    hint = WAYS_OUT.get(call.exit_status or 0)
+    if call.process_type == MACE_MD and call.exit_status == 330:
+        hint = 'make room on the disk, or raise exploration.sample_interval'
+    if call.state == 'killed' or hint is None:
+        return AGAIN
+    return f'{hint}; then {AGAIN}'
+
+
+def _refused_candidates(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
+    """Yield the candidates in the ledgers of the labelling stages, with what became of them since."""
+    stages = [call.pk for call in tree.values() if call.process_type == LABEL]
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': {'in': stages}}, project='id', tag='stage')
+    query.append(orm.Dict, with_incoming='stage', edge_filters={'label': 'rejected'}, project='attributes')
+    query.append(FramesData, with_outgoing='stage', edge_filters={'label': 'candidates'}, project='*')
+    for stage, ledger, candidates in query.all() if stages else ():
+        now = {one.frame_id: one for one in candidate_states(candidates)} if ledger else {}
+        for frame_id, reason in ledger.items():
+            yield _refused(run, tree[stage], stage_of(tree[stage], tree, run), frame_id, reason, now[frame_id])
+
+
+def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: Candidate) -> Failure:
+    """Return the failure of a candidate in the ledger of a stage; ``now``: its state after all stages since."""
+    said = IN_LEDGER.match(reason)
+    bound = BOUNDS.search(reason)
+    ending, action = Ending.SET_ASIDE, 'the candidate was left out, the other labels were used'
+    way_out = f'labelling.{bound[0]}, if the frame is worth it; then {AGAIN}' if bound else ''
+    if not bound:
+        slow = said is not None and said['status'] in ('120', '400')
+        way_out = f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if slow else '')
+    if now.state is CandidateState.LABELLED:
+        ending, action, way_out = Ending.MENDED, f'labelled since by <{now.pk}>', ''
+    elif now.state is CandidateState.LABELLING:
+        ending, action, way_out = Ending.UNDER_WAY, f'being labelled by <{now.pk}>', ''
+    return Failure(
+        pk=int(said['pk']) if said else now.pk or stage.pk,
+        process=said['process'] if said else REFUSED_LABEL,
+        stage=name,
+        exit_status=int(said['status']) if said and said['status'] else None,
+        message=said['words'] if said else reason,
+        ending=ending,
+        action=action,
+        way_out=way_out,
+        subject=f'frame {frame_id}',
+    )
+
+
+def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
+    """Yield the replicas that a guard ended; of each MD job the last attempt tells of all its replicas."""
+    attempts = {call.parent: call for call in _in_time(tree) if call.process_type == MACE_MD}
+    jobs = {call.pk: call for call in attempts.values()}
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': list(jobs)}}, project='id', tag='job')
+    query.append(
+        orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes.replicas', tag='manifest'
+    )
+    for pk, replicas in query.all() if jobs else ():
+        for replica in (one for one in replicas if one['guard'] is not None):
+            guard = replica['guard']
+            value = 'not finite' if guard['value'] is None else f'{guard["value"]:.4g}'
+            pressure = '' if replica['pressure_GPa'] is None else f', {replica["pressure_GPa"]:g} GPa'
+            conditions = f'{replica["temperature_K"]:g} K{pressure}'
+            yield Failure(
+                pk=pk,
+                process=BROKEN_REPLICA,
+                stage=stage_of(jobs[pk], tree, run),
+                exit_status=None,
+                message=f'guard {guard["name"]} at step {guard["step"]}: {value} (bound {guard["bound"]:.4g})',
+                ending=Ending.SET_ASIDE,
+                action=f'the replica ended there; its {replica["n_frames"]} frames before were used',
+                way_out='none is needed where few replicas break; else lower the temperatures or timestep_fs',
+                subject=f'replica {replica["replica"]} of {replica["origin"]}, {conditions}',
+            )

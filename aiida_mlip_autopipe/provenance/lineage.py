@@ -17,6 +17,7 @@ from ase import Atoms
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 
 from .calls import pk_of
+from .residuals import Judgement, Residual, judgements_of, residuals
 from .states import CandidateState, candidate_states
 
 __all__ = ['FrameLineage', 'PotentialLineage', 'SetLineage', 'frame_lineage', 'potential_lineage']
@@ -50,6 +51,8 @@ class FrameLineage:
     energy_eV : float or None
     potentials : dict
         PK of each potential that was trained on it -> 'training' or 'validation'.
+    residuals : list of Residual
+        What each potential that was evaluated on it says of it; empty where none was.
     """
 
     frame_id: str
@@ -66,6 +69,7 @@ class FrameLineage:
     pw_pk: int | None = None
     energy_eV: float | None = None
     potentials: dict[int, str] = field(default_factory=dict)
+    residuals: list[Residual] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class SetLineage:
     ----------
     labelled_pk, n_frames : int
         The set.
+    stage : str
+        The label under which a run called its labelling: 'label_initial', 'label_r1'; empty where none did.
     candidates_pk : int
         The candidates that were labelled.
     source : str
@@ -84,6 +90,10 @@ class SetLineage:
         pw.x jobs whose results are in it, of one candidate or of a batch.
     md_job_pks : list of int
         The MD jobs that the candidates were chosen from.
+    driver_pks : list of int
+        The potentials that drove these jobs.
+    n_explored : int
+        The frames of these jobs.
     """
 
     labelled_pk: int
@@ -92,11 +102,32 @@ class SetLineage:
     source: str
     n_pw: int
     md_job_pks: list[int]
+    driver_pks: list[int] = field(default_factory=list)
+    n_explored: int = 0
+    stage: str = ''
 
 
 @dataclass(frozen=True)
 class PotentialLineage:
-    """A potential, what it was trained on, and the potentials that explored for it."""
+    """A potential, what it was trained on, the potentials that explored for it, and what it is worth.
+
+    Attributes
+    ----------
+    pk, sha256, origin
+        Itself.
+    training_pk : int or None
+        The job that trained it; None for one that was given.
+    n_training, n_validation : int
+        Frames that it was trained and validated on.
+    sets : list of SetLineage
+        All that it has seen, oldest first.
+    parents : list of PotentialLineage
+        The potentials that drove the dynamics behind these sets, and the one that it was fine-tuned from.
+    foundation_pk : int or None
+        The one of these that it was fine-tuned from.
+    judgements : list of Judgement
+        Its errors in each evaluation.
+    """
 
     pk: int
     sha256: str
@@ -106,6 +137,8 @@ class PotentialLineage:
     n_validation: int
     sets: list[SetLineage]
     parents: list[PotentialLineage]
+    foundation_pk: int | None = None
+    judgements: list[Judgement] = field(default_factory=list)
 
 
 def frame_lineage(frame_id: str) -> FrameLineage:
@@ -136,7 +169,7 @@ def _sets_from_md_job(md_job: str) -> list[FramesData]:
     query.append(orm.RemoteData, with_incoming='md', tag='folder')
     query.append(orm.CalcJobNode, with_incoming='folder', tag='sampling')
     query.append(FramesData, with_incoming='sampling', edge_filters={'label': 'candidates'}, project='*', tag='set')
-    query.order_by({'set': 'id'}).distinct()
+    query.order_by({'set': 'ctime'}).distinct()
     return query.all(flat=True)
 
 
@@ -149,7 +182,7 @@ def _generated_sets() -> list[FramesData]:
         tag='generation',
     )
     query.append(FramesData, with_incoming='generation', project='*', edge_project='label', tag='set')
-    query.order_by({'set': 'id'})
+    query.order_by({'set': 'ctime'})
     order = {'initial': 0, 'seeds': 1, 'test_seeds': 2}
     return [node for node, _ in sorted(query.all(), key=lambda row: order.get(row[1], 3))]
 
@@ -177,6 +210,7 @@ def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
         pw_pk=pw_pk,
         energy_eV=labelled.info['REF_energy'] if labelled is not None else None,
         potentials=_trained_on(candidates, info['frame_id']),
+        residuals=residuals(candidates, info['frame_id']),
     )
 
 
@@ -195,7 +229,7 @@ def _labelled_frame(candidates: FramesData, frame_id: str) -> Atoms | None:
     query.append(FramesData, filters={'id': candidates.pk}, tag='candidates')
     query.append(orm.CalcFunctionNode, with_incoming='candidates', tag='collect')
     query.append(FramesData, with_incoming='collect', edge_filters={'label': 'labelled'}, project='*', tag='labelled')
-    query.order_by({'labelled': {'id': 'desc'}})
+    query.order_by({'labelled': {'ctime': 'desc'}})
     for node in query.all(flat=True):
         for atoms in node.get_atoms():
             if atoms.info['frame_id'] == frame_id:
@@ -216,7 +250,7 @@ def _pw_calculation(pk: int) -> int:
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={'id': pk}, tag='label')
     query.append(orm.CalcJobNode, with_incoming='label', project='id', tag='pw')
-    query.order_by({'pw': {'id': 'desc'}}).limit(1)
+    query.order_by({'pw': {'ctime': 'desc'}}).limit(1)
     found = query.all(flat=True)
     return found[0] if found else pk
 
@@ -249,27 +283,39 @@ def _trained_on(candidates: FramesData, frame_id: str) -> dict[int, str]:
 
 
 def potential_lineage(potential: PotentialData) -> PotentialLineage:
-    """Return what a potential has seen, and the potentials before it."""
+    """Return what a potential has seen, the potentials before it, and its errors."""
+    return _lineage_of(potential, {}, {})
+
+
+def _lineage_of(
+    potential: PotentialData, known: dict[int, PotentialLineage], sets: dict[int, SetLineage]
+) -> PotentialLineage:
+    """Return the lineage of a potential; each set and potential before it is looked up once, into the two dicts."""
     training = potential.creator
+    about = (pk_of(potential), potential.sha256, potential.base.attributes.get('origin'))
     if training is None:
-        origin = potential.base.attributes.get('origin')
-        return PotentialLineage(pk_of(potential), potential.sha256, origin, None, 0, 0, [], [])
-    sets = [_set_lineage(node) for node in _labelled_sets(training)]
-    parents: dict[int, PotentialData] = {}
-    if 'foundation' in training.inputs:
-        parents[training.inputs.foundation.pk] = training.inputs.foundation
-    for pk in (pk for one in sets for pk in one.md_job_pks):
-        parent = orm.load_node(pk).inputs.potential
-        parents[parent.pk] = parent
+        return PotentialLineage(*about, None, 0, 0, [], [], judgements=judgements_of(potential))
+    labelled = _labelled_sets(training)
+    for node in labelled:
+        if node.pk not in sets:
+            sets[node.pk] = _set_lineage(node)
+    seen = [sets[node.pk] for node in labelled]
+    foundation = training.inputs.foundation if 'foundation' in training.inputs else None
+    before = {pk: orm.load_node(pk) for pk in {driver for one in seen for driver in one.driver_pks}}
+    if foundation is not None:
+        before[foundation.pk] = foundation
+    for node in sorted(before.values(), key=lambda node: node.ctime):
+        if node.pk not in known:
+            known[node.pk] = _lineage_of(node, known, sets)
     return PotentialLineage(
-        pk=pk_of(potential),
-        sha256=potential.sha256,
-        origin=potential.base.attributes.get('origin'),
+        *about,
         training_pk=training.pk,
         n_training=training.inputs.training.n_frames,
         n_validation=training.inputs.validation.n_frames,
-        sets=sets,
-        parents=[potential_lineage(parents[pk]) for pk in sorted(parents)],
+        sets=seen,
+        parents=[known[node.pk] for node in sorted(before.values(), key=lambda node: node.ctime)],
+        foundation_pk=None if foundation is None else foundation.pk,
+        judgements=judgements_of(potential),
     )
 
 
@@ -280,7 +326,7 @@ def _labelled_sets(training: orm.CalcJobNode) -> list[FramesData]:
         return [training.inputs.training]
     links = split.base.links.get_incoming(FramesData).all()
     sets = [link.node for link in links if link.link_label != 'previous']
-    return sorted(sets, key=lambda node: node.pk)
+    return sorted(sets, key=lambda node: node.ctime)
 
 
 def _set_lineage(labelled: FramesData) -> SetLineage:
@@ -292,7 +338,24 @@ def _set_lineage(labelled: FramesData) -> SetLineage:
     n_pw = sum(link.link_label.startswith(('trajectory_', 'batch_')) for link in links)
     sampling = candidates.creator
     folders = sampling.base.links.get_incoming(orm.RemoteData).all() if sampling is not None else []
-    jobs = sorted(link.node.creator.pk for link in folders if link.node.creator is not None)
+    jobs = [link.node.creator for link in folders if link.node.creator is not None]
     return SetLineage(
-        pk_of(labelled), labelled.n_frames, candidates.pk, 'explored' if jobs else 'generated', n_pw, jobs
+        pk_of(labelled),
+        labelled.n_frames,
+        candidates.pk,
+        'explored' if jobs else 'generated',
+        n_pw,
+        sorted(job.pk for job in jobs),
+        sorted({job.inputs.potential.pk for job in jobs}),
+        n_explored=sum(job.outputs.manifest['n_frames'] for job in jobs if 'manifest' in job.outputs),
+        stage=_stage_of_labels(collect),
     )
+
+
+def _stage_of_labels(collect: orm.CalcFunctionNode) -> str:
+    """Return the label under which a run called the labelling stage that gathered a set."""
+    query = orm.QueryBuilder().append(orm.CalcFunctionNode, filters={'id': collect.pk}, tag='collect')
+    query.append(orm.WorkChainNode, with_outgoing='collect', tag='stage')
+    query.append(orm.WorkChainNode, with_outgoing='stage', edge_project='label')
+    found = query.all(flat=True)
+    return found[0] if found else ''

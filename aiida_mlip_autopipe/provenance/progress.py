@@ -18,6 +18,8 @@ from aiida.common.exceptions import NotExistentAttributeError
 from aiida_mlip_autopipe.calculations.monitors import read_progress
 
 from .calls import Call, call_tree
+from .changes import changes_of
+from .failures import Failure, all_failures
 from .states import MACE_MD, CandidateState, count_states
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
@@ -48,6 +50,11 @@ class StageProgress:
         Since its start, or what it took.
     n_processes, n_reused : int
         Calculations in it, and how many of them took the results of an earlier one.
+    counting_s : float or None
+        How long it took to get to what is counted, if that is less than ``seconds``: the selection counts no frames.
+    begun : tuple of (float, int) or None
+        Seconds and count when it was first seen to count: a rate from there on leaves out how long a job takes to
+        start.
     """
 
     name: str
@@ -60,11 +67,44 @@ class StageProgress:
     total: int | None = None
     unit: str = ''
     detail: str = ''
+    counting_s: float | None = None
+    begun: tuple[float, int] | None = None
+
+    @property
+    def per_second(self) -> float | None:
+        """Return how many are done in a second; None where nothing is, or all of it was taken from the cache."""
+        done, seconds = self.done, self.seconds if self.counting_s is None else self.counting_s
+        if not done or seconds <= 0 or self.n_reused == self.n_processes:
+            return None
+        if self.state == 'running' and self.begun is not None and done > self.begun[1]:
+            return (done - self.begun[1]) / (seconds - self.begun[0])
+        return done / seconds
+
+    @property
+    def to_go_s(self) -> float | None:
+        """Return how long the rest of what is counted takes at that rate; None where that cannot be told.
+
+        Of jobs that count themselves it is not told before they are seen to count on: their start takes long.
+        """
+        if self.state != 'running' or self.total is None or self.done is None or self.per_second is None:
+            return None
+        if self.counting_s is not None and (self.begun is None or self.done == self.begun[1]):
+            return None
+        return (self.total - self.done) / self.per_second if self.total > self.done else None
+
+    @property
+    def round(self) -> int:
+        """Return the round that it belongs to; 0 before the first and after the last."""
+        last = self.name.rsplit('_', 1)[-1]
+        return int(last[1:]) if last[:1] == 'r' and last[1:].isdigit() else 0
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """A run: its state, its stages in order, what it counts in all, and which of its processes are paused."""
+    """A run: its state, its stages in order, what it counts in all, what is paused in it, and what has failed.
+
+    ``max_rounds`` is None where it is no run of the whole pipeline.
+    """
 
     pk: int
     state: str
@@ -76,14 +116,18 @@ class RunProgress:
     n_processes: int
     n_reused: int
     paused: list[Call]
+    failures: list[Failure]
+    max_rounds: int | None
 
 
 @dataclass
 class ProgressReader:
-    """Reads the progress of one run again and again; stages that are over are read once."""
+    """Reads the progress of one run again and again; stages that are over, and failures, are read once."""
 
     run: int
+    _failed: tuple[Any, list[Failure]] = ((), [])
     _over: dict[int, StageProgress] = field(default_factory=dict)
+    _begun: dict[int, tuple[float, int]] = field(default_factory=dict)
     _asked: dict[int, tuple[float, dict[str, Any]]] = field(default_factory=dict)
 
     def read(self) -> RunProgress:
@@ -116,7 +160,16 @@ class ProgressReader:
             len(work),
             sum(call.cached_from is not None for call in work),
             [call for call in tree if call.paused is not None],
+            self._read_failures(tree),
+            _max_rounds(self.run),
         )
+
+    def _read_failures(self, tree: list[Call]) -> list[Failure]:
+        """Return what has failed; asked again when another process has ended."""
+        ended = tuple(call.pk for call in tree if call.is_terminated)
+        if ended != self._failed[0]:
+            self._failed = (ended, all_failures(self.run))
+        return self._failed[1]
 
     def _read_stage(self, stage: Call, below: Mapping[int, list[Call]]) -> StageProgress:
         calls = _descendants(stage, below)
@@ -134,6 +187,10 @@ class ProgressReader:
             progress = replace(progress, detail=stage.message or stage.state)
         if stage.is_terminated:
             self._over[stage.pk] = progress
+        elif progress.done:
+            counting_s = progress.seconds if progress.counting_s is None else progress.counting_s
+            begun = self._begun.setdefault(stage.pk, (counting_s, progress.done))
+            progress = replace(progress, begun=begun)
         return progress
 
     def _ask_job(self, pk: int) -> dict[str, Any]:
@@ -143,10 +200,22 @@ class ProgressReader:
         is_local = node.computer is not None and node.computer.transport_type == 'core.local'
         if node.is_terminated or (not is_local and time.monotonic() - when < REMOTE_INTERVAL_S):
             return known
-        with node.get_transport() as transport:
-            answer = read_progress(node, transport) or known
+        try:
+            with node.get_transport() as transport:
+                answer = read_progress(node, transport) or known
+        except Exception:  # each transport fails in its own way, and a computer that does not answer stops no display
+            answer = known
         self._asked[pk] = (time.monotonic(), answer)
         return answer
+
+
+def _max_rounds(run: int) -> int | None:
+    """Return how many rounds a run may have, with the changes that were asked for; None if it has none."""
+    node = cast(orm.ProcessNode, orm.load_node(run))
+    if 'configuration' not in node.inputs:
+        return None
+    asked = [change.get_dict().get('loop', {}) for change in changes_of(node)]
+    return [node.inputs.configuration['loop'], *(loop for loop in asked if 'max_rounds' in loop)][-1]['max_rounds']
 
 
 def _seconds(call: Call) -> float:
@@ -200,7 +269,21 @@ def _count_exploration(stage: Call, calls: list[Call], ask: Ask) -> dict[str, An
         of = f' ({said["frames_described"]} of {said["frames_total"]} frames described)' if said else ''
         details.insert(0, f'selecting candidates{of}')
         details += _tell_masked(said)
-    return {'done': done, 'total': total or None, 'unit': 'frames', 'detail': ', '.join(details)}
+    return {
+        'done': done,
+        'total': total or None,
+        'unit': 'frames',
+        'detail': ', '.join(details),
+        'counting_s': _span([call for call in calls if call.process_type == MACE_MD]),
+    }
+
+
+def _span(calls: list[Call]) -> float | None:
+    """Return how long it took from the start of the first job to the end of the last, or until now."""
+    if not calls:
+        return None
+    ends = [call.changed if call.is_terminated else datetime.now(UTC) for call in calls]
+    return (max(ends) - min(call.started for call in calls)).total_seconds()
 
 
 def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:
@@ -245,16 +328,19 @@ def _tell_masked(report: Mapping[str, Any]) -> list[str]:
 
 
 def _count_training(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    jobs = [call for call in calls if call.process_type.endswith('mlip_autopipe.mace_train')]
+    counted = {'unit': 'epochs', 'counting_s': _span(jobs)}
     if stage.is_ok:
         metrics = orm.load_node(stage.pk).outputs.metrics.get_dict()
-        return {'unit': 'epochs', 'detail': f'validation: {tell_errors(metrics["validation"])}'}
-    jobs = [call for call in calls if call.process_type.endswith('mlip_autopipe.mace_train')]
+        n_epochs = metrics['run']['n_epochs']
+        detail = f'validation: {tell_errors(metrics["validation"])}'
+        return {**counted, 'done': n_epochs, 'total': n_epochs, 'detail': detail}
     running = [said for call in jobs if not call.is_terminated and 'epochs' in (said := ask(call.pk))]
     if not running:
-        return {'unit': 'epochs'}
+        return counted
     last = min(running, key=lambda said: said['epoch'])
     errors = {'energy_rmse_meV': last.get('rmse_e_meV'), 'force_rmse_meV_A': last.get('rmse_f_meV_A')}
-    return {'done': last['epoch'], 'total': last['epochs'], 'unit': 'epochs', 'detail': tell_errors(errors)}
+    return {**counted, 'done': last['epoch'], 'total': last['epochs'], 'detail': f'validation: {tell_errors(errors)}'}
 
 
 def _count_evaluation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:

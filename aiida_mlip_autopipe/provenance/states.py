@@ -81,7 +81,7 @@ def list_runs() -> list[Run]:
         project=['id', 'ctime', 'attributes.process_state', 'attributes.exit_status', 'description'],
         tag='run',
     )
-    query.order_by({'run': {'id': 'desc'}})
+    query.order_by({'run': {'ctime': 'desc'}})
     return [Run(*row) for row in query.all()]
 
 
@@ -92,7 +92,7 @@ def explored_seeds(seeds: FramesData) -> dict[str, list[int]]:
     """
     query = _md_jobs_of(seeds)
     query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes.shards')
-    query.order_by({'job': 'id'})
+    query.order_by({'job': 'ctime'})
     continued = _continued(seeds)
     explored: dict[str, list[int]] = {atoms.info['frame_id']: [] for atoms in seeds.get_atoms()}
     for pk, shards in query.all():
@@ -139,7 +139,7 @@ def labelling_stages(candidates: FramesData) -> list[int]:
         project='id',
         tag='stage',
     )
-    query.order_by({'stage': 'id'})
+    query.order_by({'stage': 'ctime'})
     return query.all(flat=True)
 
 
@@ -290,7 +290,7 @@ def _sets(run: int, join: dict[str, Any]) -> dict[str, FramesData]:
     query.append(orm.WorkChainNode, filters={'id': run}, tag='run')
     query.append(orm.WorkChainNode, with_incoming='run', edge_project='label', tag='stage')
     query.append(FramesData, **join, edge_filters={'label': 'candidates'}, project='*')
-    query.order_by({'stage': 'id'})
+    query.order_by({'stage': 'ctime'})
     return {name: node for node, name in query.all()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.common.exceptions import NotExistent
+from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import ProcessBuilder
 from aiida.plugins import GroupFactory
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ __all__ = [
     'elements_of',
     'expand_for',
     'family_cutoffs',
+    'find_code',
     'functional_mismatch',
     'load_family',
     'validate_configuration',
@@ -92,8 +93,8 @@ def build_inputs(
 
     :raises ValueError: if a code is missing, an element has no pseudopotential or the surrogate does not know it.
     """
-    builder.worker_code = _code(worker_code, 'codes.worker')
-    builder.pw_code = _code(pw_code, 'codes.pw')
+    builder.worker_code = find_code(worker_code, 'codes.worker')
+    builder.pw_code = find_code(pw_code, 'codes.pw')
     builder.structure = structure
     if surrogate is not None:
         builder.surrogate = surrogate
@@ -151,14 +152,20 @@ def functional_mismatch(surrogate: PotentialData | None, labelling: LabellingPar
     )
 
 
-def _code(code: orm.AbstractCode | str, key: str) -> orm.AbstractCode:
+def find_code(code: orm.AbstractCode | str, key: str) -> orm.AbstractCode:
+    """Return a code by its label.
+
+    :param code: the label, or the code itself.
+    :param key: where it was asked for; the message begins with it.
+    :raises ValueError: if the profile has none, or several, of that label.
+    """
     if not isinstance(code, str):
         return code
     try:
         return orm.load_code(code)
-    except NotExistent as error:
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
         raise ValueError(
-            f'{key}: there is no code {code!r} in this profile; `verdi code list` shows those there are, '
+            f'{key}: {code!r} is not the label of one code of this profile; `verdi code list` shows those there are, '
             '`mlip-autopipe init` sets up codes for this computer'
         ) from error
 

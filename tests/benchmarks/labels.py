@@ -5,7 +5,8 @@
 The stand-in repeats the files of one real run of two atoms, so what is measured is the daemon's worker: its CPU time
 per label, and its memory at the start, halfway and at the end. The profile is one of its own, on tmpfs where there is
 one, and removed at the end. With 10 slots there is room for three lanes, with 200 there are sixteen, and a batch is as
-large as the share of a lane allows.
+large as the share of a lane allows. With ``--bare`` AiiDA's PwBaseWorkChain is submitted for each candidate without
+anything of ours around it: what is left to gain.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ase.build import bulk
 from tests.pw_stand_in import write_stand_in
 
 PROFILE, SLOTS_OF_A_STAGE, SLOTS_PER_LANE, MOST_LANES, MIB = 'labels', 1, 3, 16, 1024**2
+OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
 LEVEL = {'ecutwfc_Ry': 12, 'ecutrho_Ry': 48, 'kpoints_distance': 1.5}
 
 
@@ -78,7 +80,7 @@ def start_worker(folder: Path, n_slots: int) -> Worker:
     return Worker(psutil.Process(pid))
 
 
-def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path) -> dict[str, Any]:
+def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path, bare: bool) -> dict[str, Any]:
     """Label; return what it cost the worker."""
     worker = start_worker(folder, n_slots)
     from aiida import orm
@@ -93,26 +95,63 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path) -> dict[
 
     n_lanes = min(MOST_LANES, (n_slots - SLOTS_OF_A_STAGE) // SLOTS_PER_LANE)
     labelling = LabellingParameters(**LEVEL, batch_size=batch_size, max_concurrent=n_lanes)
+    pseudos = {'Si': load_family(labelling.pseudo_family).get_pseudo('Si')}
+    inputs = {
+        'pw_code': load_code('pw@localhost'),
+        'candidates': FramesData.from_atoms(displaced_silicon(n_labels)).store(),
+        'parameters': orm.Dict(labelling.model_dump(mode='json')).store(),
+    }
     time.sleep(5)
     started, before = time.monotonic(), worker.cpu_seconds()
     worker.look()
-    stage = submit(
-        LabellingEngineWorkChain,
-        pw_code=load_code('pw@localhost'),
-        candidates=FramesData.from_atoms(displaced_silicon(n_labels)),
-        parameters=orm.Dict(labelling.model_dump(mode='json')),
-        pseudos={'Si': load_family(labelling.pseudo_family).get_pseudo('Si')},
-        options={'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False},
-    )
+    if bare:
+        label_bare(inputs, pseudos, n_lanes)
+        return row_of(n_labels, 'bare', n_slots, n_lanes, worker.cpu_seconds() - before, started, worker)
+    stage = submit(LabellingEngineWorkChain, **inputs, pseudos=pseudos, options=OPTIONS)
     while not stage.is_terminated:
         time.sleep(1)
         done = count_states(stage.pk, n_labels)[CandidateState.LABELLED]
         if len(worker.memory_MiB) == 1 and done >= n_labels / 2:
             worker.look()
-    worker.look()
     assert stage.is_finished_ok, stage.exit_message
     assert stage.outputs.labelled.n_frames == n_labels
-    wall, cpu = time.monotonic() - started, worker.cpu_seconds() - before
+    return row_of(n_labels, batch_size, n_slots, n_lanes, worker.cpu_seconds() - before, started, worker)
+
+
+def label_bare(inputs: dict[str, Any], pseudos: dict[str, Any], n_lanes: int) -> None:
+    """Submit a PwBaseWorkChain for each candidate, as many side by side as there are lanes, and wait for all."""
+    from aiida import orm
+    from aiida.engine import submit
+    from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+
+    from aiida_mlip_autopipe.calculations.functions import pick_structure
+
+    given = {'candidates': inputs['candidates'], 'parameters': inputs['parameters'], **pseudos}
+    nodes: list[orm.WorkChainNode] = []
+    for index in range(inputs['candidates'].n_frames):
+        picked = pick_structure(index=orm.Int(index), **given)
+        pw = {
+            'code': inputs['pw_code'],
+            'structure': picked['structure'],
+            'parameters': picked['parameters'],
+            'pseudos': pseudos,
+            'metadata': {'options': OPTIONS},
+        }
+        while sum(not node.is_terminated for node in nodes) >= n_lanes:
+            time.sleep(0.2)
+        nodes.append(submit(PwBaseWorkChain, pw=pw, kpoints=picked['kpoints'], clean_workdir=orm.Bool(True)))
+    while not all(node.is_terminated for node in nodes):
+        time.sleep(0.5)
+    assert all(node.is_finished_ok for node in nodes)
+
+
+def row_of(
+    n_labels: int, batch_size: int | str, n_slots: int, n_lanes: int, cpu_s: float, started: float, worker: Worker
+) -> dict[str, Any]:
+    """Return the row of the table."""
+    from aiida import orm
+
+    worker.look()
     memory = ' / '.join(f'{value:.0f}' for value in worker.memory_MiB)
     nodes = orm.QueryBuilder().append(orm.Node).count()
     return {
@@ -120,8 +159,8 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path) -> dict[
         'batch': batch_size,
         'slots': n_slots,
         'lanes': n_lanes,
-        'CPU s / label': f'{cpu / n_labels:.3f}',
-        'wall s': f'{wall:.0f}',
+        'CPU s / label': f'{cpu_s / n_labels:.3f}',
+        'wall s': f'{time.monotonic() - started:.0f}',
         'worker MiB': memory,
         'nodes / label': f'{nodes / n_labels:.1f}',
     }
@@ -133,6 +172,7 @@ def main() -> None:
     parser.add_argument('--labels', type=int, default=300)
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--slots', type=int, default=200)
+    parser.add_argument('--bare', action='store_true', help='PwBaseWorkChain alone')
     arguments = parser.parse_args()
     tmpfs = Path('/dev/shm')
     with tempfile.TemporaryDirectory(dir=tmpfs if tmpfs.is_dir() else None) as name:
@@ -141,7 +181,7 @@ def main() -> None:
         folder = Path(name) / 'stand-in'
         folder.mkdir()
         try:
-            row = measure(arguments.labels, arguments.batch_size, arguments.slots, folder)
+            row = measure(arguments.labels, arguments.batch_size, arguments.slots, folder, arguments.bare)
         finally:
             subprocess.run(['verdi', '-p', PROFILE, 'daemon', 'stop'], stdout=subprocess.DEVNULL, check=False)
     print('| ' + ' | '.join(row) + ' |')

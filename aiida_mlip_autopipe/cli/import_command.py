@@ -1,0 +1,55 @@
+"""``mlip-autopipe import``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .console import console, load_profile, tell_errors
+
+__all__ = ['command']
+
+
+@click.command('import')
+@click.argument('bundle', metavar='BUNDLE', type=click.Path(path_type=Path))
+@click.pass_obj
+def command(profile_name: str | None, bundle: Path) -> None:
+    """Take a bundle, a folder or a zip file, into this profile.
+
+    It is verified first; one that is not whole is not taken. Nodes are known by their UUID, so importing a bundle again
+    changes nothing. Of a bundle without provenance the potential alone is taken.
+
+    \b
+    mlip-autopipe import SiC.zip
+    """
+    import zipfile
+
+    from aiida_mlip_autopipe.report.bundle_check import open_bundle
+
+    from .export_command import show_progress_of_archives
+    from .verify_command import checked
+
+    with tell_errors():
+        load_profile(profile_name)
+        from aiida_mlip_autopipe.report.bundle import import_bundle
+
+        try:
+            with open_bundle(bundle) as folder:
+                if not all(check.passed for check in checked(folder)):
+                    sys.exit(1)
+                show_progress_of_archives()
+                imported = import_bundle(folder)
+        except zipfile.BadZipFile as error:
+            console.print(f'[bold red]wrong[/]  {bundle}: the zip file is broken: {error}', soft_wrap=True)
+            sys.exit(1)
+    run, potential = imported.run, imported.potential
+    console.print(f'\n{imported.n_new or "no"} new nodes in this profile')
+    if run is not None:
+        console.print(f'run <{run.pk}>, its potential <{potential.pk}>')
+        console.print(f'where it is from:  mlip-autopipe lineage {potential.pk}')
+        console.print(f'what happened:     mlip-autopipe report {run.pk}, mlip-autopipe status {run.pk}')
+    else:
+        console.print(f'potential <{potential.pk}>, without its provenance')
+    console.print(f'explore with it:   surrogate: node:{potential.uuid}    (a line of your input.yaml)', soft_wrap=True)

@@ -1,0 +1,22 @@
+"""The commands of ``mlip-autopipe`` below ``verdi data``, for those who look there: with the profile of ``verdi``."""
+
+from __future__ import annotations
+
+import click
+
+from . import LazyGroup
+
+__all__ = ['command']
+
+
+@click.command('mlip-autopipe', cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.pass_context
+def command(context: click.Context) -> None:
+    """From a ten-line input.yaml to a trained MACE potential: the same commands as `mlip-autopipe`.
+
+    \b
+    verdi data mlip-autopipe plan input.yaml
+    verdi -p PROFILE data mlip-autopipe watch
+    """
+    profile = context.obj.profile
+    context.obj = None if profile is None else profile.name

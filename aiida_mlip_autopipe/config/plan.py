@@ -1,0 +1,366 @@
+"""What a configuration would run: counts that are exact, and times that follow from measured speeds.
+
+The seeds are really generated and the replicas really listed, by the code that the run itself uses, so that their
+numbers are those of the run. What depends on what is found (candidates, frames after a guard, the number of rounds) is
+at its upper bound. A time is a count times a speed; where no speed was measured there is no time, rather than a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ase import Atoms
+
+from aiida_mlip_autopipe.config.schema import Configuration
+from aiida_mlip_autopipe.science.dynamics.replicas import Cost, ReplicaPlan
+from aiida_mlip_autopipe.science.generate import StructureGenerator
+from aiida_mlip_autopipe.science.parameters import DynamicsParameters
+
+__all__ = ['COUNTS', 'Hours', 'Plan', 'PlannedStage', 'Rate', 'Speeds', 'make_plan']
+
+SHARD_BYTES = 16_000
+"""What an H5MD file takes before its first frame; measured on the shards of a run."""
+COUNTS = ('seeds', 'replicas', 'md_steps', 'frames', 'bytes', 'labels', 'trainings', 'epochs', 'evaluations')
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A measured speed, as what a unit of work takes.
+
+    Attributes
+    ----------
+    least_s, most_s : float
+        Seconds of a core, or of a GPU: the range that was measured. ``least_s`` 0: only an upper bound is known.
+    basis : str
+        What was measured, in words.
+    on : str
+        'core' or 'GPU'.
+    """
+
+    least_s: float
+    most_s: float
+    basis: str
+    on: str = 'core'
+
+    def times(self, least: float, most: float | None = None) -> Hours:
+        """Return the hours of so many units."""
+        return Hours(self.least_s * least / 3600, self.most_s * (least if most is None else most) / 3600, self.on)
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A range of hours of a core or of a GPU."""
+
+    least: float
+    most: float
+    on: str = 'core'
+
+
+def _nothing_measured(atoms: Atoms) -> Rate | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What was measured; None where nothing was.
+
+    Attributes
+    ----------
+    dynamics : Rate or None
+        For an atom in a force call.
+    training : Rate or None
+        For a labelled frame in an epoch of one potential.
+    evaluation : Rate or None
+        For a job.
+    label : callable
+        A structure (``info['config_type']`` tells an isolated atom) -> rate of its label.
+    missing : mapping
+        'dynamics', 'training', 'evaluation' or 'label' -> what would measure it, in words.
+    """
+
+    dynamics: Rate | None = None
+    training: Rate | None = None
+    evaluation: Rate | None = None
+    label: Callable[[Atoms], Rate | None] = _nothing_measured
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of the run, under the name that the run gives it; what is not counted in it is 0.
+
+    Attributes
+    ----------
+    name, kind : str
+        ``explore_r1``; ``explore``.
+    seeds, replicas, md_steps, frames, bytes, labels, trainings, epochs, evaluations : int
+        Frames, bytes and labels are upper bounds; epochs are those of all trainings.
+    hours : Hours or None
+        None where it was not measured.
+    basis : str
+        What the hours rest on, or what would measure them.
+    """
+
+    name: str
+    kind: str
+    seeds: int = 0
+    replicas: int = 0
+    md_steps: int = 0
+    frames: int = 0
+    bytes: int = 0
+    labels: int = 0
+    trainings: int = 0
+    epochs: int = 0
+    evaluations: int = 0
+    hours: Hours | None = None
+    basis: str = ''
+
+    @property
+    def is_measured(self) -> bool:
+        """Return whether its hours are known, or not worth telling: seeds take seconds."""
+        return self.hours is not None or self.kind == 'generate'
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages in order, if all rounds run that the budget of labels admits, and what the user should know.
+
+    Attributes
+    ----------
+    stages : tuple of PlannedStage
+    n_rounds : int
+        Rounds in it.
+    warnings : tuple of str
+        What ends the run sooner than ``loop.max_rounds``.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    n_rounds: int
+    warnings: tuple[str, ...]
+
+    def totals(self) -> dict[str, int]:
+        """Return each count, summed over the stages."""
+        return {name: sum(getattr(stage, name) for stage in self.stages) for name in COUNTS}
+
+    def hours(self, kind: str | None = None) -> dict[str, Hours]:
+        """Return the hours, summed over the stages (of a kind) that are measured: 'core' and 'GPU', those there are."""
+        known = [stage.hours for stage in self.stages if stage.hours is not None and kind in (None, stage.kind)]
+        return {
+            on: Hours(
+                sum(one.least for one in known if one.on == on), sum(one.most for one in known if one.on == on), on
+            )
+            for on in dict.fromkeys(one.on for one in known)
+        }
+
+    def unmeasured(self) -> dict[str, str]:
+        """Return the kinds of stages without hours, and what would measure them."""
+        return {stage.kind: stage.basis for stage in self.stages if not stage.is_measured}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data, with the units in the keys."""
+        return {
+            'n_rounds': self.n_rounds,
+            'stages': [_plain(stage) for stage in self.stages],
+            'totals': {**self.totals(), **_plain_hours(self.hours().values())},
+            'not_measured': self.unmeasured(),
+        }
+
+
+def make_plan(configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds | None = None) -> Plan:
+    """Return what a run of a full configuration would do.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        As ``ConfigExpander`` makes it.
+    sources : sequence of Atoms
+        The structures that the seeds are made from.
+    speeds : Speeds, optional
+        What was measured where it would run.
+
+    Raises
+    ------
+    ValueError
+        If the seeds cannot be generated, or do not fit the dynamics.
+    """
+    stages: list[PlannedStage] = []
+    planner = _Planner(configuration, sources, speeds or Speeds())
+    stages += planner.before_the_rounds()
+    loop, n_rounds, warnings = configuration.loop, 0, []
+    while n_rounds < loop.max_rounds:
+        next_labels = configuration.exploration.n_to_select
+        n_labels = sum(stage.labels for stage in stages)
+        if loop.max_labels is not None and n_labels + next_labels > loop.max_labels:
+            warnings.append(
+                f'loop.max_labels: {loop.max_labels} ends the run after round {n_rounds} of {loop.max_rounds}, with '
+                f'{n_labels} labels; another round may ask for {next_labels}. Raise it to at least '
+                f'{n_labels + next_labels * (loop.max_rounds - n_rounds)} for all rounds, or lower loop.max_rounds'
+            )
+            break
+        n_rounds += 1
+        stages += planner.round(n_rounds)
+    warnings += _core_hours_warning(configuration, stages)
+    return Plan((*stages, *planner.physics()), n_rounds, tuple(warnings))
+
+
+class _Planner:
+    """Makes the stages one after the other; it remembers how many frames there are to train on."""
+
+    def __init__(self, configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds) -> None:
+        self.configuration, self.sources, self.speeds = configuration, sources, speeds
+        generator = StructureGenerator(configuration.generation)
+        self.seeds = generator.generate(sources)
+        self.test_seeds = generator.generate_test_seeds(sources)
+        elements = sorted({symbol for atoms in sources for symbol in atoms.symbols})
+        self.initial = [*generator.isolated_atoms(elements), *self.seeds]
+        self.bootstraps = configuration.surrogate == 'bootstrap'
+        self.has_committee = False
+        self.n_labelled = 0
+        self._costs: dict[str, tuple[Cost, list[Atoms]]] = {}
+
+    def before_the_rounds(self) -> Iterator[PlannedStage]:
+        """Yield what comes first: seeds, a first potential where there is none, the test set."""
+        yield PlannedStage('generate_seeds', 'generate', seeds=len(self.seeds) + len(self.test_seeds))
+        yield self._labelling('label_initial', self.initial, len(self.initial))
+        self.n_labelled = len(self.initial)
+        if self.bootstraps:
+            yield self._training('train_bootstrap')
+        exploration, evaluation = self.configuration.exploration, self.configuration.evaluation
+        temperatures = list(exploration.temperatures_K)
+        if evaluation.corner_factor is not None:
+            ends = [end for one in temperatures for end in (one if isinstance(one, tuple) else (one,))]
+            temperatures.append(evaluation.corner_factor * max(ends))
+        dynamics = exploration.dynamics().model_copy(update={'temperatures_K': temperatures})
+        yield from self._explored('test', self.test_seeds, dynamics, evaluation.n_test)
+        yield self._evaluation('evaluate_surrogate')
+
+    def round(self, number: int) -> Iterator[PlannedStage]:
+        """Yield the stages of a round."""
+        exploration = self.configuration.exploration
+        *explored, labelling = self._explored(f'r{number}', self.seeds, exploration.dynamics(), exploration.n_to_select)
+        yield from (*explored, labelling)
+        self.n_labelled += labelling.labels
+        yield self._evaluation(f'evaluate_labels_r{number}')
+        yield self._training(f'train_r{number}')
+        yield self._evaluation(f'evaluate_r{number}')
+
+    def physics(self) -> Iterator[PlannedStage]:
+        """Yield the labels of the physics checks and the checks, if there are any."""
+        parameters = self.configuration.physics
+        if not parameters.checks:
+            return
+        from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
+
+        structures = reference_structures(self.sources[0], parameters)
+        yield self._labelling('label_physics', structures, len(structures))
+        yield self._evaluation('physics')
+
+    def _explored(
+        self, suffix: str, seeds: Sequence[Atoms], dynamics: DynamicsParameters, n_to_select: int
+    ) -> Iterator[PlannedStage]:
+        cost, alike = self._cost('test' if suffix == 'test' else 'round', seeds, dynamics)
+        n_others = self.configuration.training.committee_size - 1 if self.has_committee else 0
+        frames_atoms = n_others * cost.n_frames * max(len(atoms) for atoms in alike)
+        rate = self.speeds.dynamics
+        yield PlannedStage(
+            f'explore_{suffix}',
+            'explore',
+            replicas=cost.n_replicas,
+            md_steps=cost.n_replicas * (dynamics.n_steps + dynamics.equilibration_steps),
+            frames=cost.n_frames,
+            bytes=round(cost.megabytes * 1e6) + SHARD_BYTES * cost.n_replicas,
+            **_timed(rate, self.speeds, 'dynamics', cost.atom_steps + frames_atoms),
+        )
+        yield self._labelling(f'label_{suffix}', alike, min(n_to_select, cost.n_frames))
+
+    def _cost(self, kind: str, seeds: Sequence[Atoms], dynamics: DynamicsParameters) -> tuple[Cost, list[Atoms]]:
+        """Return what an exploration asks for, and a frame of each formula; the rounds differ in random seeds alone."""
+        if kind not in self._costs:
+            replicas = ReplicaPlan(seeds, dynamics)
+            first = {str(seeds[one.seed_index].symbols): one for one in reversed(replicas.replicas)}
+            self._costs[kind] = replicas.cost(), [replicas.atoms(one) for one in first.values()]
+        return self._costs[kind]
+
+    def _labelling(self, name: str, structures: Sequence[Atoms], n_labels: int) -> PlannedStage:
+        """Return the labels of structures, or of so many frames that are like them."""
+        by_kind: dict[tuple[str, Any], list[Atoms]] = {}
+        for atoms in structures:
+            by_kind.setdefault((str(atoms.symbols), atoms.info.get('config_type')), []).append(atoms)
+        rates = [(self.speeds.label(alike[0]), len(alike)) for alike in by_kind.values()]
+        stage = PlannedStage(name, 'label', labels=n_labels)
+        known = [(rate, number) for rate, number in rates if rate is not None]
+        if len(known) < len(rates):
+            return replace(stage, basis=self.speeds.missing.get('label', ''))
+        basis = '; '.join(dict.fromkeys(rate.basis for rate, _ in known))
+        if n_labels == len(structures):
+            least = sum(rate.least_s * number for rate, number in known)
+            most = sum(rate.most_s * number for rate, number in known)
+        else:
+            least = n_labels * min(rate.least_s for rate, _ in known)
+            most = n_labels * max(rate.most_s for rate, _ in known)
+        return replace(stage, hours=Hours(least / 3600, most / 3600), basis=basis)
+
+    def _training(self, name: str) -> PlannedStage:
+        training = self.configuration.training
+        epochs = training.committee_size * training.max_num_epochs
+        self.has_committee = training.committee_size > 1
+        return PlannedStage(
+            name,
+            'train',
+            trainings=training.committee_size,
+            epochs=epochs,
+            **_timed(self.speeds.training, self.speeds, 'training', epochs * self.n_labelled),
+        )
+
+    def _evaluation(self, name: str) -> PlannedStage:
+        kind = name.split('_')[0]
+        timed = _timed(self.speeds.evaluation, self.speeds, 'evaluation', 1)
+        if kind == 'physics':
+            timed = self._checks()
+        return PlannedStage(name, kind, evaluations=1, **timed)
+
+    def _checks(self) -> dict[str, Any]:
+        """Return the hours of the dynamics in the physics checks; the rest of the checks is small beside it."""
+        parameters = self.configuration.physics
+        steps = {'nve': parameters.nve_steps, 'stability': parameters.stability_steps}
+        n_steps = sum(number for name, number in steps.items() if name in parameters.checks)
+        return _timed(self.speeds.dynamics, self.speeds, 'dynamics', n_steps * parameters.supercell_atoms)
+
+
+def _timed(rate: Rate | None, speeds: Speeds, name: str, units: float) -> dict[str, Any]:
+    if rate is None:
+        return {'basis': speeds.missing.get(name, '')}
+    return {'hours': rate.times(units), 'basis': rate.basis}
+
+
+def _core_hours_warning(configuration: Configuration, stages: Sequence[PlannedStage]) -> list[str]:
+    """Return what the budget of core hours comes to, where the measured stages alone spend it before the last round."""
+    budget = configuration.loop.max_core_hours
+    if budget is None:
+        return []
+    spent, n_done = 0.0, 0
+    for stage in stages:
+        spent += stage.hours.most if stage.hours is not None else 0.0
+        if stage.name.startswith('evaluate_r'):
+            n_done += 1
+        if spent >= budget:
+            break
+    if spent < budget or n_done == configuration.loop.max_rounds:
+        return []
+    return [
+        f'loop.max_core_hours: {budget:g} may be spent in round {n_done + 1} of {configuration.loop.max_rounds}, and '
+        'no round begins after that; raise it, or lower loop.max_rounds, exploration.n_to_select or exploration.n_steps'
+    ]
+
+
+def _plain(stage: PlannedStage) -> dict[str, Any]:
+    values = asdict(stage)
+    del values['hours']
+    return values | _plain_hours([] if stage.hours is None else [stage.hours])
+
+
+def _plain_hours(hours: Iterable[Hours]) -> dict[str, Any]:
+    found = {f'{one.on.lower()}_hours': {'least': one.least, 'most': one.most} for one in hours}
+    return {name: found.get(name) for name in ('core_hours', 'gpu_hours')}

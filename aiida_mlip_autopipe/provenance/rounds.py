@@ -1,0 +1,335 @@
+"""What the rounds of a run left in the graph: explorations, evaluations, trainings, and the fate of each candidate.
+
+Also of a run that is at work or has failed: what is there so far, stage by stage, by the link labels of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from ase import Atoms
+
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.worker.files import RESULT_FILE
+
+from .calls import Call, call_tree, stage_of
+from .states import MACE_MD, CandidateState, candidate_sets, candidate_states
+
+__all__ = ['Evaluated', 'Explored', 'Fate', 'MdJob', 'RunRecord', 'Trained', 'outputs_of']
+
+WORKER_JOBS = 'aiida.calculations:mlip_autopipe.'
+SAMPLING = f'{WORKER_JOBS}direct_sampling'
+PW = 'aiida.calculations:quantumespresso.pw'
+FIGURES_FILE = 'figures/figures.json'
+
+
+@dataclass(frozen=True)
+class MdJob:
+    """An MD job that wrote frames: its PK and its manifest."""
+
+    pk: int
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Explored:
+    """One exploration.
+
+    Attributes
+    ----------
+    stage : str
+        'explore_test', 'explore_r1' ...
+    jobs : list of MdJob
+        In the order in which the sampling knows their folders.
+    sampling_pk : int or None
+        None until it has ended.
+    report, figures : dict
+        What the sampling said, and what its figures show; empty where there is none.
+    frames : dict of ndarray
+        Of some of the frames, evenly chosen, and of all that were selected: columns as `overview` makes them; empty
+        where the sampling left none.
+    candidates : FramesData or None
+        What was selected.
+    """
+
+    stage: str
+    jobs: list[MdJob]
+    sampling_pk: int | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    frames: dict[str, np.ndarray] = field(default_factory=dict)
+    candidates: FramesData | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation: its stage ('evaluate_surrogate', 'evaluate_labels_r1' ...), its errors and predictions."""
+
+    stage: str
+    metrics: dict[str, Any]
+    predictions: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training: its stage, its potentials by link ('potential', 'member_1' ...), its data set and its errors."""
+
+    stage: str
+    potentials: dict[str, PotentialData]
+    dataset: FramesData
+    metrics: dict[str, Any]
+
+    @cached_property
+    def splits(self) -> dict[str, str]:
+        """Return ``frame_id`` -> 'training' or 'validation'."""
+        return {atoms.info['frame_id']: atoms.info['split'] for atoms in self.dataset.get_atoms()}
+
+    @cached_property
+    def n_labels(self) -> int:
+        """Return the number of labelled structures, without isolated atoms."""
+        return sum(not is_isolated_atom(atoms) for atoms in self.dataset.get_atoms())
+
+
+@dataclass(frozen=True)
+class Fate:
+    """A candidate and what became of it.
+
+    Attributes
+    ----------
+    stage : str
+        The stage that labels it, or that selected it where none does.
+    atoms : Atoms
+        As it was selected, without label.
+    state : CandidateState
+    reason : str
+        Why its label failed, if it did.
+    pw_pk, pw_uuid : int, str or None
+        The job that labelled it; the process that tried where it failed.
+    energy_eV, max_force_eV_A : float or None
+        Of its label.
+    used : dict
+        Stage of a training -> 'training' or 'validation'; 'test set' -> 'test' or 'corner'.
+    """
+
+    stage: str
+    atoms: Atoms
+    state: CandidateState
+    reason: str = ''
+    pw_pk: int | None = None
+    pw_uuid: str | None = None
+    energy_eV: float | None = None
+    max_force_eV_A: float | None = None
+    used: dict[str, str] = field(default_factory=dict)
+
+
+class RunRecord:
+    """One run, asked for what its stages left.
+
+    Parameters
+    ----------
+    run : WorkChainNode
+        The run.
+    """
+
+    def __init__(self, run: orm.WorkChainNode) -> None:
+        self.run = run
+        self.calls = {call.pk: call for call in call_tree(run.pk)}
+        self.stages = _in_time(call for call in self.calls.values() if call.parent == run.pk)
+        self._outputs = outputs_of([run.pk, *(call.pk for call in self.stages)])
+
+    def output(self, name: str) -> Any:
+        """Return an output of the run; None if there is none (yet)."""
+        return self._outputs.get(self.run.pk, {}).get(name)
+
+    @property
+    def surrogate(self) -> PotentialData | None:
+        """Return the potential that the run was given to begin with; None if it made its own."""
+        return self.run.inputs.surrogate if 'surrogate' in self.run.inputs else None
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """Return the configuration in force: with the changes that the run took up."""
+        changed = [call for call in self.stages if call.link.startswith('change_')]
+        for call in reversed(changed):
+            if found := list(self._outputs.get(call.pk, {}).values()):
+                return found[0].get_dict()
+        return self.run.inputs.configuration.get_dict()
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Return the run's own summary; empty until it is over."""
+        summary = self.output('summary')
+        return summary.get_dict() if summary is not None else {}
+
+    @cached_property
+    def evaluated(self) -> list[Evaluated]:
+        """Return the evaluations that are done, oldest first."""
+        return [
+            Evaluated(call.link, outputs['metrics'].get_dict(), _arrays(outputs['predictions']))
+            for call, outputs in self._done('evaluate', 'metrics')
+        ]
+
+    @cached_property
+    def trained(self) -> list[Trained]:
+        """Return the trainings that are done, oldest first."""
+        return [
+            Trained(
+                call.link,
+                {name.removeprefix('committee__'): node for name, node in outputs.items() if _is_potential(node)},
+                outputs['dataset'],
+                outputs['metrics'].get_dict(),
+            )
+            for call, outputs in self._done('train', 'dataset')
+        ]
+
+    @cached_property
+    def explored(self) -> list[Explored]:
+        """Return the explorations that left frames, oldest first."""
+        found = []
+        for stage in self.stages:
+            if stage.link.startswith('explore'):
+                below = [call for call in self.calls.values() if stage_of(call, self.calls, self.run.pk) == stage.link]
+                explored = _explored(stage.link, below)
+                found += [explored] if explored.jobs else []
+        return found
+
+    @cached_property
+    def fates(self) -> list[Fate]:
+        """Return all candidates that the run labels or could label, in the order of the stages."""
+        labels = {call.link: outputs['labelled'] for call, outputs in self._done('label', 'labelled')}
+        used: dict[str, dict[str, str]] = {}
+        for trained in self.trained:
+            for frame_id, split in trained.splits.items():
+                used.setdefault(frame_id, {})[trained.stage] = split
+        test_set = self.output('test_set')
+        for atoms in test_set.get_atoms() if test_set is not None else []:
+            used.setdefault(atoms.info['frame_id'], {})['test set'] = atoms.info['split']
+        fates = []
+        order = [call.link for call in self.stages]
+        for stage, candidates in sorted(candidate_sets(self.run.pk).items(), key=lambda one: order.index(one[0])):
+            labelled = {atoms.info['frame_id']: atoms for atoms in labels[stage].get_atoms()} if stage in labels else {}
+            for atoms, state in zip(candidates.get_atoms(), candidate_states(candidates), strict=True):
+                frame_id = atoms.info['frame_id']
+                label = labelled.get(frame_id)
+                fates.append(_fate(stage, atoms, state, label, self._jobs_by_uuid, used.get(frame_id, {})))
+        return fates
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Return the programs and their versions, as the jobs have told them; several where they changed."""
+        version = self.run.base.attributes.get('version', {})
+        found = {'aiida-core': {version.get('core', '?')}, 'aiida-mlip-autopipe': {version.get('plugin', '?')}}
+        for outputs in self._outputs_of_jobs(WORKER_JOBS):
+            retrieved = outputs.get('retrieved')
+            if retrieved is not None and RESULT_FILE in retrieved.base.repository.list_object_names():
+                told = json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)).get('versions', {})
+                for name, value in told.items():
+                    found.setdefault(name, set()).add(value)
+        for outputs in self._outputs_of_jobs(PW):
+            if 'output_parameters' in outputs:
+                value = outputs['output_parameters'].base.attributes.get('creator_version', '?')
+                found.setdefault('pw.x', set()).add(value)
+        return {name: ', '.join(sorted(values)) for name, values in found.items()}
+
+    def _outputs_of_jobs(self, kind: str) -> Iterable[dict[str, orm.Data]]:
+        """Return the outputs of each job whose process type begins so."""
+        return outputs_of(call.pk for call in self.calls.values() if call.process_type.startswith(kind)).values()
+
+    @cached_property
+    def _jobs_by_uuid(self) -> dict[str, tuple[int, str]]:
+        """Return the first digits of the UUID of each job of the run -> its PK and UUID."""
+        query = orm.QueryBuilder()
+        query.append(orm.CalcJobNode, filters={'id': {'in': list(self.calls)}}, project=['uuid', 'id'])
+        return {uuid[:8]: (pk, uuid) for uuid, pk in query.all()}
+
+    def _done(self, kind: str, output: str) -> Iterable[tuple[Call, dict[str, orm.Data]]]:
+        """Return the stages of a kind that have an output, with all their outputs."""
+        for call in self.stages:
+            outputs = self._outputs.get(call.pk, {})
+            if call.link.split('_')[0] == kind and output in outputs:
+                yield call, outputs
+
+
+def outputs_of(pks: Iterable[int]) -> dict[int, dict[str, orm.Data]]:
+    """Return the output nodes of processes: PK -> label of the link -> node."""
+    wanted = list(pks)
+    if not wanted:
+        return {}
+    query = orm.QueryBuilder()
+    query.append(orm.ProcessNode, filters={'id': {'in': wanted}}, project='id', tag='process')
+    query.append(orm.Data, with_incoming='process', project='*', edge_project='label')
+    found: dict[int, dict[str, orm.Data]] = {}
+    for pk, node, label in query.all():
+        found.setdefault(pk, {})[label] = node
+    return found
+
+
+def _explored(stage: str, below: list[Call]) -> Explored:
+    """Return an exploration from the calls below it."""
+    samplings = _in_time(call for call in below if call.process_type == SAMPLING and call.is_terminated)
+    outputs = outputs_of([samplings[-1].pk]).get(samplings[-1].pk, {}) if samplings else {}
+    if 'report' not in outputs:
+        return Explored(stage, _jobs_of_calls(below))
+    repository = outputs['retrieved'].base.repository
+    names = repository.list_object_names()
+    frames = _arrays(outputs['frames']) if 'frames' in outputs else {}
+    figures = {}
+    if 'figures' in names and 'figures.json' in repository.list_object_names('figures'):
+        figures = json.loads(repository.get_object_content(FIGURES_FILE))
+    candidates = outputs.get('candidates')
+    pk = samplings[-1].pk
+    return Explored(stage, _jobs_sampled(pk), pk, outputs['report'].get_dict(), figures, frames, candidates)
+
+
+def _jobs_sampled(sampling: int) -> list[MdJob]:
+    """Return the MD jobs whose folders a sampling job was given, in its order: that of their names."""
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': sampling}, tag='sampling')
+    query.append(orm.RemoteData, with_outgoing='sampling', edge_project='label', tag='folder')
+    query.append(orm.CalcJobNode, with_outgoing='folder', project='id', tag='job')
+    query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes')
+    return [MdJob(pk, manifest) for pk, manifest, _ in sorted(query.all(), key=lambda row: row[2])]
+
+
+def _jobs_of_calls(below: list[Call]) -> list[MdJob]:
+    """Return the MD jobs that left frames while nothing has sampled them; of a restarted one, its last attempt."""
+    calls = {call.pk: call for call in _in_time(below) if call.process_type == MACE_MD and call.is_terminated}
+    manifests = {pk: nodes['manifest'] for pk, nodes in outputs_of(calls).items() if 'manifest' in nodes}
+    last = {calls[pk].parent: pk for pk in calls if pk in manifests}
+    return [MdJob(pk, manifests[pk].get_dict()) for pk in last.values()]
+
+
+def _fate(
+    stage: str,
+    atoms: Atoms,
+    state: Any,
+    label: Atoms | None,
+    jobs: Mapping[str, tuple[int, str]],
+    used: dict[str, str],
+) -> Fate:
+    """Return what became of a candidate; ``state`` is that of `candidate_states`."""
+    if label is None:
+        return Fate(stage, atoms, state.state, state.reason, state.pk, used=used)
+    pk, uuid = jobs.get(label.info['label_job'], (state.pk, label.info['label_job']))
+    largest = float(np.linalg.norm(label.arrays['REF_forces'], axis=1).max())
+    return Fate(stage, atoms, state.state, state.reason, pk, uuid, float(label.info['REF_energy']), largest, used)
+
+
+def _in_time(calls: Iterable[Call]) -> list[Call]:
+    """Return calls in the order in which they were made; after an import the order of their PKs is another one."""
+    return sorted(calls, key=lambda call: (call.started, call.pk))
+
+
+def _arrays(node: orm.ArrayData) -> dict[str, np.ndarray]:
+    return {name: node.get_array(name) for name in node.get_arraynames()}
+
+
+def _is_potential(node: orm.Data) -> bool:
+    return isinstance(node, PotentialData)

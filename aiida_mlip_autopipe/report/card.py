@@ -1,0 +1,344 @@
+"""The model card of a potential: what a run says of it, as one dictionary of plain values.
+
+All of it is read from the provenance graph, nothing is typed in by hand, and nothing is of this profile alone: nodes
+are named by UUID, so that the card of an imported run is the same. `card_text` writes it as Markdown, `card_limits`
+draws from it what the potential is not good for.
+
+The idea of a card: M. Mitchell et al., Proc. Conf. Fairness, Accountability, and Transparency, 220 (2019).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from ase import Atoms
+
+from aiida_mlip_autopipe.calculations.labels import LEVEL_OF_THEORY
+from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of, stage_of
+from aiida_mlip_autopipe.provenance.cost import core_hours
+from aiida_mlip_autopipe.provenance.progress import ProgressReader
+from aiida_mlip_autopipe.worker.files import RESULT_FILE
+
+from .card_limits import limits_of, without_pks
+from .reached import Reached
+
+__all__ = ['POTENTIAL_FILE', 'model_card']
+
+SCHEMA_VERSION = 1
+POTENTIAL_FILE = 'potential.model'
+KINDS = {'IsolatedAtom': 'isolated atom', 'seed': 'generated', 'candidate': 'explored'}
+"""Where a frame is from, by its ``config_type``."""
+
+MACE_MD, EVALUATE = (f'aiida.calculations:mlip_autopipe.{name}' for name in ('mace_md', 'evaluate'))
+LABEL = 'aiida.workflows:mlip_autopipe.label'
+
+
+def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
+    """Return the card of the potential that a run has reached.
+
+    Parameters
+    ----------
+    run : WorkChainNode
+        The ``AutoPipeWorkChain``.
+    reached : Reached
+        What it has to hand on.
+
+    Returns
+    -------
+    dict
+        Plain values, in the order in which they are read. Units are in the names.
+    """
+    # In an imported run the PKs are in no order; the times are.
+    tree = {call.pk: call for call in sorted(call_tree(pk_of(run)), key=lambda call: call.started)}
+    configuration = run.inputs.configuration.get_dict()
+    # Tolerances may have been changed on the way; the summary has those of the end.
+    changed = run.outputs.summary['tolerances'] if 'summary' in run.outputs else {}
+    card: dict[str, Any] = {
+        'schema_version': SCHEMA_VERSION,
+        'potential': _potential(reached),
+        'run': _run(run, configuration),
+        'level_of_theory': _level_of_theory(run, configuration['labelling'], reached.potential),
+        'data': _data(reached.splits()),
+        'explored': _explored(pk_of(run), tree, configuration['exploration']),
+        'errors': _errors(_judgements(pk_of(run), tree), reached.potential, configuration['evaluation'] | changed),
+        'physics': run.outputs.physics.get_dict() if 'physics' in run.outputs else None,
+        'rejected_labels': _rejected(pk_of(run), tree),
+        'summary': _summary(run),
+        'licence': _licence(run, reached.potential, configuration),
+        'cost': _cost(pk_of(run), tree),
+        'versions': _versions(run, reached.potential, tree),
+    }
+    if card['physics'] is not None:
+        # The curves of the checks are drawn in the report; the card tells figures and verdicts.
+        card['physics']['checks'] = {
+            name: {key: value for key, value in check.items() if key != 'data'}
+            for name, check in card['physics']['checks'].items()
+        }
+        card['physics'].pop('figures', None)
+    card['limits'] = limits_of(card)
+    return card
+
+
+def _potential(reached: Reached) -> dict[str, Any]:
+    """Return what the node of the potential says, and the other members of its committee."""
+    attributes = {name: value for name, value in reached.potential.base.attributes.all.items() if name != 'filename'}
+    return {
+        'file': POTENTIAL_FILE,
+        'uuid': reached.potential.uuid,
+        **attributes,
+        'committee': [
+            {'file': f'{name}.model', 'uuid': member.uuid, 'sha256': member.sha256}
+            for name, member in reached.committee.items()
+        ],
+    }
+
+
+def _run(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    state = run.process_state
+    return {
+        'uuid': run.uuid,
+        'label': run.label,
+        'description': run.description,
+        'protocol': configuration['protocol'],
+        'state': state.value if state is not None else None,
+        'exit_status': run.exit_status,
+        'exit_message': without_pks(run.exit_message) if run.exit_message else None,
+        'inputs': _inputs(run, configuration),
+    }
+
+
+def _inputs(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an input names, as files or nodes, that is not in the input itself: the nodes of the archive."""
+    given: dict[str, Any] = {}
+    if configuration['system'].get('prototype') is None:
+        given['system'] = {'node': run.inputs.structure.uuid}
+    return given | {name: f'node:{run.inputs[name].uuid}' for name in ('surrogate', 'replay') if name in run.inputs}
+
+
+def _level_of_theory(run: orm.WorkChainNode, labelling: Mapping[str, Any], potential: PotentialData) -> dict[str, Any]:
+    pseudos = run.inputs.pseudos
+    return {
+        'code': 'Quantum ESPRESSO, pw.x',
+        **{name: labelling[name] for name in LEVEL_OF_THEORY},
+        'pseudo_family': labelling['pseudo_family'],
+        'pseudopotentials': [
+            {'element': element, 'file': pseudo.filename, 'md5': pseudo.md5}
+            for element, pseudo in sorted(pseudos.items())
+        ],
+        'label_fingerprint': potential.base.attributes.get('label_fingerprint', None),
+    }
+
+
+def _data(splits: Mapping[str, Sequence[Atoms]]) -> dict[str, Any]:
+    """Return, for each split, how many frames of which kind there are and what they span."""
+    return {name: {'file': f'{name}.extxyz', **_span(frames)} for name, frames in splits.items()}
+
+
+def _span(frames: Sequence[Atoms]) -> dict[str, Any]:
+    bulk = [atoms for atoms in frames if atoms.info['config_type'] != 'IsolatedAtom']
+    symbols = Counter(symbol for atoms in frames for symbol in atoms.symbols)
+    compositions = Counter(atoms.symbols.formula.reduce()[0].format('hill') for atoms in bulk)
+    return {
+        'n_frames': len(frames),
+        'by_kind': dict(Counter(KINDS.get(kind := atoms.info['config_type'], kind) for atoms in frames)),
+        'n_origins': len({atoms.info['origin'] for atoms in bulk}),
+        'n_atoms_by_element': dict(sorted(symbols.items())),
+        'n_frames_by_composition': dict(sorted(compositions.items())),
+        'atoms_per_frame': _range(len(atoms) for atoms in bulk),
+        'volume_per_atom_A3': _range(
+            round(float(atoms.cell.volume) / len(atoms), 3) for atoms in bulk if atoms.cell.rank == 3
+        ),
+        'temperatures_K': sorted({atoms.info['temperature_K'] for atoms in bulk if 'temperature_K' in atoms.info}),
+        'pressures_GPa': sorted({atoms.info['pressure_GPa'] for atoms in bulk if 'pressure_GPa' in atoms.info}),
+        'all_periodic': all(atoms.pbc.all() for atoms in bulk),
+    }
+
+
+def _range(values: Any) -> list[Any] | None:
+    found = list(values)
+    return [min(found), max(found)] if found else None
+
+
+def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the dynamics have been, stage by stage, and where a guard stopped them."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for stage, manifest in _manifests(run, tree):
+        stages.setdefault(stage, []).extend(manifest['replicas'])
+    trained = [one for stage, replicas in stages.items() if stage != 'explore_test' for one in replicas]
+    return {
+        'ensemble': exploration['ensemble'],
+        'timestep_fs': exploration['timestep_fs'],
+        'n_replicas': len(trained),
+        'n_frames': sum(one['n_frames'] for one in trained),
+        'temperatures_K': sorted(
+            {one[end] for one in trained for end in ('temperature_K', 'temperature_end_K') if one[end] is not None}
+        ),
+        'pressures_GPa': sorted({one['pressure_GPa'] for one in trained if one['pressure_GPa'] is not None}),
+        'strains': sorted({one['strain'] for one in trained}),
+        'atoms_per_frame': _range(one['n_atoms'] for one in trained),
+        'guards': [row for stage, replicas in stages.items() for row in _guards(stage, replicas)],
+    }
+
+
+def _manifests(run: int, tree: Mapping[int, Call]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the manifest of the last attempt of each MD job, with its stage."""
+    last = {call.parent: call for call in tree.values() if call.process_type == MACE_MD}
+    if not last:
+        return []
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': [call.pk for call in last.values()]}}, project='id', tag='md')
+    query.append(orm.Dict, with_incoming='md', edge_filters={'label': 'manifest'}, project='attributes')
+    manifests = dict(query.all())
+    return [(stage_of(call, tree, run), manifests[call.pk]) for call in last.values() if call.pk in manifests]
+
+
+def _guards(stage: str, replicas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many replicas of each condition a guard stopped, of those that ran there."""
+    ran = Counter((one['temperature_K'], one['pressure_GPa']) for one in replicas)
+    stopped = Counter(
+        (one['guard']['name'], one['temperature_K'], one['pressure_GPa']) for one in replicas if one['guard']
+    )
+    return [
+        {
+            'stage': stage,
+            'guard': guard,
+            'temperature_K': temperature,
+            'pressure_GPa': pressure,
+            'n_stopped': number,
+            'n_replicas': ran[temperature, pressure],
+        }
+        for (guard, temperature, pressure), number in sorted(stopped.items(), key=str)
+    ]
+
+
+def _judgements(run: int, tree: Mapping[int, Call]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return of each evaluation its stage, the UUID of the potential that it judged, and the errors."""
+    jobs = [call for call in tree.values() if call.process_type == EVALUATE and call.is_ok]
+    if not jobs:
+        return []
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': [call.pk for call in jobs]}}, project='id', tag='job')
+    query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'metrics'}, project='attributes')
+    query.append(PotentialData, with_outgoing='job', edge_filters={'label': 'potential'}, project='uuid')
+    found = {pk: (uuid, metrics) for pk, metrics, uuid in query.all()}
+    return [(stage_of(call, tree, run), *found[call.pk]) for call in jobs if call.pk in found]
+
+
+def _errors(
+    judgements: Sequence[tuple[str, str, dict[str, Any]]], potential: PotentialData, evaluation: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the errors of the potential on the test set, of the one before on what it found, of the first one."""
+    tests = [(uuid, metrics) for stage, uuid, metrics in judgements if not stage.startswith('evaluate_labels')]
+    found = [(stage, metrics) for stage, _, metrics in judgements if stage.startswith('evaluate_labels')]
+    own = next((metrics for uuid, metrics in reversed(tests) if uuid == potential.uuid), None)
+    errors: dict[str, Any] = {
+        'dtype': evaluation['dtype'],
+        'tolerances': {name: value for name, value in evaluation.items() if name.startswith('max_')},
+        'validation': potential.base.attributes.get('validation_errors', None),
+        'test': None,
+        'corner': None,
+        'calibration': None,
+    }
+    if own is not None:
+        errors |= {
+            'test': own['by_split'].get('test'),
+            'corner': own['by_split'].get('corner'),
+            'calibration': own['calibration'],
+            **{name: own[name] for name in ('by_element', 'by_temperature', 'by_pressure', 'by_origin')},
+        }
+    if tests and tests[0][0] != potential.uuid:
+        errors['test_of_the_first'] = tests[0][1]['by_split'].get('test')
+    if found:
+        stage, metrics = found[-1]
+        errors['newly_found'] = {'stage': stage} | {
+            name: value for name, value in metrics.items() if not name.startswith('by_') and name != 'calibration'
+        }
+    return errors
+
+
+def _rejected(run: int, tree: Mapping[int, Call]) -> dict[str, dict[str, int]]:
+    """Return of each stage how many labels were rejected for which reason; stages without are left out."""
+    stages = [call for call in tree.values() if call.parent == run and call.process_type == LABEL]
+    if not stages:
+        return {}
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': {'in': [call.pk for call in stages]}}, project='id', tag='stage')
+    query.append(orm.Dict, with_incoming='stage', edge_filters={'label': 'rejected'}, project='attributes')
+    ledgers = dict(query.all())
+    return {
+        call.link: dict(sorted(Counter(map(without_pks, ledgers[call.pk].values())).items()))
+        for call in stages
+        if ledgers.get(call.pk)
+    }
+
+
+def _summary(run: orm.WorkChainNode) -> dict[str, Any] | None:
+    """Return why there is no further round, and what further labels are likely to be worth."""
+    if 'summary' not in run.outputs:
+        return None
+    summary = run.outputs.summary.get_dict()
+    return {
+        'n_rounds': len(summary['rounds']),
+        **{name: summary[name] for name in ('warning', 'stopped', 'learning_curve')},
+    }
+
+
+def _licence(run: orm.WorkChainNode, potential: PotentialData, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the licences of the potential and of what explored for it or was fine-tuned."""
+    surrogate = run.inputs.surrogate if 'surrogate' in run.inputs else None
+    return {
+        'potential': potential.base.attributes.get('licence', 'unknown'),
+        'method': potential.base.attributes.get('method', None),
+        'surrogate': surrogate
+        and {
+            'name': configuration['surrogate'],
+            'origin': surrogate.base.attributes.get('origin', None),
+            'sha256': surrogate.sha256,
+            'licence': surrogate.base.attributes.get('licence', 'unknown'),
+        },
+        'tool': 'MIT',
+    }
+
+
+def _cost(run: int, tree: Mapping[int, Call]) -> dict[str, Any]:
+    progress, spent = ProgressReader(run).read(), core_hours(run)
+    stages = [call.link for call in tree.values() if call.parent == run and call.link in spent]
+    return {
+        'wall_hours': round(progress.seconds / 3600, 2),
+        'core_hours': round(sum(spent.values()), 3),
+        'core_hours_by_stage': {stage: round(spent[stage], 4) for stage in stages},
+        'n_calculations': progress.n_processes,
+        'n_reused': progress.n_reused,
+    }
+
+
+def _versions(run: orm.WorkChainNode, potential: PotentialData, tree: Mapping[int, Call]) -> dict[str, str]:
+    """Return the versions of what made the potential: the worker's packages, AiiDA, this package, pw.x."""
+    training = potential.creator
+    versions: dict[str, str] = {}
+    if training is not None and 'retrieved' in training.outputs:
+        repository = training.outputs.retrieved.base.repository
+        if RESULT_FILE in repository.list_object_names():
+            versions |= json.loads(repository.get_object_content(RESULT_FILE))['versions']
+    told = run.base.attributes.get('version', {})
+    versions |= {
+        name: told[key]
+        for name, key in (('aiida-core', 'core'), ('aiida-mlip-autopipe (workflows)', 'plugin'))
+        if key in told
+    }
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': list(tree)}}, tag='pw')
+    query.append(
+        orm.Dict,
+        with_incoming='pw',
+        edge_filters={'label': 'output_parameters'},
+        project='attributes.creator_version',
+    )
+    query.distinct()
+    pw = sorted({version for version in query.all(flat=True) if version})
+    return versions | ({'pw.x': ', '.join(pw)} if pw else {})

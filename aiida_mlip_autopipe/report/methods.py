@@ -1,0 +1,186 @@
+"""A paragraph on the methods, ready for a paper: in the words of the run's own configuration, with references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida_mlip_autopipe.provenance.rounds import RunRecord
+
+from .blocks import Links, Section, Text, number, title_of
+from .references import REFERENCES
+from .verdict import ERRORS, configuration_elements, judgements
+
+__all__ = ['methods']
+
+DESCRIPTORS = {'soap': 'SOAP', 'ace': 'ACE', 'mace': 'MACE features'}
+ENSEMBLES = {
+    'nvt': 'constant temperature (Langevin)',
+    'npt': 'constant temperature and pressure',
+    'nve': 'constant energy',
+}
+CLUSTERINGS = {'kmeans': 'k-means', 'birch': 'BIRCH', 'kmedoids': 'k-medoids', 'sklearn_extra': 'k-medoids'}
+
+
+class Citations:
+    """Numbers references in the order in which they are cited."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def __call__(self, *keys: str) -> str:
+        """Return the mark of some references: '[1, 4]'."""
+        self.keys += [key for key in keys if key not in self.keys]
+        return f'[{", ".join(str(self.keys.index(key) + 1) for key in keys)}]'
+
+    def links(self) -> Links:
+        """Return the list of what was cited."""
+        return Links([REFERENCES[key] for key in self.keys])
+
+
+def methods(record: RunRecord) -> Section:
+    """Return the paragraph and its references."""
+    cite = Citations()
+    sentences = (_outline, _seeds, _dynamics, _selection, _labels, _training, _test)
+    paragraphs = [Text(text) for sentence in sentences if (text := sentence(record, cite))]
+    note = 'Made from the configuration of this run. Check it before you print it, as you would check your own words.'
+    return Section('methods', 'Methods, for a paper', [Text(note, 'note'), *paragraphs, cite.links()])
+
+
+def _outline(record: RunRecord, cite: Citations) -> str:
+    versions = record.versions
+    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    return (
+        f'A MACE potential {cite("mace")} for {", ".join(configuration_elements(record))} was made by active learning '
+        f'with aiida-mlip-autopipe {versions["aiida-mlip-autopipe"]} in {n_rounds} '
+        f'{"round" if n_rounds == 1 else "rounds"} of molecular dynamics, selection, labelling and training. All steps '
+        f'and data are recorded by AiiDA {versions["aiida-core"]} {cite("aiida", "aiida-engine")}; structures were '
+        f'handled with ASE {cite("ase")}.'
+    )
+
+
+def _seeds(record: RunRecord, cite: Citations) -> str:
+    made, first = record.configuration['generation'], record.surrogate
+    begin = 'trained on these labelled seeds'
+    if first is not None:
+        origin = first.base.attributes.get('origin', 'file')
+        foundation = f'{origin} {cite("mace-mp")}' if origin not in ('file', 'trained') else 'a given potential'
+        begin = f'{foundation} (SHA-256 {first.sha256[:12]}…)'
+    return (
+        f'Seeds were a supercell of about {made["target_atoms"]} atoms, {made["n_strained"]} strained copies (up to '
+        f'{100 * made["max_strain"]:g} %) and {made["n_rattled"]} with atoms displaced at random (standard deviation '
+        f'{made["rattle_stdev_A"]:g} Å), beside isolated atoms for the reference energies. The first potential was '
+        f'{begin}.'
+    )
+
+
+def _dynamics(record: RunRecord, cite: Citations) -> str:
+    asked = record.configuration['exploration']
+    temperatures = _listed(asked['temperatures_K'], 'K')
+    pressure = f' and {_listed(asked["pressures_GPa"], "GPa")}' if asked['ensemble'] == 'npt' else ''
+    return (
+        f'In each round the newest potential ran molecular dynamics from all seeds at '
+        f'{ENSEMBLES[asked["ensemble"]]}, {temperatures}{pressure}, for {asked["n_steps"]} steps of '
+        f'{asked["timestep_fs"]:g} fs; every {asked["sample_interval"]} steps a frame was kept. Replicas were stopped '
+        'when atoms came too close, or temperature, volume or energy left their bounds.'
+    )
+
+
+def _selection(record: RunRecord, cite: Citations) -> str:
+    asked = record.configuration['exploration']
+    descriptor = asked['descriptor']
+    kind = descriptor['kind']
+    described = f'{DESCRIPTORS[kind]} {cite(kind)}{_size(descriptor)}, averaged over the atoms'
+    n = asked['n_to_select']
+    if asked['selection'] != 'direct':
+        return f'Frames were described by {described}, and {n} of each round selected ({asked["selection"]}).'
+    told = (
+        f'Frames were described by {described}, reduced to the principal components with an eigenvalue above '
+        f'{asked["min_eigenvalue"]:g} and clustered ({CLUSTERINGS[asked["clustering"]]}); up to {n} of each round were '
+        f'selected by DIRECT {cite("direct")}, {100 * asked["fill"]:g} % of them as the farthest from all others.'
+    )
+    certain = asked['min_expected_error_eV_A']
+    if certain > 0 and record.configuration['training']['committee_size'] > 1:
+        told += f' Those without an expected force error above {certain:g} eV/Å {cite("musil")} were left out.'
+    return told
+
+
+def _size(descriptor: dict[str, Any]) -> str:
+    if descriptor['kind'] == 'soap':
+        size = (descriptor['r_cut'], descriptor['n_max'], descriptor['l_max'], descriptor['sigma'])
+        return ' (cutoff {:g} Å, n_max {}, l_max {}, σ {:g} Å)'.format(*size)
+    if descriptor['kind'] == 'ace':
+        return f' (cutoff {descriptor["r_cut"]:g} Å, correlation order {descriptor["correlation_order"]})'
+    return ''
+
+
+def _labels(record: RunRecord, cite: Citations) -> str:
+    asked = record.configuration['labelling']
+    version = record.versions.get('pw.x')
+    program = f'Quantum ESPRESSO{f" {version}" if version else ""} {cite("qe-2009", "qe-2017")}'
+    functional = asked['functional']
+    if functional.lower() in REFERENCES:
+        functional += f' {cite(functional.lower())}'
+    spin = 'spin-polarised' if asked['spin_polarised'] else 'without spin polarisation'
+    smearing = f'{asked["smearing"]} smearing' + (f' {cite("cold")}' if asked['smearing'] == 'cold' else '')
+    fingerprint = next((one.dataset.label_fingerprint for one in reversed(record.trained)), None)
+    return (
+        f'Labels (energy, forces, stress) are from pw.x of {program}, {functional}, {spin}, {smearing} of '
+        f'{asked["degauss_Ry"]:g} Ry, cutoffs of {asked["ecutwfc_Ry"]:g} and {asked["ecutrho_Ry"]:g} Ry, k-points at '
+        f'most {asked["kpoints_distance"]:g} Å⁻¹ apart, with {_pseudopotentials(record, cite)}'
+        + (f' (fingerprint of the level of theory {fingerprint}).' if fingerprint else '.')
+    )
+
+
+def _pseudopotentials(record: RunRecord, cite: Citations) -> str:
+    family = record.configuration['labelling']['pseudo_family']
+    files = ', '.join(pseudo.filename for _, pseudo in sorted(record.run.inputs.pseudos.items()))
+    signs = {'sssp': 'SSSP' in family, 'dojo': 'PseudoDojo' in family, 'pslibrary': '_psl.' in files}
+    sources = [key for key, is_there in signs.items() if is_there]
+    return f'the pseudopotentials {files} of the family {family}' + (f' {cite(*sources)}' if sources else '')
+
+
+def _training(record: RunRecord, cite: Citations) -> str:
+    asked = record.configuration['training']
+    size = asked['committee_size']
+    how = {'scratch': 'from scratch', 'naive': 'by fine-tuning', 'multihead': 'by fine-tuning with replay'}
+    model = (
+        f', with {asked["num_channels"]} channels, max_L {asked["max_L"]}, {asked["num_interactions"]} layers, '
+        f'correlation order {asked["correlation"]} and a cutoff of {asked["r_max"]:g} Å'
+        if asked['method'] == 'scratch'
+        else ''
+    )
+    committee = f'; {size} potentials from different random seeds make a committee' if size > 1 else ''
+    data = ''
+    if record.trained:
+        last = record.trained[-1]
+        held = sum(split == 'validation' for split in last.splits.values())
+        data = (
+            f' The data set of {title_of(last.stage)} has {last.dataset.n_frames} frames, {held} of them for '
+            'validation, split by the seed that they descend from.'
+        )
+    return (
+        f'MACE was trained {how[asked["method"]]}{model}, for up to {asked["max_num_epochs"]} epochs with batches of '
+        f'{asked["batch_size"]} and weights {asked["energy_weight"]:g}, {asked["forces_weight"]:g} and '
+        f'{asked["stress_weight"]:g} of energy, forces and stress in the loss{committee}.{data}'
+    )
+
+
+def _test(record: RunRecord, cite: Citations) -> str:
+    judged = judgements(record)
+    if not judged:
+        return ''
+    errors = []
+    for split, metrics in sorted(judged[-1].metrics['by_split'].items(), reverse=True):
+        told = [f'{number(metrics[key], form)} {unit}' for key, (_, unit, form, _) in ERRORS.items()]
+        errors.append(f'{", ".join(told)} on {metrics["n_frames"]} frames ({split})')
+    asked = record.configuration['evaluation']
+    return (
+        'The test set was drawn at random from dynamics of seeds that no training has a relative of'
+        + (f'; its corner is {asked["corner_factor"]:g} times hotter than any round' if len(errors) > 1 else '')
+        + f'. Root mean square errors of energy, forces and stress: {"; ".join(errors)}.'
+    )
+
+
+def _listed(values: Any, unit: str) -> str:
+    told = [' to '.join(f'{end:g}' for end in value) if isinstance(value, list) else f'{value:g}' for value in values]
+    return f'{", ".join(told)} {unit}'

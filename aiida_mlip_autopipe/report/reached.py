@@ -1,0 +1,92 @@
+"""What a run has to hand on: its outputs, or what its stages had reached when it was ended from outside.
+
+A run that fails attaches what it has. A run that is killed, or whose daemon died, attaches nothing: then its stages are
+asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiida import orm
+
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.calls import call_tree, pk_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ['Reached', 'what_it_reached']
+
+SPLITS = ('training', 'validation', 'test', 'corner')
+TRAIN_LINK, TEST_SET_LINK = 'train_', 'mark_corner'
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The potential of a run, its committee, and the frames with labels.
+
+    Attributes
+    ----------
+    potential : PotentialData
+    committee : dict
+        ``member_1`` ... -> the other potentials.
+    dataset : FramesData
+        Training and validation set.
+    test_set : FramesData or None
+    """
+
+    potential: PotentialData
+    committee: dict[str, PotentialData]
+    dataset: FramesData
+    test_set: FramesData | None
+
+    def splits(self) -> dict[str, list[Atoms]]:
+        """Return the frames of each split that there is, in this order: training, validation, test, corner."""
+        frames: dict[str, list[Atoms]] = {name: [] for name in SPLITS}
+        for node in (self.dataset, self.test_set):
+            for atoms in node.get_atoms() if node is not None else ():
+                frames[atoms.info['split']].append(atoms)
+        return {name: found for name, found in frames.items() if found}
+
+
+def what_it_reached(run: orm.WorkChainNode) -> Reached:
+    """Return what a run has to hand on.
+
+    Raises
+    ------
+    ValueError
+        If it is no run of the pipeline, is still at work, or has trained no potential.
+    """
+    if 'configuration' not in run.inputs:
+        raise ValueError(
+            f'{run.pk} is a {run.process_label}, no run of the pipeline; `mlip-autopipe status` lists them'
+        )
+    if not run.is_terminated:
+        raise ValueError(
+            f'run {run.pk} is still at work; wait for its end (`mlip-autopipe watch {run.pk}`), or take what '
+            f'it has so far with `mlip-autopipe status {run.pk} --output FOLDER`'
+        )
+    training = next((stage.outputs for stage in _stages(run, TRAIN_LINK) if 'dataset' in stage.outputs), None)
+    source = run.outputs if 'potential' in run.outputs else training
+    if source is None or 'potential' not in source:
+        raise ValueError(
+            f'run {run.pk} has trained no potential, so there is none to hand on; '
+            f'`mlip-autopipe status {run.pk}` says how far it came'
+        )
+    marked = next((node.outputs.result for node in _stages(run, TEST_SET_LINK) if 'result' in node.outputs), None)
+    return Reached(
+        source.potential,
+        dict(source.committee.items()) if 'committee' in source else {},
+        source.dataset,
+        run.outputs.test_set if 'test_set' in run.outputs else marked,
+    )
+
+
+def _stages(run: orm.WorkChainNode, link: str) -> Iterator[orm.ProcessNode]:
+    """Yield what a run called under names that begin so, newest first."""
+    for call in sorted(call_tree(pk_of(run)), key=lambda call: call.started, reverse=True):
+        if call.parent == run.pk and call.link.startswith(link):
+            yield orm.load_node(call.pk)  # type: ignore[misc]

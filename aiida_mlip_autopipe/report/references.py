@@ -1,0 +1,62 @@
+"""What a report cites: a key -> the reference and its address."""
+
+from __future__ import annotations
+
+__all__ = ['REFERENCES']
+
+DOI = 'https://doi.org/'
+ARXIV = 'https://arxiv.org/abs/'
+_MACE = (
+    'I. Batatia, D. P. Kovács, G. N. C. Simm, C. Ortner, G. Csányi, Adv. Neural Inf. Process. Syst. 35 (2022)',
+    f'{ARXIV}2206.07697',
+)
+
+REFERENCES: dict[str, tuple[str, str]] = {
+    'mace': _MACE,
+    'mace-mp': ('I. Batatia et al., arXiv:2401.00096 (2023)', f'{ARXIV}2401.00096'),
+    'direct': (
+        'J. Qi, T. W. Ko, B. C. Wood, T. A. Pham, S. P. Ong, npj Comput. Mater. 10, 43 (2024)',
+        f'{DOI}10.1038/s41524-024-01227-4',
+    ),
+    'musil': (
+        'F. Musil, M. J. Willatt, M. A. Langovoy, M. Ceriotti, J. Chem. Theory Comput. 15, 906 (2019)',
+        f'{DOI}10.1021/acs.jctc.8b00959',
+    ),
+    'soap': (
+        'A. P. Bartók, R. Kondor, G. Csányi, Phys. Rev. B 87, 184115 (2013)',
+        f'{DOI}10.1103/PhysRevB.87.184115',
+    ),
+    'ace': ('R. Drautz, Phys. Rev. B 99, 014104 (2019)', f'{DOI}10.1103/PhysRevB.99.014104'),
+    'aiida': ('S. P. Huber et al., Sci. Data 7, 300 (2020)', f'{DOI}10.1038/s41597-020-00638-4'),
+    'aiida-engine': (
+        'M. Uhrin, S. P. Huber, J. Yu, N. Marzari, G. Pizzi, Comput. Mater. Sci. 187, 110086 (2021)',
+        f'{DOI}10.1016/j.commatsci.2020.110086',
+    ),
+    'ase': (
+        'A. H. Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)',
+        f'{DOI}10.1088/1361-648X/aa680e',
+    ),
+    'qe-2009': (
+        'P. Giannozzi et al., J. Phys.: Condens. Matter 21, 395502 (2009)',
+        f'{DOI}10.1088/0953-8984/21/39/395502',
+    ),
+    'qe-2017': (
+        'P. Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017)',
+        f'{DOI}10.1088/1361-648X/aa8f79',
+    ),
+    'pbe': (
+        'J. P. Perdew, K. Burke, M. Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996)',
+        f'{DOI}10.1103/PhysRevLett.77.3865',
+    ),
+    'pbesol': ('J. P. Perdew et al., Phys. Rev. Lett. 100, 136406 (2008)', f'{DOI}10.1103/PhysRevLett.100.136406'),
+    'cold': (
+        'N. Marzari, D. Vanderbilt, A. De Vita, M. C. Payne, Phys. Rev. Lett. 82, 3296 (1999)',
+        f'{DOI}10.1103/PhysRevLett.82.3296',
+    ),
+    'sssp': (
+        'G. Prandini, A. Marrazzo, I. E. Castelli, N. Mounet, N. Marzari, npj Comput. Mater. 4, 72 (2018)',
+        f'{DOI}10.1038/s41524-018-0127-2',
+    ),
+    'dojo': ('M. J. van Setten et al., Comput. Phys. Commun. 226, 39 (2018)', f'{DOI}10.1016/j.cpc.2018.01.012'),
+    'pslibrary': ('A. Dal Corso, Comput. Mater. Sci. 95, 337 (2014)', f'{DOI}10.1016/j.commatsci.2014.07.043'),
+}

@@ -1,0 +1,141 @@
+"""The top of the report: what was made, how good it is, why it ended, what to beware of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from aiida_mlip_autopipe.provenance.failures import failures
+from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
+from aiida_mlip_autopipe.provenance.states import CandidateState
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
+from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+
+from .blocks import Section, Table, Text, number, title_of
+
+__all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
+
+#: Key of an error -> its name, unit, the digits it is told with, and the key of its tolerance.
+ERRORS = {
+    'energy_rmse_meV': ('energy', 'meV/atom', '{:.2f}', 'max_energy_rmse_meV'),
+    'force_rmse_meV_A': ('forces', 'meV/Å', '{:.1f}', 'max_force_rmse_meV_A'),
+    'stress_rmse_GPa': ('stress', 'GPa', '{:.3f}', 'max_stress_rmse_GPa'),
+}
+#: Below so many frames an error on them is told with a warning.
+FEW_TEST_FRAMES = 20
+
+
+def verdict(record: RunRecord) -> Section:
+    """Return what a reader must know first."""
+    return Section(
+        'verdict',
+        'Verdict',
+        [Text(_what(record)), *_how_it_ended(record), *_final_errors(record), *_warnings(record)],
+    )
+
+
+def judgements(record: RunRecord) -> list[Evaluated]:
+    """Return the evaluations on the test set: of the surrogate and of each round."""
+    return [one for one in record.evaluated if not one.stage.startswith('evaluate_labels')]
+
+
+def tolerances(record: RunRecord) -> dict[str, float | None]:
+    """Return what was asked for: key of an error -> its tolerance, None where none was given."""
+    asked = record.configuration['evaluation']
+    return {key: asked[limit] for key, (*_, limit) in ERRORS.items()}
+
+
+def _what(record: RunRecord) -> str:
+    configuration = record.configuration
+    elements = ', '.join(configuration_elements(record))
+    begin = 'bootstrapped from labelled seeds'
+    if record.surrogate is not None:
+        begin = f'begun from a given potential ({record.surrogate.base.attributes.get("origin", "of unknown origin")})'
+    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    return (
+        f'A MACE potential for {elements}; protocol {configuration["protocol"]}, {begin}. '
+        f'{n_rounds} {"round" if n_rounds == 1 else "rounds"} of exploration, labelling and training, '
+        f'{sum(fate.state is CandidateState.LABELLED for fate in record.fates)} labels'
+        + ('.' if record.run.is_terminated else ' so far.')
+    )
+
+
+def configuration_elements(record: RunRecord) -> list[str]:
+    """Return the elements of the run: those that have a pseudopotential."""
+    return sorted(record.run.inputs.pseudos)
+
+
+def _how_it_ended(record: RunRecord) -> list[Text]:
+    run = record.run
+    if not run.is_terminated:
+        running = [call.link for call in record.stages if not call.is_terminated]
+        return [Text(f'The run is still at work ({", ".join(running) or "between two stages"}).', 'warning')]
+    if not run.is_finished_ok:
+        message = run.exit_message or run.exception or run.process_state.value
+        return [Text(f'The run failed: {message}', 'warning')]
+    if not record.summary:
+        return []
+    stopped = record.summary['stopped']
+    good = stopped['why'] in ('tolerances', 'nothing_new')
+    return [Text(f'It stopped because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
+
+
+def _final_errors(record: RunRecord) -> list[Table]:
+    judged = judgements(record)
+    if not judged:
+        return []
+    last, limits = judged[-1], tolerances(record)
+    asked = any(limit is not None for limit in limits.values())
+    splits = dict(sorted(last.metrics['by_split'].items(), reverse=True))
+    rows = []
+    for key, (name, unit, form, _) in ERRORS.items():
+        row = [f'{name} ({unit})', *(_with_spread(metrics, key, form) for metrics in splits.values())]
+        limit = limits[key]
+        values = [metrics[key] for metrics in splits.values()]
+        held = limit is not None and all(value is not None and value <= limit for value in values)
+        verdicts = [number(limit, '{:g}'), '' if limit is None else 'passed' if held else 'failed']
+        rows.append([*row, *verdicts] if asked else row)
+    columns = ['RMSE', *(f'{split} ({metrics["n_frames"]} frames)' for split, metrics in splits.items())]
+    title = f'Errors of the potential of {title_of(last.stage)}'
+    return [Table(title, [*columns, *(['tolerance', 'verdict'] * asked)], rows)]
+
+
+def _with_spread(metrics: dict[str, Any], key: str, form: str) -> str:
+    """Return an error and, of forces, how uncertain it is because the frames are few."""
+    spread = metrics['force_rmse_standard_error_meV_A'] if key == 'force_rmse_meV_A' else None
+    return number(metrics[key], form) + (f' ± {form.format(spread)}' if spread is not None else '')
+
+
+def _warnings(record: RunRecord) -> list[Text]:
+    told = [record.summary['warning']] if record.summary.get('warning') else []
+    told += _missed(record)
+    judged = judgements(record)
+    if judged and (n_test := judged[-1].metrics['by_split'].get('test', {}).get('n_frames', 0)) < FEW_TEST_FRAMES:
+        told.append(f'The test set has {n_test} frames only: see how uncertain the errors are.')
+    states = Counter(fate.state for fate in record.fates)
+    if states[CandidateState.FAILED]:
+        told.append(f'{states[CandidateState.FAILED]} labels failed and are in no data set.')
+    if guards := sum(bool(replica['guard']) for one in record.explored for job in one.jobs for replica in _of(job)):
+        told.append(f'{guards} replicas of the dynamics were stopped by a guard.')
+    if open_failures := [one for one in failures(record.run.pk) if not one.handled]:
+        told.append(f'{len(open_failures)} failures were not recovered.')
+    if paused := sum(call.paused is not None for call in record.calls.values()):
+        told.append(f'{paused} processes are paused.')
+    return [Text(text, 'warning') for text in told]
+
+
+def _of(job: Any) -> list[dict[str, Any]]:
+    return job.manifest['replicas']
+
+
+def _missed(record: RunRecord) -> list[str]:
+    judged = judgements(record)
+    if not judged:
+        return []
+    limits = EvaluationParameters(**record.configuration['evaluation'])
+    missed = missed_tolerances(judged[-1].metrics['by_split'], limits)
+    return [
+        f'Above the tolerance on the frames {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
+        for split, keys in missed.items()
+    ]
