@@ -354,9 +354,9 @@ def _count_evaluation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any
 def _count_checks(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
     if not stage.is_ok:
         return {}
-    checks = orm.load_node(stage.pk).outputs.checks['checks']
-    passed = sum(check['passed'] is not False for check in checks.values())
-    return {'done': passed, 'total': len(checks), 'unit': 'checks passed'}
+    verdicts = [check['passed'] for check in orm.load_node(stage.pk).outputs.checks['checks'].values()]
+    judged = {'done': verdicts.count(True), 'total': len(verdicts) - verdicts.count(None), 'unit': 'checks passed'}
+    return {**judged, 'detail': f'{verdicts.count(None)} not judged' if None in verdicts else ''}
 
 
 _COUNTS: dict[str, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {

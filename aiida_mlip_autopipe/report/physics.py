@@ -35,14 +35,20 @@ def physics(record: RunRecord) -> Section:
         for name, check in done.items()
         for row in check['rows']
     ]
-    n_failed = sum(check['passed'] is False for check in done.values())
-    told = f'{n_failed} of {len(done)} checks failed.' if n_failed else f'All {len(done)} checks passed.'
     columns = ['check', 'property', 'potential', 'DFT', 'difference', 'tolerance', 'unit', 'verdict']
     notes = [Text(f'{name}: {check["note"]}', 'note') for name, check in done.items() if check.get('note')]
     table = Table('Potential beside DFT', columns, rows, n_names=2)
-    return Section(
-        'physics', 'Physics checks', [Text(told, 'warning' if n_failed else 'good'), table, *notes, *_figures(record)]
-    )
+    return Section('physics', 'Physics checks', [_in_short(done), table, *notes, *_figures(record)])
+
+
+def _in_short(done: dict[str, Any]) -> Text:
+    """Return how many checks passed, and which failed or could not be judged."""
+    named = {verdict: [name for name, check in done.items() if check['passed'] is verdict] for verdict in VERDICTS}
+    told = [f'{len(named[True])} of {len(done)} checks passed']
+    told += [f'failed: {", ".join(named[False])}'] if named[False] else []
+    told += [f'not judged: {", ".join(named[None])}'] if named[None] else []
+    kind = 'warning' if named[False] else 'plain' if named[None] else 'good'
+    return Text('; '.join(told) + '.', kind)
 
 
 def _figures(record: RunRecord) -> list[Image]:
