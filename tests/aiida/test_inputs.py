@@ -50,7 +50,7 @@ def test_the_cutoffs_are_those_of_the_family(worker_code, pw_code, pseudo_family
     ('arguments', 'message'),
     [
         ({'structure': 'Ge'}, r'no pseudopotential.*Ge|Ge.*pseudopotential'),
-        ({'worker_code': 'nowhere@localhost'}, r"codes.worker: 'nowhere@localhost' is not the label of one code.*verdi code list"),
+        ({'worker_code': 'nowhere@localhost'}, r"codes.worker: 'nowhere@localhost' is not the label.*verdi code list"),
         ({'pw_code': 'nowhere@localhost'}, r"codes.pw: 'nowhere@localhost' is not the label of one code"),
         ({'overrides': {'exploration': {'n_to_select': 0}}}, r'exploration.n_to_select: 0'),
         ({'overrides': {'exploration': {'n_to_selct': 5}}}, r'n_to_select'),
