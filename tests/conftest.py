@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # On import, AiiDA looks for `verdi` on PATH to start its daemon: the one of this environment, activated or not.
 os.environ['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
 
+# Tests that run side by side are told of a terminal of 80 columns: the commands are to write as into a file.
+os.environ.pop('COLUMNS', None)
+
 pytest_plugins = ['aiida.tools.pytest_fixtures']
 
 PSEUDO_FOLDER = Path('/usr/share/espresso/pseudo')

@@ -250,7 +250,9 @@ def call_job(localhost, tmp_path) -> Callable[..., orm.WorkChainNode]:
             job.store()
             if n_frames is None:
                 continue
-            replicas = [{'guard': None}, {'guard': {'name': 'max_temperature_K'}}]
+            guard = {'name': 'max_temperature_K', 'step': 40, 'value': 4000.0, 'bound': 3000.0}
+            told = {'n_frames': n_frames, 'origin': 'seed-0', 'temperature_K': 900.0, 'pressure_GPa': None}
+            replicas = [{**told, 'replica': 0, 'guard': None}, {**told, 'replica': 1, 'guard': guard}]
             outputs = {
                 'manifest': orm.Dict({'n_frames': n_frames, 'replicas': replicas}),
                 'remote_folder': orm.RemoteData(remote_path=str(tmp_path / f'{index}-{number}'), computer=localhost),
