@@ -125,7 +125,7 @@ def test_the_table_tells_rounds_that_are_alike_once(plan):
     told = plan(SILICON + 'loop: {max_rounds: 9}\nevaluation: {max_force_rmse_meV_A: 50}\n').output
     assert 'explore_r1' in told and 'explore_r9' in told and 'explore_r2' not in told
     assert 'r2 to r8 alike' in told and 'all, 9 rounds' in told and 'at least, 2' in told
-    assert 'max_force_rmse_meV_A: 50' in told and 'mlip-autopipe doctor mlip-worker@localhost' in told
+    assert 'max_force_rmse_meV_A: 50' in told
     assert '\x1b[' not in told
 
 

@@ -134,11 +134,22 @@ def test_nothing_is_at_work(finished_run):
     assert f'the last was {finished_run.pk}' in done.stderr
 
 
+def heed_interrupts() -> None:
+    """Take Ctrl-C as a terminal would send it: tests that run in the background inherit that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_the_run_alone(finished_run):
     """The newest run at work is watched; an interrupt says that it goes on, and the exit status is 130."""
     run = at_work()
     command = [str(BIN / 'mlip-autopipe'), '--profile', get_manager().get_profile().name, 'watch']
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
     try:
         assert process.stdout is not None
         first = process.stdout.readline()
