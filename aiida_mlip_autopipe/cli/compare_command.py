@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ['command']
 
-ERROR_COLUMNS = (
-    ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
-    ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
-    ('stress_rmse_GPa', 'stress (GPa)', '{:.3f}'),
-)
-
 
 @click.command('compare')
 @click.argument('first', metavar='PK', type=RUN)
@@ -85,17 +79,17 @@ def _differences_table(title: str, titles: Sequence[str], differences: Sequence[
 
 
 def _in_words(value: Any) -> str:
+    from .results import cell
+
     if isinstance(value, dict) and 'reference' in value:
-        value, reference = (_number(value[key], '{:.4g}') for key in ('value', 'reference'))
+        value, reference = (cell(value[key], '{:.4g}') for key in ('value', 'reference'))
         return f'{value} / {reference}'
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _number(value: float | None, text: str) -> str:
-    return '-' if value is None else text.format(value)
-
-
 def _errors_table(titles: Sequence[str], found: Comparison) -> Table:
+    from .results import ERROR_COLUMNS, cell
+
     table = Table(title='Errors (RMSE), of ' + ' | '.join(titles), title_justify='left', box=None, pad_edge=False)
     for title in ('evaluation', 'on', 'frames'):
         table.add_column(title, no_wrap=True)
@@ -104,8 +98,8 @@ def _errors_table(titles: Sequence[str], found: Comparison) -> Table:
     table.add_column('same frames')
     for row in found.errors:
         both = [row.first or {}, row.second or {}]
-        cells = [' | '.join(_number(one.get(key), text) for one in both) for key, _, text in ERROR_COLUMNS]
-        numbers = ' | '.join(_number(one.get('n_frames'), '{}') for one in both)
+        cells = [' | '.join(cell(one.get(key), text) for one in both) for key, _, text in ERROR_COLUMNS]
+        numbers = ' | '.join(cell(one.get('n_frames'), '{}') for one in both)
         verdict = '' if row.first is None or row.second is None else 'yes' if row.comparable else '[bold red]no[/]'
         table.add_row(row.stage.removeprefix('evaluate_'), row.frames, numbers, *cells, verdict)
     return table
@@ -123,12 +117,14 @@ def _tell_comparability(found: Comparison) -> str:
 
 
 def _labels_table(titles: Sequence[str], found: Comparison) -> Table:
+    from .results import cell
+
     table = Table(title='Labels', title_justify='left', box=None, pad_edge=False)
     table.add_column('stage')
     for title in (*titles, 'frames in both'):
         table.add_column(title, justify='right')
     for row in found.labels:
-        table.add_row(row.stage, *(_number(number, '{}') for number in (row.first, row.second)), str(row.n_shared))
+        table.add_row(row.stage, *(cell(number, '{}') for number in (row.first, row.second)), str(row.n_shared))
     sums = [sum(getattr(row, name) or 0 for row in found.labels) for name in ('first', 'second', 'n_shared')]
     table.add_row('total', *map(str, sums), style='bold')
     return table

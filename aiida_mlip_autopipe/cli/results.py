@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.provenance.progress import RunProgress
 
-__all__ = ['error_tables', 'physics_table', 'tell_what_is_next', 'tell_why_it_stopped', 'write_results']
+__all__ = [
+    'ERROR_COLUMNS',
+    'cell',
+    'error_tables',
+    'physics_table',
+    'tell_what_is_next',
+    'tell_why_it_stopped',
+    'write_results',
+]
 
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
 VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: ''}
-COLUMNS = (
+ERROR_COLUMNS = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
     ('stress_rmse_GPa', 'stress (GPa)', '{:.3f}'),
@@ -125,10 +133,10 @@ def error_tables(summary: dict[str, Any]) -> list[Table]:
 def _table(title: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
     table = Table(title=title, title_justify='left', box=None, pad_edge=False)
     table.add_column('potential')
-    for _, column, _ in COLUMNS:
+    for _, column, _ in ERROR_COLUMNS:
         table.add_column(column, justify='right')
     for name, metrics in rows:
-        table.add_row(name, *(_cell(metrics.get(key), text) for key, _, text in COLUMNS))
+        table.add_row(name, *(cell(metrics.get(key), text) for key, _, text in ERROR_COLUMNS))
     return table
 
 
@@ -139,12 +147,13 @@ def physics_table(checks: dict[str, Any]) -> Table:
         table.add_column(column, justify='left' if column in ('check', '', 'unit') else 'right')
     for name, check in checks['checks'].items():
         for row in check['rows']:
-            numbers = [_cell(row[key], '{:.4g}') for key in ('value', 'reference', 'difference', 'tolerance')]
+            numbers = [cell(row[key], '{:.4g}') for key in ('value', 'reference', 'difference', 'tolerance')]
             table.add_row(name, row['name'], *numbers, row['unit'], VERDICTS[row['passed']])
     return table
 
 
-def _cell(value: float | None, text: str) -> str:
+def cell(value: float | None, text: str) -> str:
+    """Return a number as a cell of a table; a dash for none."""
     return '-' if value is None else text.format(value)
 
 
@@ -155,9 +164,9 @@ def tell_why_it_stopped(summary: dict[str, Any]) -> str:
         f'after {len(summary["rounds"])} round(s) and {stopped["n_labels"]} labels: {REASONS_TO_STOP[stopped["why"]]}'
     )
     above = [
-        f'{title} {_cell(missed[key]["is"], text)} > {missed[key]["wanted"]:g}{" in the corner" * (frames == "corner")}'
+        f'{title} {cell(missed[key]["is"], text)} > {missed[key]["wanted"]:g}{" in the corner" * (frames == "corner")}'
         for frames, missed in stopped['above_tolerance'].items()
-        for key, title, text in COLUMNS
+        for key, title, text in ERROR_COLUMNS
         if key in missed
     ]
     return f'{told}; above the tolerance: {", ".join(above)}' if above else told

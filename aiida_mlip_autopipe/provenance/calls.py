@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aiida import orm
 
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 
-__all__ = ['Call', 'call_tree', 'children', 'jobs_with_figures', 'pk_of', 'stage_of']
+__all__ = ['Call', 'call_tree', 'children', 'in_time', 'jobs_with_figures', 'pk_of', 'stage_of']
 
 _DRAWING = tuple(f'aiida.calculations:mlip_autopipe.{name}' for name in ('direct_sampling', 'evaluate', 'physics'))
 _TERMINAL = ('finished', 'excepted', 'killed')
@@ -72,6 +72,12 @@ class Call:
     changed: datetime
 
     @property
+    def seconds(self) -> float:
+        """Return the time since its start, or what it took."""
+        end = self.changed if self.is_terminated else datetime.now(UTC)
+        return (end - self.started).total_seconds()
+
+    @property
     def is_terminated(self) -> bool:
         """Return whether it finished, excepted or was killed."""
         return self.state in _TERMINAL
@@ -116,6 +122,11 @@ def children(pks: Iterable[int]) -> list[Call]:
     return [_call(parent, link, values) for parent, *values, link in query.all()]
 
 
+def in_time(calls: Iterable[Call]) -> list[Call]:
+    """Return calls in the order in which they were made; after an import the order of their PKs is another one."""
+    return sorted(calls, key=lambda call: (call.started, call.pk))
+
+
 def stage_of(call: Call, tree: Mapping[int, Call], run: int) -> str:
     """Return the link label of the ancestor that the run itself called; ``tree`` holds the calls by their PK."""
     while call.parent not in (0, run):
@@ -127,7 +138,7 @@ def jobs_with_figures(run: int) -> dict[str, int]:
     """Return the PK of the finished job of each stage of a run that brought figures, in the order of the stages."""
     tree = {call.pk: call for call in call_tree(run)}
     jobs = [call for call in tree.values() if call.process_type in _DRAWING and call.is_ok]
-    return {stage_of(call, tree, run): call.pk for call in sorted(jobs, key=lambda call: call.started)}
+    return {stage_of(call, tree, run): call.pk for call in in_time(jobs)}
 
 
 def pk_of(node: orm.Node) -> int:

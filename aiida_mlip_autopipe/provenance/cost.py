@@ -11,7 +11,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
 
 from aiida import orm
@@ -21,7 +20,7 @@ from sqlalchemy import text
 
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
-from .calls import Call, call_tree, stage_of
+from .calls import Call, call_tree, in_time, stage_of
 from .progress import STAGE_KINDS
 from .states import MACE_MD
 
@@ -295,7 +294,7 @@ def run_cost(run: int) -> RunCost:
     tree = {call.pk: call for call in call_tree(run)}
     tops = _stages(tree, run)
     stage_by_pk = {}
-    for call in _in_time(tree.values()):
+    for call in in_time(tree.values()):
         name = stage_of(call, tree, run) if call.pk != run else RUN_ITSELF
         stage_by_pk[call.pk] = name if name in tops else RUN_ITSELF
     spent = defaultdict(list)
@@ -321,26 +320,14 @@ def run_cost(run: int) -> RunCost:
         for name, seconds in (*tops.items(), (RUN_ITSELF, 0.0))
     ]
     told_by = Counter(job.gpus_told_by for jobs in spent.values() for job in jobs if job.gpus)
-    return RunCost(run, stages, _total(stages, _elapsed(tree[run])), dict(told_by))
+    return RunCost(run, stages, _total(stages, tree[run].seconds), dict(told_by))
 
 
 def _stages(tree: Mapping[int, Call], run: int) -> dict[str, float]:
     """Return what the run called that calls others itself or is a stage all the same, with its seconds, in order."""
     callers = {call.parent for call in tree.values()}
-    called = _in_time(call for call in tree.values() if call.parent == run)
-    return {
-        call.link: _elapsed(call) for call in called if call.pk in callers or call.link.split('_')[0] in STAGE_KINDS
-    }
-
-
-def _in_time(calls: Iterable[Call]) -> list[Call]:
-    """Return calls in the order in which they were made; after an import the order of their PKs is another one."""
-    return sorted(calls, key=lambda call: (call.started, call.pk))
-
-
-def _elapsed(call: Call) -> float:
-    end = call.changed if call.is_terminated else datetime.now(UTC)
-    return (end - call.started).total_seconds()
+    called = in_time(call for call in tree.values() if call.parent == run)
+    return {call.link: call.seconds for call in called if call.pk in callers or call.link.split('_')[0] in STAGE_KINDS}
 
 
 def _total(stages: list[StageCost], elapsed_s: float) -> StageCost:
@@ -417,7 +404,7 @@ def _frames_bytes(tree: Mapping[int, Call], stage_by_pk: Mapping[int, str]) -> C
     """
     attempts = {
         call.parent: call.pk
-        for call in _in_time(tree.values())
+        for call in in_time(tree.values())
         if call.process_type == MACE_MD and call.cached_from is None
     }
     if not attempts:

@@ -16,7 +16,7 @@ from aiida import orm
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData
 
-from .calls import Call, call_tree, stage_of
+from .calls import Call, call_tree, in_time, stage_of
 from .states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
 
 __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
@@ -127,21 +127,18 @@ def all_failures(run: int) -> list[Failure]:
     ledger = {(one.pk, one.subject): one for one in _refused_candidates(run, tree)}
     in_ledger = {one.pk for one in ledger.values()}
     processes = [one for one in _failed_processes(run, tree) if one.pk not in in_ledger]
-    when = {call.pk: number for number, call in enumerate(_in_time(tree))}
+    when = {call.pk: number for number, call in enumerate(in_time(tree.values()))}
     return sorted(
         [*processes, *ledger.values(), *_broken_replicas(run, tree)],
         key=lambda one: (when.get(one.pk, len(when)), one.subject),
     )
 
 
-def _in_time(tree: Mapping[int, Call]) -> list[Call]:
-    """Return the calls in the order in which they were made; after an import the order of their PKs is another one."""
-    return sorted(tree.values(), key=lambda call: (call.started, call.pk))
-
-
 def _failed_processes(run: int, tree: Mapping[int, Call]) -> list[Failure]:
     explained = {call.parent for call in tree.values() if call.is_failed}
-    return [_with_ending(call, tree, run) for call in _in_time(tree) if call.is_failed and call.pk not in explained]
+    return [
+        _with_ending(call, tree, run) for call in in_time(tree.values()) if call.is_failed and call.pk not in explained
+    ]
 
 
 def _with_ending(call: Call, tree: Mapping[int, Call], run: int) -> Failure:
@@ -169,7 +166,7 @@ def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tupl
     """Return how it went on after a process was given up, and in words; ``call`` is the process that failed first."""
     caller = tree[given_up.parent]
     if given_up.link.startswith(ATTEMPT_LINK):
-        later = [one for one in _in_time(tree) if one.parent == caller.pk and one.started > given_up.started]
+        later = [one for one in in_time(tree.values()) if one.parent == caller.pk and one.started > given_up.started]
         attempts = [one for one in later if one.link.startswith(ATTEMPT_LINK)]
         again = f'run again as <{attempts[0].pk}>' if attempts else 'to be run again'
         if not caller.is_terminated:
@@ -241,7 +238,7 @@ def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: 
 
 def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
     """Yield the replicas that a guard ended; of each MD job the last attempt tells of all its replicas."""
-    attempts = {call.parent: call for call in _in_time(tree) if call.process_type == MACE_MD}
+    attempts = {call.parent: call for call in in_time(tree.values()) if call.process_type == MACE_MD}
     jobs = {call.pk: call for call in attempts.values()}
     query = orm.QueryBuilder()
     query.append(orm.CalcJobNode, filters={'id': {'in': list(jobs)}}, project='id', tag='job')

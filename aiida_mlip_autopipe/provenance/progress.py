@@ -155,7 +155,7 @@ class ProgressReader:
             top.is_terminated,
             top.is_ok,
             top.message,
-            _seconds(top),
+            top.seconds,
             stages,
             len(work),
             sum(call.cached_from is not None for call in work),
@@ -176,7 +176,7 @@ class ProgressReader:
         work = _calculations([stage, *calls])
         state = 'running' if not stage.is_terminated else 'done' if stage.is_ok else 'failed'
         progress = StageProgress(
-            stage.link, stage.pk, state, _seconds(stage), len(work), sum(call.cached_from is not None for call in work)
+            stage.link, stage.pk, state, stage.seconds, len(work), sum(call.cached_from is not None for call in work)
         )
         try:
             progress = replace(progress, **_COUNTS[stage.link.split('_')[0]](stage, calls, self._ask_job))
@@ -216,11 +216,6 @@ def _max_rounds(run: int) -> int | None:
         return None
     asked = [change.get_dict().get('loop', {}) for change in changes_of(node)]
     return [node.inputs.configuration['loop'], *(loop for loop in asked if 'max_rounds' in loop)][-1]['max_rounds']
-
-
-def _seconds(call: Call) -> float:
-    end = call.changed if call.is_terminated else datetime.now(UTC)
-    return (end - call.started).total_seconds()
 
 
 def _descendants(call: Call, below: Mapping[int, list[Call]]) -> list[Call]:

@@ -19,7 +19,7 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
-from .calls import Call, call_tree, stage_of
+from .calls import Call, call_tree, in_time, stage_of
 from .states import MACE_MD, CandidateState, candidate_sets, candidate_states
 
 __all__ = ['Evaluated', 'Explored', 'Fate', 'MdJob', 'RunRecord', 'Trained', 'outputs_of']
@@ -141,7 +141,7 @@ class RunRecord:
     def __init__(self, run: orm.WorkChainNode) -> None:
         self.run = run
         self.calls = {call.pk: call for call in call_tree(run.pk)}
-        self.stages = _in_time(call for call in self.calls.values() if call.parent == run.pk)
+        self.stages = in_time(call for call in self.calls.values() if call.parent == run.pk)
         self._outputs = outputs_of([run.pk, *(call.pk for call in self.stages)])
 
     def output(self, name: str) -> Any:
@@ -273,7 +273,7 @@ def outputs_of(pks: Iterable[int]) -> dict[int, dict[str, orm.Data]]:
 
 def _explored(stage: str, below: list[Call]) -> Explored:
     """Return an exploration from the calls below it."""
-    samplings = _in_time(call for call in below if call.process_type == SAMPLING and call.is_terminated)
+    samplings = in_time(call for call in below if call.process_type == SAMPLING and call.is_terminated)
     outputs = outputs_of([samplings[-1].pk]).get(samplings[-1].pk, {}) if samplings else {}
     if 'report' not in outputs:
         return Explored(stage, _jobs_of_calls(below))
@@ -300,7 +300,7 @@ def _jobs_sampled(sampling: int) -> list[MdJob]:
 
 def _jobs_of_calls(below: list[Call]) -> list[MdJob]:
     """Return the MD jobs that left frames while nothing has sampled them; of a restarted one, its last attempt."""
-    calls = {call.pk: call for call in _in_time(below) if call.process_type == MACE_MD and call.is_terminated}
+    calls = {call.pk: call for call in in_time(below) if call.process_type == MACE_MD and call.is_terminated}
     manifests = {pk: nodes['manifest'] for pk, nodes in outputs_of(calls).items() if 'manifest' in nodes}
     last = {calls[pk].parent: pk for pk in calls if pk in manifests}
     return [MdJob(pk, manifests[pk].get_dict()) for pk in last.values()]
@@ -320,11 +320,6 @@ def _fate(
     pk, uuid = jobs.get(label.info['label_job'], (state.pk, label.info['label_job']))
     largest = float(np.linalg.norm(label.arrays['REF_forces'], axis=1).max())
     return Fate(stage, atoms, state.state, state.reason, pk, uuid, float(label.info['REF_energy']), largest, used)
-
-
-def _in_time(calls: Iterable[Call]) -> list[Call]:
-    """Return calls in the order in which they were made; after an import the order of their PKs is another one."""
-    return sorted(calls, key=lambda call: (call.started, call.pk))
 
 
 def _arrays(node: orm.ArrayData) -> dict[str, np.ndarray]:
