@@ -79,14 +79,19 @@ def profile_factory(
         server.mkdir()
         prepare_postgres(server)
 
-    def factory(broker_backend: str | None = None) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def factory(broker_backend: str | None = None) -> Iterator[Any]:
         storage_config = request.getfixturevalue(f'config_{backend}_dos')()
-        return aiida_profile_factory(
+        with aiida_profile_factory(
             aiida_config,
             storage_backend=f'core.{backend}_dos',
             storage_config=storage_config,
             broker_backend=broker_backend,
-        )
+        ) as profile:
+            # The daemon of a test profile asks for its processes without a pause: a core of work for each worker.
+            profile.is_test_profile = broker_backend is None
+            aiida_config.store()
+            yield profile
 
     return factory
 
@@ -102,6 +107,17 @@ def aiida_profile(profile_factory: Callable[..., Any]) -> Iterator[Any]:
     """Load the profile of the session: no broker, processes run in the interpreter of the tests."""
     with profile_factory() as profile:
         yield profile
+
+
+@pytest.fixture(autouse=True)
+def _unhurried_runner(aiida_profile: Any) -> None:
+    """Have processes that a test runs in its own interpreter look for their children ten times a second.
+
+    AiiDA's runner of a test profile looks without a pause, and takes the core that the children need.
+    """
+    from aiida.manage.manager import get_manager
+
+    get_manager().get_runner(poll_interval=0.1)
 
 
 @pytest.fixture(scope='module')
@@ -188,7 +204,8 @@ def _load_or_create_computer(label: str, scheduler: str, folder: Path) -> Any:
             scheduler_type=scheduler,
             workdir=tempfile.mkdtemp(prefix='work-', dir=folder),
         ).store()
-        computer.configure(safe_interval=0)
+        # A login shell may take long to start, and there is one for each look at a job.
+        computer.configure(safe_interval=0, use_login_shell=False)
         computer.set_minimum_job_poll_interval(0.2)
         computer.set_default_mpiprocs_per_machine(1)
         return computer

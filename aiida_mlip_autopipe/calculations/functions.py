@@ -19,6 +19,7 @@ from aiida_mlip_autopipe.config.expander import merged
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_tolerances
+from aiida_mlip_autopipe.science.existing_data import EXISTING_DATA
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
     EvaluationParameters,
@@ -301,7 +302,8 @@ def split_dataset(
 
     :param parameters: ``TrainingParameters``.
     :param previous: the data set of the round before: its origins stay on their sides.
-    :param labelled: the sets; all of one level of theory.
+    :param labelled: the sets; all of one level of theory. Existing data among them trains: what validates is the run's
+        own.
     :returns: ``training``, ``validation`` and ``dataset`` (both, with ``info['split']``).
     :raises ValueError: if the sets were labelled at different levels of theory.
     """
@@ -318,7 +320,7 @@ def split_dataset(
     frames = {atoms.info['frame_id']: atoms for name in sorted(labelled) for atoms in labelled[name].get_atoms()}
     dataset = list(frames.values())
     before = previous.get_atoms() if previous is not None else []
-    sides = {atoms.info['origin']: atoms.info['split'] for atoms in before}
+    sides = {atoms.info['origin']: atoms.info['split'] for atoms in before} | {EXISTING_DATA: 'training'}
     for name, indices in zip(
         ('training', 'validation'),
         split_by_origin(dataset, training.validation_fraction, training.random_seed, sides),

@@ -13,10 +13,11 @@ from rich.console import Console
 if TYPE_CHECKING:
     from aiida.manage.configuration.profile import Profile
 
-__all__ = ['UsageProblem', 'console', 'load_profile', 'tell_errors']
+__all__ = ['UsageProblem', 'console', 'load_profile', 'tell_errors', 'tell_size']
 
 # Where the output is no terminal nothing tells its width, and 80 columns would fold every row of a table.
 WIDTH_OF_A_FILE = 110
+UNITS_OF_SIZE = ('B', 'kB', 'MB', 'GB', 'TB')
 
 console = Console(highlight=False)
 if not console.is_terminal and 'COLUMNS' not in os.environ:
@@ -60,3 +61,12 @@ def load_profile(name: str | None) -> Profile:
     except ConfigurationError as error:
         wanted = f'profile {name!r}' if name else 'AiiDA profile'
         raise UsageProblem(f'no {wanted} could be loaded ({error}); `mlip-autopipe init` makes one') from error
+
+
+def tell_size(n_bytes: float) -> str:
+    """Return a number of bytes in the decimal unit that suits it, with three digits: '1.41 MB'."""
+    size, *units = n_bytes, *UNITS_OF_SIZE
+    # From 999.5 on three digits would be those of the next unit.
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f'{size:.3g} {units[0]}' if size < 999.5 else f'{size:,.0f} {units[0]}'

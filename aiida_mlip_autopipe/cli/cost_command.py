@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from .console import console, load_profile, tell_errors
+from .console import console, load_profile, tell_errors, tell_size
 from .status_command import RUN, load_run
 
 if TYPE_CHECKING:
@@ -90,14 +90,7 @@ def in_time(seconds: float) -> str:
 
 def in_bytes(size: int) -> str:
     """Return bytes in the unit that suits them; nothing for none."""
-    if not size:
-        return ''
-    value, unit = float(size), 'B'
-    for unit in ('B', 'kB', 'MB', 'GB', 'TB'):
-        if value < 1000 or unit == 'TB':
-            break
-        value /= 1000
-    return f'{value:.0f} {unit}' if unit == 'B' or value >= 100 else f'{value:.1f} {unit}'
+    return tell_size(size) if size else ''
 
 
 def _tell_gpus(cost: RunCost) -> str:

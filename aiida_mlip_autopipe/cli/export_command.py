@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .console import console, load_profile, tell_errors
+from .console import console, load_profile, tell_errors, tell_size
 from .status_command import RUN, load_run
 
 __all__ = ['command', 'show_progress_of_archives']
@@ -38,7 +38,7 @@ def command(profile_name: str | None, run: int, output: Path | None, no_provenan
     """
     with tell_errors():
         load_profile(profile_name)
-        from aiida_mlip_autopipe.report.bundle import default_name, write_bundle
+        from aiida_mlip_autopipe.report.bundle.write import default_name, write_bundle
 
         from .launch import DUMP_EXTRA
 
@@ -53,7 +53,7 @@ def command(profile_name: str | None, run: int, output: Path | None, no_provenan
             tell=lambda words: console.print(f'{words} ...'),
         )
         for path in written:
-            console.print(f'  {path}  {_size(path)}', soft_wrap=True)
+            console.print(f'  {path}  {tell_size(path.stat().st_size)}', soft_wrap=True)
         console.print(
             f'hand on {target}; its receiver checks it with: mlip-autopipe verify {target.name}', soft_wrap=True
         )
@@ -65,8 +65,3 @@ def show_progress_of_archives() -> None:
 
     if console.is_terminal:
         set_progress_bar_tqdm(leave=False)
-
-
-def _size(path: Path) -> str:
-    size = path.stat().st_size
-    return f'{size / 1024**2:.1f} MB' if size > 1024**2 else f'{size / 1024:.1f} kB'

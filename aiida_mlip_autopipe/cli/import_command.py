@@ -26,14 +26,14 @@ def command(profile_name: str | None, bundle: Path) -> None:
     """
     import zipfile
 
-    from aiida_mlip_autopipe.report.bundle_check import open_bundle
+    from aiida_mlip_autopipe.report.bundle.check import open_bundle
 
     from .export_command import show_progress_of_archives
     from .verify_command import checked
 
     with tell_errors():
         load_profile(profile_name)
-        from aiida_mlip_autopipe.report.bundle import import_bundle
+        from aiida_mlip_autopipe.report.bundle.load import import_bundle
 
         try:
             with open_bundle(bundle) as folder:

@@ -103,7 +103,8 @@ def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
             'pw_code': lambda: find_code(configuration.codes.pw, 'codes.pw'),
             'structure': lambda: _structure(expansion),
             'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
-            'replay': lambda: _replay(configuration.replay),
+            'replay': lambda: _frames(configuration.replay, 'replay', _read_any),
+            'data': lambda: _data(configuration.data, expansion.elements),
         }
     )
 
@@ -257,20 +258,38 @@ def _structure(expansion: Expansion) -> StructureData | FramesData:
     return StructureData(ase=expansion.sources[0])
 
 
-def _replay(name: str | None) -> FramesData | None:
-    """Return the frames to replay as a node; None where there are none."""
+def _frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> FramesData | None:
+    """Return the frames that the input names under a key as a node; None where there are none."""
     if name is None:
         return None
     from aiida_mlip_autopipe.data import FramesData
 
     if name.startswith(NODE_PREFIX):
-        return _load_node(name.removeprefix(NODE_PREFIX), 'replay', (FramesData,))
+        return _load_node(name.removeprefix(NODE_PREFIX), key, (FramesData,))
+    try:
+        return FramesData.from_atoms(read(name))
+    except ValueError as error:
+        raise ValueError(f'{key}: {error}') from error
+
+
+def _read_any(path: str) -> list[Atoms]:
     from ase.io import iread
 
     try:
-        return FramesData.from_atoms(list(iread(name, index=':')))
+        return list(iread(path, index=':'))
     except Exception as error:  # ASE's readers raise many kinds
-        raise ValueError(f'replay: {name} cannot be read: {error}; give a file of frames that ASE reads') from error
+        raise ValueError(f'{path} cannot be read: {error}; give a file of frames that ASE reads') from error
+
+
+def _data(name: str | None, elements: list[str]) -> FramesData | None:
+    """Return labelled frames to begin with as a node; None where there are none."""
+    from aiida_mlip_autopipe.science.existing_data import read_labelled
+    from aiida_mlip_autopipe.workflows.inputs import data_problem
+
+    frames = _frames(name, 'data', read_labelled)
+    if frames is not None and (problem := data_problem(frames, elements)):
+        raise ValueError(problem)
+    return frames
 
 
 def _surrogate(name: str, elements: list[str]) -> PotentialData | None:

@@ -38,7 +38,8 @@ def frame_tree(frame: FrameLineage) -> Tree:
 def _add_origin(tree: Tree, frame: FrameLineage) -> None:
     """Say why a frame was chosen, and which dynamics made it."""
     info = frame.info
-    chosen = tree.add(f'candidate {frame.index} of <{frame.candidates_pk}>, made by <{frame.source_pk}>')
+    made = 'given to the run' if frame.source_pk is None else f'made by <{frame.source_pk}>'
+    chosen = tree.add(f'candidate {frame.index} of <{frame.candidates_pk}>, {made}')
     if 'cluster' in info:
         cluster = f'cluster {info["cluster"]}, rank {info["rank"]}, ' if info['cluster'] >= 0 else ''
         chosen.add(f'{cluster}chosen as {info["reason"]}, distance to the centre {info["distance"]:.3g}')

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import console
+from .console import console, tell_size
 from .display import follow
 from .results import error_tables, physics_table, tell_what_is_next, tell_why_it_stopped, write_results
 
@@ -73,8 +73,7 @@ def _tell_cost() -> str:
 
     cost = profile_cost()
     processes = ', '.join(f'{number} {outcome}' for outcome, number in sorted(cost.processes.items(), reverse=True))
-    database, files = cost.database_bytes / 1024**2, cost.repository_bytes / 1024**2
     return (
-        f'the profile holds {cost.n_nodes} nodes ({processes} processes) in {database:.1f} MB of database and '
-        f'{files:.1f} MB of files'
+        f'the profile holds {cost.n_nodes} nodes ({processes} processes) in {tell_size(cost.database_bytes)} of '
+        f'database and {tell_size(cost.repository_bytes)} of files'
     )

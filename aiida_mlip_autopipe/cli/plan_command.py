@@ -129,8 +129,9 @@ def _make_plan(found: Examination, expansion: Expansion, codes: Mapping[str, Any
     from aiida_mlip_autopipe.provenance.speed import measured_speeds
 
     speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('pw_code'))
+    data = codes['data'].get_atoms() if codes.get('data') else []
     try:
-        found.plan = make_plan(expansion.configuration, expansion.sources, speeds)
+        found.plan = make_plan(expansion.configuration, expansion.sources, speeds, data)
     except ValueError as error:
         found.problems.append(str(error))
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from .console import console
+from .console import console, tell_size
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.config import Configuration
@@ -106,7 +106,8 @@ def _shortest(plan: Plan, configuration: Configuration) -> Plan | None:
 
 def _counts(counts: dict[str, int]) -> list[str]:
     return [
-        (_size(counts[name]) if name == 'bytes' else f'{counts[name]:,}') if counts[name] else '' for name in COLUMNS
+        (tell_size(counts[name]) if name == 'bytes' else f'{counts[name]:,}') if counts[name] else ''
+        for name in COLUMNS
     ]
 
 
@@ -137,13 +138,6 @@ def _short(hours: float) -> str:
     )
 
 
-def _size(number: float) -> str:
-    units = ['B', 'kB', 'MB', 'GB', 'TB']
-    while number >= 1000 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    return f'{number:.3g} {units[0]}'
-
-
 def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iterator[tuple[str, str]]:
     title = 'hours of'
     for kind, name in KINDS.items():
@@ -154,7 +148,7 @@ def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iter
         measured = all(stage.is_measured for stage in stages)
         yield title, f'{name}: {"" if measured else "not measured: "}{"; ".join(bases)}'
         title = ''
-    size, code = _size(plan.totals()['bytes']), configuration.codes.worker
+    size, code = tell_size(plan.totals()['bytes']), configuration.codes.worker
     yield 'frames', f'at most {size} on the computer of {code}; {KEPT[configuration.exploration.keep_frames]}'
     there = 'the daemon does not run'
     if found.n_workers is not None and found.slots_per_worker is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .console import console, load_profile, tell_errors
+from .console import console, load_profile, tell_errors, tell_size
 from .status_command import RUN, load_run
 
 __all__ = ['command']
@@ -36,4 +36,4 @@ def command(profile_name: str | None, run: int, output: Path | None) -> None:
 
         node = load_run(run)
         path = write_report(node, output or Path(f'report_{run}.html'))
-    console.print(f'{path}: {path.stat().st_size / 1e6:.1f} MB, open it in a browser')
+    console.print(f'{path}: {tell_size(path.stat().st_size)}, open it in a browser')

@@ -11,7 +11,7 @@ import click
 from .console import console, tell_errors
 
 if TYPE_CHECKING:
-    from aiida_mlip_autopipe.report.bundle_check import Check
+    from aiida_mlip_autopipe.report.bundle.check import Check
 
 __all__ = ['checked', 'command', 'print_checks']
 
@@ -29,7 +29,7 @@ def command(bundle: Path) -> None:
     """
     import zipfile
 
-    from aiida_mlip_autopipe.report.bundle_check import open_bundle
+    from aiida_mlip_autopipe.report.bundle.check import open_bundle
 
     with tell_errors():
         try:
@@ -44,7 +44,7 @@ def command(bundle: Path) -> None:
 
 def checked(folder: Path) -> list[Check]:
     """Verify the bundle in a folder, print a line for each check and how it came out, and return them."""
-    from aiida_mlip_autopipe.report.bundle_check import verify_bundle
+    from aiida_mlip_autopipe.report.bundle.check import verify_bundle
 
     checks = verify_bundle(folder)
     print_checks(checks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +26,7 @@ from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.schema import Configuration, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
     check_surrogate_elements,
-    find_replay,
+    find_frames,
     find_sources,
     find_surrogate,
     pseudopotential_problems,
@@ -178,9 +178,13 @@ class ConfigExpander:
         return structures, problems
 
     def _files(self, user: dict[str, Any]) -> list[str]:
-        """Return the problems of the surrogate and of the frames to replay; make paths in ``user`` absolute."""
+        """Return the problems of the surrogate, of data and of frames to replay; make paths in ``user`` absolute."""
         found = []
-        for name, find in (('surrogate', find_surrogate), ('replay', find_replay)):
+        for name, find in (
+            ('surrogate', find_surrogate),
+            ('data', partial(find_frames, 'data')),
+            ('replay', partial(find_frames, 'replay')),
+        ):
             if isinstance(user.get(name), str) and user[name]:
                 user[name], problems = find(user[name], self.base)
                 found += problems
@@ -349,6 +353,8 @@ def _budget_problems(configuration: Configuration, sources: Sequence[Atoms]) -> 
         'test frames (evaluation.n_test)': configuration.evaluation.n_test,
         'frames of the first round (exploration.n_to_select)': configuration.exploration.n_to_select,
     }
+    if configuration.data is not None:
+        parts['frames of the data (labelling.n_data_checks)'] = configuration.labelling.n_data_checks
     needed = sum(parts.values())
     if budget is None or budget >= needed:
         return []

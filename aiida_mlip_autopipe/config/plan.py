@@ -15,6 +15,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.config.schema import Configuration
 from aiida_mlip_autopipe.science.dynamics.replicas import Cost, ReplicaPlan
+from aiida_mlip_autopipe.science.existing_data import spread_over
 from aiida_mlip_autopipe.science.generate import StructureGenerator
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 
@@ -168,7 +169,12 @@ class Plan:
         }
 
 
-def make_plan(configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds | None = None) -> Plan:
+def make_plan(
+    configuration: Configuration,
+    sources: Sequence[Atoms],
+    speeds: Speeds | None = None,
+    data: Sequence[Atoms] = (),
+) -> Plan:
     """Return what a run of a full configuration would do.
 
     Parameters
@@ -179,6 +185,8 @@ def make_plan(configuration: Configuration, sources: Sequence[Atoms], speeds: Sp
         The structures that the seeds are made from.
     speeds : Speeds, optional
         What was measured where it would run.
+    data : sequence of Atoms, optional
+        The labelled frames of earlier work.
 
     Raises
     ------
@@ -186,7 +194,7 @@ def make_plan(configuration: Configuration, sources: Sequence[Atoms], speeds: Sp
         If the seeds cannot be generated, or do not fit the dynamics.
     """
     stages: list[PlannedStage] = []
-    planner = _Planner(configuration, sources, speeds or Speeds())
+    planner = _Planner(configuration, sources, speeds or Speeds(), data)
     stages += planner.before_the_rounds()
     loop, n_rounds, warnings = configuration.loop, 0, []
     while n_rounds < loop.max_rounds:
@@ -208,8 +216,10 @@ def make_plan(configuration: Configuration, sources: Sequence[Atoms], speeds: Sp
 class _Planner:
     """Makes the stages one after the other; it remembers how many frames there are to train on."""
 
-    def __init__(self, configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds) -> None:
-        self.configuration, self.sources, self.speeds = configuration, sources, speeds
+    def __init__(
+        self, configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds, data: Sequence[Atoms]
+    ) -> None:
+        self.configuration, self.sources, self.speeds, self.data = configuration, sources, speeds, data
         generator = StructureGenerator(configuration.generation)
         self.seeds = generator.generate(sources)
         self.test_seeds = generator.generate_test_seeds(sources)
@@ -223,8 +233,11 @@ class _Planner:
     def before_the_rounds(self) -> Iterator[PlannedStage]:
         """Yield what comes first: seeds, a first potential where there is none, the test set."""
         yield PlannedStage('generate_seeds', 'generate', seeds=len(self.seeds) + len(self.test_seeds))
+        if self.data:
+            checks = [self.data[index] for index in spread_over(self.data, self.configuration.labelling.n_data_checks)]
+            yield self._labelling('label_data', checks, len(checks))
         yield self._labelling('label_initial', self.initial, len(self.initial))
-        self.n_labelled = len(self.initial)
+        self.n_labelled = len(self.data) + len(self.initial)
         if self.bootstraps:
             yield self._training('train_bootstrap')
         exploration, evaluation = self.configuration.exploration, self.configuration.evaluation

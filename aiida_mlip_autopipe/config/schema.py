@@ -126,6 +126,12 @@ class Configuration(StageParameters):
         description='The potential that explores first: bootstrap, a '
         'path of a .model file, the name of a foundation model, or node:<pk or UUID>.',
     )
+    data: str | None = Field(
+        None,
+        min_length=1,
+        description='Labelled frames of earlier work, of the level of theory of labelling, to train on from the '
+        'first. The path of a file that ASE reads, or node:<pk or UUID>.',
+    )
     replay: str | None = Field(
         None,
         min_length=1,

@@ -13,7 +13,7 @@ from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
 from aiida_mlip_autopipe.config.heuristics import Cutoffs
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
 
-__all__ = ['check_surrogate_elements', 'find_replay', 'find_sources', 'find_surrogate', 'pseudopotential_problems']
+__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate', 'pseudopotential_problems']
 
 MODEL_SUFFIXES = {'.model', '.pt', '.pth', '.ckpt'}
 
@@ -70,14 +70,14 @@ def find_surrogate(surrogate: str, base: Path) -> tuple[str, list[str]]:
     return surrogate, [f'surrogate: {surrogate!r} is no known foundation model and no file in {base}; {hint}']
 
 
-def find_replay(replay: str, base: Path) -> tuple[str, list[str]]:
-    """Return the frames to replay, a path made absolute, and the problems."""
-    if replay.startswith('node:'):
-        return replay, []
-    path = _absolute(replay, base)
+def find_frames(key: str, frames: str, base: Path) -> tuple[str, list[str]]:
+    """Return frames that the input names under a key (``data``, ``replay``), a path made absolute, and the problems."""
+    if frames.startswith('node:'):
+        return frames, []
+    path = _absolute(frames, base)
     if path.is_file():
         return str(path), []
-    return replay, [f'replay: {replay!r}: there is no file {path}; {_similar_file(path)}give one that ASE reads']
+    return frames, [f'{key}: {frames!r}: there is no file {path}; {_similar_file(path)}give one that ASE reads']
 
 
 def check_surrogate_elements(surrogate_elements: Iterable[str], system_elements: Iterable[str]) -> None:

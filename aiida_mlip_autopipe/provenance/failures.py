@@ -17,6 +17,7 @@ from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData
 
 from .calls import Call, call_tree, in_time, stage_of
+from .dynamics import last_attempts, manifests_of
 from .states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
 
 __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
@@ -238,15 +239,8 @@ def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: 
 
 def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
     """Yield the replicas that a guard ended; of each MD job the last attempt tells of all its replicas."""
-    attempts = {call.parent: call for call in in_time(tree.values()) if call.process_type == MACE_MD}
-    jobs = {call.pk: call for call in attempts.values()}
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={'id': {'in': list(jobs)}}, project='id', tag='job')
-    query.append(
-        orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes.replicas', tag='manifest'
-    )
-    for pk, replicas in query.all() if jobs else ():
-        for replica in (one for one in replicas if one['guard'] is not None):
+    for pk, manifest in manifests_of(last_attempts(tree.values())).items():
+        for replica in (one for one in manifest['replicas'] if one['guard'] is not None):
             guard = replica['guard']
             value = 'not finite' if guard['value'] is None else f'{guard["value"]:.4g}'
             pressure = '' if replica['pressure_GPa'] is None else f', {replica["pressure_GPa"]:g} GPa'
@@ -254,7 +248,7 @@ def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
             yield Failure(
                 pk=pk,
                 process=BROKEN_REPLICA,
-                stage=stage_of(jobs[pk], tree, run),
+                stage=stage_of(tree[pk], tree, run),
                 exit_status=None,
                 message=f'guard {guard["name"]} at step {guard["step"]}: {value} (bound {guard["bound"]:.4g})',
                 ending=Ending.SET_ASIDE,

@@ -18,7 +18,7 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 
 from .calls import pk_of
 from .residuals import Judgement, Residual, judgements_of, residuals
-from .states import CandidateState, candidate_states
+from .states import Candidate, CandidateState, candidate_states
 
 __all__ = ['FrameLineage', 'PotentialLineage', 'SetLineage', 'frame_lineage', 'potential_lineage']
 
@@ -34,9 +34,9 @@ class FrameLineage:
     frame_id, origin : str
         Itself and the seed structure that it descends from.
     config_type : str
-        'seed', 'test_seed', 'candidate' or 'IsolatedAtom'.
-    source_pk : int
-        What made it: the sampling job, or the calcfunction that generated seeds.
+        'seed', 'test_seed', 'candidate', 'data' or 'IsolatedAtom'.
+    source_pk : int or None
+        What made it: the sampling job, or the calcfunction that generated seeds; None for data that was given.
     candidates_pk, index : int
         The set that it is in, and its place there.
     md_job_pk, potential_pk : int or None
@@ -58,7 +58,7 @@ class FrameLineage:
     frame_id: str
     origin: str
     config_type: str
-    source_pk: int
+    source_pk: int | None
     candidates_pk: int
     index: int
     state: CandidateState
@@ -151,7 +151,7 @@ def frame_lineage(frame_id: str) -> FrameLineage:
     """
     match = MD_FRAME.match(frame_id)
     sets = _sets_from_md_job(match['md_job']) if match else _generated_sets()
-    for candidates in sets:
+    for candidates in (*sets, *_given_sets()):
         for index, atoms in enumerate(candidates.get_atoms()):
             if atoms.info['frame_id'] == frame_id:
                 return _follow(candidates, index, atoms)
@@ -187,19 +187,35 @@ def _generated_sets() -> list[FramesData]:
     return [node for node, _ in sorted(query.all(), key=lambda row: order.get(row[1], 3))]
 
 
+def _given_sets() -> list[FramesData]:
+    """Return the sets of existing data that runs have taken."""
+    query = orm.QueryBuilder()
+    query.append(FramesData, project='*', tag='data')
+    query.append(
+        orm.CalcFunctionNode,
+        with_incoming='data',
+        edge_filters={'label': 'data'},
+        filters={'process_type': 'aiida.calculations:mlip_autopipe.adopt_data'},
+    )
+    query.order_by({'data': 'ctime'}).distinct()
+    return query.all(flat=True)
+
+
 def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
     info = atoms.info
     md_job = _md_job_of(candidates, info['md_job']) if 'md_job' in info else None
     state = candidate_states(candidates)[index]
+    if candidates.creator is None:
+        state = Candidate(info['frame_id'], CandidateState.LABELLED)
     labelled = _labelled_frame(candidates, info['frame_id']) if state.state is CandidateState.LABELLED else None
     pw_pk = state.pk and _pw_calculation(state.pk)
     if labelled is not None:
-        pw_pk = _job_named(labelled.info['label_job'])
+        pw_pk = _job_named(labelled.info['label_job']) if 'label_job' in labelled.info else None
     return FrameLineage(
         frame_id=info['frame_id'],
         origin=info['origin'],
         config_type=info['config_type'],
-        source_pk=candidates.creator.pk,
+        source_pk=None if candidates.creator is None else candidates.creator.pk,
         candidates_pk=pk_of(candidates),
         index=index,
         state=state.state,

@@ -19,6 +19,7 @@ from aiida_mlip_autopipe.calculations.monitors import read_progress
 
 from .calls import Call, call_tree
 from .changes import changes_of
+from .dynamics import last_attempts, manifests_of
 from .failures import Failure, all_failures
 from .states import MACE_MD, CandidateState, count_states
 
@@ -284,28 +285,29 @@ def _span(calls: list[Call]) -> float | None:
 def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:
     """Return the frames that there are, those there will be, and the replicas that a guard stopped.
 
-    Of each MD job only the last attempt counts: it has the frames of those before. What the jobs that wait in their
-    lanes will bring is taken to be like the others.
+    Of each MD job only the last attempt counts. What the jobs that wait in their lanes will bring is taken to be like
+    the others.
     """
-    attempts = {call.parent: call for call in calls if call.process_type == MACE_MD}
-    known = [counts for call in attempts.values() if (counts := _count_attempt(call, ask)) is not None]
+    attempts = last_attempts(calls)
+    manifests = manifests_of(attempts)
+    counts = [_count_attempt(call, manifests.get(call.pk), ask) for call in attempts]
+    known = [one for one in counts if one is not None]
     if not known:
         return 0, 0, 0
     done, total, tripped = (sum(column) for column in zip(*known, strict=True))
-    n_jobs = orm.load_node(next(iter(attempts.values())).pk).inputs.n_jobs.value
+    n_jobs = orm.load_node(attempts[0].pk).inputs.n_jobs.value
     return done, round(total * n_jobs / len(known)), tripped
 
 
-def _count_attempt(call: Call, ask: Ask) -> tuple[int, int, int] | None:
+def _count_attempt(call: Call, manifest: dict[str, Any] | None, ask: Ask) -> tuple[int, int, int] | None:
     """Return the same of one attempt; None if it has not begun to count."""
     if not call.is_terminated:
         said = ask(call.pk)
         return (said['frames'], said['frames_total'], said['guards_tripped']) if 'frames' in said else None
-    outputs = orm.load_node(call.pk).outputs
-    if not call.is_ok and 'manifest' not in outputs:
-        return 0, 0, 0
-    frames = outputs.manifest['n_frames']
-    return frames, frames, sum(replica['guard'] is not None for replica in outputs.manifest['replicas'])
+    if manifest is None:
+        return None if call.is_ok else (0, 0, 0)
+    frames = manifest['n_frames']
+    return frames, frames, sum(replica['guard'] is not None for replica in manifest['replicas'])
 
 
 def _ask_sampling(calls: list[Call], ask: Ask) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
 from .calls import Call, call_tree, in_time, stage_of
+from .dynamics import last_attempts, manifests_of
 from .states import MACE_MD, CandidateState, candidate_sets, candidate_states
 
 __all__ = ['Evaluated', 'Explored', 'Fate', 'MdJob', 'RunRecord', 'Trained', 'outputs_of']
@@ -300,10 +301,10 @@ def _jobs_sampled(sampling: int) -> list[MdJob]:
 
 def _jobs_of_calls(below: list[Call]) -> list[MdJob]:
     """Return the MD jobs that left frames while nothing has sampled them; of a restarted one, its last attempt."""
-    calls = {call.pk: call for call in in_time(below) if call.process_type == MACE_MD and call.is_terminated}
-    manifests = {pk: nodes['manifest'] for pk, nodes in outputs_of(calls).items() if 'manifest' in nodes}
-    last = {calls[pk].parent: pk for pk in calls if pk in manifests}
-    return [MdJob(pk, manifests[pk].get_dict()) for pk in last.values()]
+    jobs = [call for call in below if call.process_type == MACE_MD and call.is_terminated]
+    manifests = manifests_of(jobs)
+    last = last_attempts(job for job in jobs if job.pk in manifests)
+    return [MdJob(job.pk, manifests[job.pk]) for job in last]
 
 
 def _fate(

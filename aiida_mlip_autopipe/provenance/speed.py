@@ -107,7 +107,7 @@ def _doctor(computer: orm.Computer) -> Rate | None:
         orm.CalcJobNode, with_computer='computer', filters={'process_type': f'{WORKER}doctor'}, project='id', tag='job'
     )
     query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'report'}, project='attributes')
-    query.order_by({'job': {'id': 'desc'}})
+    query.order_by({'job': {'ctime': 'desc'}})
     for pk, report in query.iterall():
         if not report['md_steps']:
             continue
@@ -178,7 +178,7 @@ def _worker_jobs(
     query.append(orm.FolderData, with_incoming='job', edge_filters={'label': 'retrieved'}, project='*')
     if parameters is not None:
         query.append(orm.Dict, with_outgoing='job', edge_filters={'label': 'parameters'}, filters=parameters)
-    query.order_by({'job': {'id': 'desc'}})
+    query.order_by({'job': {'ctime': 'desc'}})
     for attributes, retrieved in query.all():
         if RESULT_FILE in retrieved.base.repository.list_object_names():
             yield json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)), attributes
@@ -211,7 +211,7 @@ def _past_labels(computer: orm.Computer, labelling: LabellingParameters) -> list
     )
     query.append(orm.StructureData, with_outgoing='job', project='attributes.kinds')
     query.append(orm.KpointsData, with_outgoing='job', project='attributes.mesh')
-    query.order_by({'job': {'id': 'desc'}})
+    query.order_by({'job': {'ctime': 'desc'}})
     return [
         PastLabel(
             frozenset(symbol for kind in kinds for symbol in kind['symbols']), n_atoms, prod(mesh), wall_s * cores

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, WorkChain, if_, while_
+from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, while_
 from aiida.plugins import DataFactory
 
+from aiida_mlip_autopipe.calculations.data_functions import adopt_data, choose_data_checks
 from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions import (
     change_configuration,
     generate_structures,
     mark_corner,
-    round_parameters,
     summarise,
 )
 from aiida_mlip_autopipe.calculations.physics_functions import physics_structures
@@ -25,19 +25,16 @@ from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LabellingParameters, LoopParameters
 
-from .evaluate import EvaluationWorkChain
-from .explore import ExplorerWorkChain
 from .inputs import build_inputs, expand_for, functional_mismatch, validate_configuration, validate_inputs
-from .label import LabellingEngineWorkChain
 from .physics import PhysicsWorkChain
-from .train import TrainingEngineWorkChain
+from .stage_inputs import SubmitsStages
 
 __all__ = ['AutoPipeWorkChain']
 
 UpfData = DataFactory('pseudo.upf')
 
 
-class AutoPipeWorkChain(WorkChain):
+class AutoPipeWorkChain(SubmitsStages):
     """Explore, label, train and evaluate until the tolerances hold, nothing new is found, or the budget is spent.
 
     What comes first: seeds are generated and labelled, together with the isolated atoms; without a surrogate a first
@@ -47,35 +44,17 @@ class AutoPipeWorkChain(WorkChain):
 
     @classmethod
     def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
-        """Define the ports and the outline."""
+        """Define the ports, the outline and the exit codes."""
         super().define(spec)
-        spec.input('structure', valid_type=(orm.StructureData, FramesData), help='The structure to start from.')
-        spec.input(
-            'surrogate',
-            valid_type=PotentialData,
-            required=False,
-            help='The potential that explores first; without one it is bootstrapped from the labelled seeds.',
-        )
-        spec.input(
-            'replay',
-            valid_type=FramesData,
-            required=False,
-            help='Frames on which a fine-tuned surrogate is not to be forgotten, for training.method: multihead.',
-        )
-        spec.input(
-            'configuration',
-            valid_type=orm.Dict,
-            serializer=orm.to_aiida_type,
-            validator=validate_configuration,
-            help='The full configuration, as ConfigExpander makes it.',
-        )
-        spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
-        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
-        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
-        spec.inputs.validator = validate_inputs
+        cls.define_inputs(spec)
         cls.define_outputs(spec)
         spec.outline(
             cls.generate_seeds,
+            if_(cls.has_data)(
+                cls.label_data,
+                cls.inspect_stage,
+                cls.adopt_data,
+            ),
             cls.label_seeds,
             cls.inspect_stage,
             if_(cls.needs_a_surrogate)(
@@ -117,6 +96,46 @@ class AutoPipeWorkChain(WorkChain):
             message='No label for the isolated atom of {elements}: without its '
             'energy no potential can be trained; `mlip-autopipe status` shows why pw.x failed.',
         )
+        spec.exit_code(
+            352,
+            'ERROR_OTHER_LEVEL_OF_THEORY',
+            message='data: {message}. It cannot be trained on beside the labels of this run: set labelling to the '
+            'level of theory of the data, or leave data out and label its structures again (system.structure).',
+        )
+
+    @classmethod
+    def define_inputs(cls, spec: ProcessSpec) -> None:
+        """Define what a run starts from."""
+        spec.input('structure', valid_type=(orm.StructureData, FramesData), help='The structure to start from.')
+        spec.input(
+            'surrogate',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential that explores first; without one it is bootstrapped from the labelled seeds.',
+        )
+        spec.input(
+            'data',
+            valid_type=FramesData,
+            required=False,
+            help='Labelled frames of earlier work, as science.existing_data.read_labelled gives them.',
+        )
+        spec.input(
+            'replay',
+            valid_type=FramesData,
+            required=False,
+            help='Frames on which a fine-tuned surrogate is not to be forgotten, for training.method: multihead.',
+        )
+        spec.input(
+            'configuration',
+            valid_type=orm.Dict,
+            serializer=orm.to_aiida_type,
+            validator=validate_configuration,
+            help='The full configuration, as ConfigExpander makes it.',
+        )
+        spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
+        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
+        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
+        spec.inputs.validator = validate_inputs
 
     @classmethod
     def define_outputs(cls, spec: ProcessSpec) -> None:
@@ -140,6 +159,7 @@ class AutoPipeWorkChain(WorkChain):
         overrides: Mapping[str, Any] | None = None,
         surrogate: PotentialData | None = None,
         replay: FramesData | None = None,
+        data: FramesData | None = None,
     ) -> ProcessBuilder:
         """Return a builder with all inputs set.
 
@@ -150,16 +170,18 @@ class AutoPipeWorkChain(WorkChain):
         :param overrides: sections of ``input.yaml`` (``exploration``, ``training`` ...) with the values to change.
         :param surrogate: the potential that explores first; None bootstraps one.
         :param replay: frames on which a fine-tuned surrogate is not to be forgotten.
+        :param data: labelled frames of earlier work, as ``read_labelled`` gives them.
         :raises ValueError: if a value is out of its bounds, a pseudopotential is missing or the surrogate does not
             know an element.
         """
-        expansion = expand_for(structure, protocol, overrides or {}, surrogate, replay)
+        expansion = expand_for(structure, protocol, overrides or {}, surrogate, replay, data)
         return build_inputs(
             cls.get_builder(),
             expansion.configuration,
             structure=structure,
             surrogate=surrogate,
             replay=replay,
+            data=data,
             worker_code=worker_code,
             pw_code=pw_code,
         )
@@ -182,6 +204,33 @@ class AutoPipeWorkChain(WorkChain):
         if 'surrogate' in self.inputs:
             self.ctx.potential = self.inputs.surrogate
         self.report(f'{self.ctx.structures["seeds"].n_frames} seeds generated')
+
+    def has_data(self) -> bool:
+        """Return whether there are labelled frames to begin with."""
+        return 'data' in self.inputs
+
+    def label_data(self) -> ToContext:
+        """Label some frames of the data again."""
+        checks = choose_data_checks(
+            data=self.inputs.data,
+            parameters=self.ctx.parameters['labelling'],
+            metadata={'call_link_label': 'choose_data_checks'},
+        )
+        return self.submit_labelling('label_data', checks)
+
+    def adopt_data(self) -> ExitCode | None:
+        """Take the data for labels of this run, if those that were made again are like it."""
+        adopted = adopt_data(
+            data=self.inputs.data,
+            labelled_again=self.ctx.stage.outputs.labelled,
+            parameters=self.ctx.parameters['labelling'],
+            metadata={'call_link_label': 'adopt_data'},
+        )
+        if 'refused' in adopted:
+            return self.exit_codes.ERROR_OTHER_LEVEL_OF_THEORY.format(message=adopted['refused'].value)
+        self.ctx.labelled['data'] = adopted['labelled']
+        self.report(f'{adopted["labelled"].n_frames} frames of data: {adopted["differences"].get_dict()}')
+        return None
 
     def label_seeds(self) -> ToContext:
         """Label isolated atoms and seeds."""
@@ -333,7 +382,7 @@ class AutoPipeWorkChain(WorkChain):
             )
         if name == 'physics':
             self.out('physics', stage.outputs.checks)
-        elif name.startswith('label') and name not in ('label_test', 'label_physics'):
+        elif name.startswith('label') and name not in ('label_data', 'label_test', 'label_physics'):
             self.ctx.labelled[f'round_{self.ctx.round}'] = stage.outputs.labelled
         elif name.startswith('train'):
             self.ctx.potential = stage.outputs.potential
@@ -354,94 +403,8 @@ class AutoPipeWorkChain(WorkChain):
             reached['committee'] = self.ctx.committee or None
         self.out_many({name: node for name, node in reached.items() if node is not None})
 
-    def derive_parameters(self) -> dict[str, orm.Dict]:
-        """Derive the parameters of this round's stages."""
-        judged = {'metrics': self.ctx.metrics} if 'metrics' in self.ctx else {}
-        return round_parameters(
-            configuration=self.ctx.configuration,
-            round_number=orm.Int(self.ctx.round),
-            **judged,
-            metadata={'call_link_label': f'parameters_r{self.ctx.round}'},
-        )
-
     def elements_without_isolated_atom(self) -> list[str]:
         """Return the elements whose isolated atom has no label."""
         frames = self.ctx.labelled['round_0'].get_atoms()
         found = {atoms.get_chemical_symbols()[0] for atoms in frames if atoms.info['config_type'] == 'IsolatedAtom'}
         return sorted(set(self.ctx.structures['seeds'].elements) - found)
-
-    def submit_exploration(self, name: str, seeds: FramesData, known: dict[str, FramesData] | None = None) -> ToContext:
-        """Submit the Explorer."""
-        exploration = self.ctx.configuration['exploration']
-        inputs = {
-            'worker_code': self.inputs.worker_code,
-            'potential': self.ctx.potential,
-            'seeds': seeds,
-            'known': known or {},
-            'dynamics': self.ctx.parameters['dynamics'],
-            'sampling': self.ctx.parameters['sampling'],
-            'n_jobs': orm.Int(exploration['n_jobs']),
-            'n_lanes': orm.Int(exploration['n_lanes']),
-            'keep_frames': orm.Str(exploration['keep_frames']),
-            'options': self.ctx.configuration['options']['worker'],
-        }
-        if self.ctx.committee:
-            inputs['committee'] = self.ctx.committee
-        if exploration['stash_folder'] is not None:
-            inputs['stash_folder'] = orm.Str(exploration['stash_folder'])
-        return self.submit_stage(name, ExplorerWorkChain, inputs)
-
-    def submit_labelling(self, name: str, candidates: FramesData) -> ToContext:
-        """Submit the LabellingEngine."""
-        self.ctx.n_labels += candidates.n_frames
-        return self.submit_stage(
-            name,
-            LabellingEngineWorkChain,
-            {
-                'pw_code': self.inputs.pw_code,
-                'candidates': candidates,
-                'parameters': self.ctx.parameters['labelling'],
-                'pseudos': self.inputs.pseudos,
-                'options': self.ctx.configuration['options']['pw'],
-            },
-        )
-
-    def submit_training(self, name: str) -> ToContext:
-        """Submit the TrainingEngine."""
-        inputs = {
-            'worker_code': self.inputs.worker_code,
-            'parameters': self.ctx.parameters['training'],
-            'labelled': dict(self.ctx.labelled),
-            'options': self.ctx.configuration['options']['worker'],
-        }
-        if 'dataset' in self.ctx:
-            inputs['previous'] = self.ctx.dataset
-        if self.ctx.configuration['training']['method'] != 'scratch':
-            inputs['foundation'] = self.inputs.surrogate
-        if 'replay' in self.inputs:
-            inputs['replay'] = self.inputs.replay
-        return self.submit_stage(name, TrainingEngineWorkChain, inputs)
-
-    def submit_evaluation(self, name: str, frames: FramesData) -> ToContext:
-        """Submit the evaluation of the newest potential, and of its committee, on labelled frames."""
-        job = self.job_on(frames, 'evaluation')
-        if self.ctx.committee:
-            job['committee'] = self.ctx.committee
-        return self.submit_stage(name, EvaluationWorkChain, {'job': job})
-
-    def job_on(self, frames: FramesData, parameters: str) -> dict[str, Any]:
-        """Return the inputs of a job that judges the newest potential on labelled frames."""
-        return {
-            'code': self.inputs.worker_code,
-            'parameters': self.ctx.parameters[parameters],
-            'potential': self.ctx.potential,
-            'frames': frames,
-            'metadata': {'options': dict(self.ctx.configuration['options']['worker'])},
-        }
-
-    def submit_stage(self, name: str, workchain: type[WorkChain], inputs: dict[str, Any]) -> ToContext:
-        """Submit a stage under its name; ``inspect_stage`` takes its results."""
-        node = self.submit(workchain, **inputs, metadata={'call_link_label': name})
-        self.report(f'{name}: {workchain.__name__}<{node.pk}>')
-        self.ctx.stage_name = name
-        return ToContext(stage=node)

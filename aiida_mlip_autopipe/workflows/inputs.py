@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.science.existing_data import existing_data
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 
 __all__ = [
     'build_inputs',
+    'data_problem',
     'elements_of',
     'expand_for',
     'family_cutoffs',
@@ -64,8 +66,9 @@ def expand_for(
     overrides: Mapping[str, Any],
     surrogate: PotentialData | None,
     replay: FramesData | None = None,
+    data: FramesData | None = None,
 ) -> Expansion:
-    """Return the expanded configuration of a run whose structure, surrogate and replay are nodes already.
+    """Return the expanded configuration of a run whose structure, surrogate and sets are nodes already.
 
     :raises ValueError: with all problems of the overrides.
     """
@@ -74,8 +77,7 @@ def expand_for(
         'surrogate': 'bootstrap' if surrogate is None else f'node:{surrogate.uuid}',
         'protocol': protocol,
     }
-    if replay is not None:
-        given['replay'] = f'node:{replay.uuid}'
+    given |= {name: f'node:{node.uuid}' for name, node in (('replay', replay), ('data', data)) if node is not None}
     return ConfigExpander({**overrides, **given}).expand(cutoffs=family_cutoffs, sources=source_atoms(structure))
 
 
@@ -86,6 +88,7 @@ def build_inputs(
     structure: orm.StructureData | FramesData,
     surrogate: PotentialData | None,
     replay: FramesData | None = None,
+    data: FramesData | None = None,
     worker_code: orm.AbstractCode | str,
     pw_code: orm.AbstractCode | str,
 ) -> ProcessBuilder:
@@ -96,10 +99,9 @@ def build_inputs(
     builder.worker_code = find_code(worker_code, 'codes.worker')
     builder.pw_code = find_code(pw_code, 'codes.pw')
     builder.structure = structure
-    if surrogate is not None:
-        builder.surrogate = surrogate
-    if replay is not None:
-        builder.replay = replay
+    for name, node in (('surrogate', surrogate), ('replay', replay), ('data', data)):
+        if node is not None:
+            setattr(builder, name, node)
     builder.pseudos = _pseudos(configuration.labelling.pseudo_family, elements_of(structure))
     builder.configuration = orm.Dict(configuration.model_dump(mode='json'))
     problem = validate_inputs(dict(builder), None)
@@ -125,6 +127,8 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
     without_pseudo = sorted(set(elements) - set(inputs.get('pseudos', {})))
     if without_pseudo:
         return f'pseudos: none for {", ".join(without_pseudo)}; give a pseudopotential for each element'
+    if 'data' in inputs and (problem := data_problem(inputs['data'], elements)):
+        return problem
     surrogate = inputs.get('surrogate')
     if surrogate is None:
         return None
@@ -134,6 +138,23 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
             f'surrogate: knows {", ".join(surrogate.elements)} but not {", ".join(unknown)}; choose another one, or '
             'leave it out (`surrogate: bootstrap`) to train the first potential on labelled seeds'
         )
+    return None
+
+
+def data_problem(data: FramesData, elements: list[str]) -> str | None:
+    """Return what keeps existing data from being trained on, if anything."""
+    if others := sorted(set(data.elements) - set(elements)):
+        return (
+            f'data: it holds {", ".join(others)}, but system has {", ".join(elements)} alone: leave these frames out, '
+            'or add a structure that has these elements to system.structure'
+        )
+    frames = data.get_atoms()
+    if any('frame_id' not in atoms.info for atoms in frames):
+        return 'data: a frame has no frame_id; make the node with FramesData.from_atoms(read_labelled(PATH))'
+    try:
+        existing_data(frames)
+    except ValueError as error:
+        return f'data: {error}'
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -28,7 +29,10 @@ from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, explored_seeds
+from aiida_mlip_autopipe.science.existing_data import read_labelled
+from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
+from tests.aiida.test_label import label, silicon
 
 PwCalculation = CalculationFactory('quantumespresso.pw')
 IN_THE_ORDER_OF_THE_STAGES = (
@@ -258,9 +262,29 @@ def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
     assert len(identifiers) == len(set(identifiers)) == 7
 
 
-def test_a_run_that_finds_nothing_new_is_done(submit_and_wait, build):
-    """With everything as near as nothing to what is labelled, the first round ends the run, and well."""
+@pytest.fixture
+def data(pw_code, pseudo_family) -> FramesData:
+    """Return four frames of silicon that were labelled as the tiny pipeline labels."""
+    outputs, _ = label(
+        [silicon(f'shift-{percent}', percent / 100) for percent in (2, 5, 8, 10)], pw_code, pseudo_family
+    )
+    return outputs['labelled']
+
+
+def read_back(data: FramesData, energy_shift_eV: float = 0.0) -> FramesData:
+    """Return labelled frames as they are read from a file; their energies shifted, as another program would have it."""
+    frames = data.get_atoms()
+    for atoms in frames:
+        atoms.info['REF_energy'] += energy_shift_eV
+    with TemporaryDirectory() as folder:
+        write_extxyz(Path(folder) / 'data.extxyz', frames)
+        return FramesData.from_atoms(read_labelled(Path(folder) / 'data.extxyz'))
+
+
+def test_a_run_with_data_that_finds_nothing_new_is_done(submit_and_wait, build, data):
+    """Existing data that proves to fit is trained on; finding nothing new ends the run, and well."""
     builder = build(max_rounds=2, bootstrap=True)
+    builder.data = read_back(data)
     builder.configuration = orm.Dict(
         {
             **builder.configuration.get_dict(),
@@ -272,6 +296,25 @@ def test_a_run_that_finds_nothing_new_is_done(submit_and_wait, build):
     assert run.outputs.summary['rounds'] == [] and run.outputs.summary['stopped']['why'] == 'nothing_new'
     assert run.outputs.potential.elements == ['Si']
     assert len(calculations_of(run, MaceTrainCalculation)) == 1
+
+    given = [atoms for atoms in run.outputs.dataset.get_atoms() if atoms.info['config_type'] == 'data']
+    assert len(given) == 4 and {atoms.info['split'] for atoms in given} == {'training'}
+    assert {atoms.info['label_fingerprint'] for atoms in given} == {run.outputs.dataset.label_fingerprint}
+    assert run.outputs.summary['stopped']['n_labels'] == 3 + 5 + 2  # of the data, atom and seeds, the test set
+    story = frame_lineage(given[0].info['frame_id'])
+    assert (story.config_type, story.state, story.source_pk) == ('data', CandidateState.LABELLED, None)
+    assert story.potentials == {run.outputs.potential.pk: 'training'}
+    assert story.energy_eV == pytest.approx(data.get_atoms()[0].info['REF_energy'])
+
+
+def test_data_of_another_level_of_theory_ends_the_run_at_once(submit_and_wait, build, data):
+    """A constant in the energy, as between two programs, is found by labelling some of the frames again."""
+    builder = build(max_rounds=1, bootstrap=True)
+    builder.data = read_back(data, energy_shift_eV=0.1)
+    run = submit_and_wait(builder)
+    assert run.exit_status == 352
+    assert '3 of its frames' in run.exit_message and 'energies by up to 50 meV/atom' in run.exit_message
+    assert len(calculations_of(run, PwCalculation)) == 3
 
 
 def wait_for_running(run: orm.WorkChainNode, process: type, timeout: float = 400) -> None:

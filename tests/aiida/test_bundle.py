@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from aiida_mlip_autopipe.cli import main
 from aiida_mlip_autopipe.cli.verify_command import command as verify
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage
-from aiida_mlip_autopipe.report.bundle import import_bundle, write_bundle
+from aiida_mlip_autopipe.report.bundle.load import import_bundle
+from aiida_mlip_autopipe.report.bundle.write import write_bundle
 from aiida_mlip_autopipe.report.reached import what_it_reached
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
 

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from aiida_mlip_autopipe.report import snippets
-from aiida_mlip_autopipe.report.bundle import write_bundle
-from aiida_mlip_autopipe.report.card import model_card
-from aiida_mlip_autopipe.report.card_limits import limits_of
-from aiida_mlip_autopipe.report.card_text import card_markdown, licence_text
+from aiida_mlip_autopipe.report.bundle.write import write_bundle
+from aiida_mlip_autopipe.report.card import model_card, snippets
+from aiida_mlip_autopipe.report.card.limits import limits_of
+from aiida_mlip_autopipe.report.card.text import card_markdown, licence_text
 from aiida_mlip_autopipe.report.reached import what_it_reached
 
 BIN = Path(sys.executable).parent

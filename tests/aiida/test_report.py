@@ -13,11 +13,11 @@ from aiida.common.links import LinkType
 from playwright.sync_api import sync_playwright
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, RunRecord
-from aiida_mlip_autopipe.report.blocks import encoded
-from aiida_mlip_autopipe.report.dynamics import frames_data
-from aiida_mlip_autopipe.report.learning import learning_points
 from aiida_mlip_autopipe.report.page import SECTIONS, embedded, render, write_report
-from aiida_mlip_autopipe.report.structures import structures_data
+from aiida_mlip_autopipe.report.page.blocks import encoded
+from aiida_mlip_autopipe.report.page.dynamics import frames_data
+from aiida_mlip_autopipe.report.page.learning import learning_points
+from aiida_mlip_autopipe.report.page.structures import structures_data
 
 MAX_BYTES = 20_000_000
 GRAPHICS_ON_THE_CPU = ('--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader')

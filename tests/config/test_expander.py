@@ -356,6 +356,7 @@ def test_melting_estimates(composition, temperature, basis):
                                       'name a potential, or train from scratch'),
         ('surrogate: medium-mpa-0\ntraining: {method: multihead}', 'replay: None, and training.method is multihead; '
          'give frames to replay with multihead'),
+        ('data: nowhere.xyz', "data: 'nowhere.xyz': there is no file"),
         ('surrogate: medium-mpa-0\nreplay: nowhere.xyz\ntraining: {method: multihead}',
          "replay: 'nowhere.xyz': there is no file"),
         ('exploration: {n_to_select: 0}', 'exploration.n_to_select: 0 is not >= 1; give a value >= 1: frames to select '

@@ -159,3 +159,18 @@ def test_several_sources_with_one_formula():
     two[1].set_cell(two[1].cell * 1.02, scale_atoms=True)
     found = make_plan(expansion.configuration, two, MEASURED)
     assert stages_of(found)['label_initial'].labels == 1 + 2 * N_SEEDS
+
+
+def test_data_is_trained_on_and_some_of_it_labelled_again():
+    """Three of the frames are labelled before the seeds; all of them are in each training."""
+    expansion = expand(data='node:1')
+    frames = [expansion.sources[0].copy() for _ in range(40)]
+    for number, atoms in enumerate(frames):
+        atoms.arrays['REF_forces'] = atoms.positions * number
+    found = make_plan(expansion.configuration, expansion.sources, MEASURED, frames)
+    assert [stage.name for stage in found.stages][1:3] == ['label_data', 'label_initial']
+    stages, without = stages_of(found), stages_of(plan(MEASURED))
+    assert stages['label_data'].labels == 3
+    epochs = stages['train_bootstrap'].epochs
+    more = stages['train_bootstrap'].hours.most - without['train_bootstrap'].hours.most
+    assert more == pytest.approx(0.2 * epochs * 40 / 3600)

@@ -47,6 +47,15 @@ class LabellingParameters(StageParameters):
         description='Labels whose energy per atom is further from the median of those of the same composition in the '
         'set are kept aside, in eV; isolated atoms, and compositions with fewer than three labels, are not.',
     )
+    n_data_checks: int = Field(
+        3, ge=1, description='Frames of the existing data (data) that are labelled again, to see that it fits.'
+    )
+    max_data_energy_meV: PositiveFloat = Field(
+        5.0, description='The existing data is refused where its energies differ by more, in meV per atom.'
+    )
+    max_data_force_meV_A: PositiveFloat = Field(
+        20.0, description='The existing data is refused where its forces differ by more (RMSE), in meV/Å.'
+    )
 
     @model_validator(mode='after')
     def _density_cutoff(self) -> LabellingParameters:

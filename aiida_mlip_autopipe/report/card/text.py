@@ -103,7 +103,9 @@ def _data(card: Mapping[str, Any]) -> list[str]:
         *_table(titles, rows),
         '',
         f'Training frames by composition: {compositions}. *Generated*: supercells, strained and rattled ones; '
-        '*explored*: chosen from dynamics. Frames are split by the seed structure that they descend from, so that no '
+        '*explored*: chosen from dynamics'
+        + (', *given*: of earlier work, of which some were labelled again' if 'given' in kinds else '')
+        + '. Frames are split by the seed structure that they descend from, so that no '
         'trajectory spans two files; *seeds* are how many there are.',
     ]
 

@@ -1,8 +1,8 @@
 """The model card of a potential: what a run says of it, as one dictionary of plain values.
 
 All of it is read from the provenance graph, nothing is typed in by hand, and nothing is of this profile alone: nodes
-are named by UUID, so that the card of an imported run is the same. `card_text` writes it as Markdown, `card_limits`
-draws from it what the potential is not good for.
+are named by UUID, so that the card of an imported run is the same. `text` writes it as Markdown, `limits` draws from it
+what the potential is not good for.
 
 The idea of a card: M. Mitchell et al., Proc. Conf. Fairness, Accountability, and Transparency, 220 (2019).
 """
@@ -21,20 +21,21 @@ from aiida_mlip_autopipe.calculations.labels import LEVEL_OF_THEORY
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of, stage_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
+from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
-from .card_limits import limits_of, without_pks
-from .reached import Reached
+from ..reached import Reached
+from .limits import limits_of, without_pks
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
 
 SCHEMA_VERSION = 1
 POTENTIAL_FILE = 'potential.model'
-KINDS = {'IsolatedAtom': 'isolated atom', 'seed': 'generated', 'candidate': 'explored'}
+KINDS = {'IsolatedAtom': 'isolated atom', 'seed': 'generated', 'candidate': 'explored', 'data': 'given'}
 """Where a frame is from, by its ``config_type``."""
 
-MACE_MD, EVALUATE = (f'aiida.calculations:mlip_autopipe.{name}' for name in ('mace_md', 'evaluate'))
+EVALUATE = 'aiida.calculations:mlip_autopipe.evaluate'
 LABEL = 'aiida.workflows:mlip_autopipe.label'
 
 
@@ -167,8 +168,8 @@ def _range(values: Any) -> list[Any] | None:
 def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the dynamics have been, stage by stage, and where a guard stopped them."""
     stages: dict[str, list[dict[str, Any]]] = {}
-    for stage, manifest in _manifests(run, tree):
-        stages.setdefault(stage, []).extend(manifest['replicas'])
+    for pk, manifest in manifests_of(last_attempts(tree.values())).items():
+        stages.setdefault(stage_of(tree[pk], tree, run), []).extend(manifest['replicas'])
     trained = [one for stage, replicas in stages.items() if stage != 'explore_test' for one in replicas]
     return {
         'ensemble': exploration['ensemble'],
@@ -183,18 +184,6 @@ def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]
         'atoms_per_frame': _range(one['n_atoms'] for one in trained),
         'guards': [row for stage, replicas in stages.items() for row in _guards(stage, replicas)],
     }
-
-
-def _manifests(run: int, tree: Mapping[int, Call]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the manifest of the last attempt of each MD job, with its stage."""
-    last = {call.parent: call for call in tree.values() if call.process_type == MACE_MD}
-    if not last:
-        return []
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={'id': {'in': [call.pk for call in last.values()]}}, project='id', tag='md')
-    query.append(orm.Dict, with_incoming='md', edge_filters={'label': 'manifest'}, project='attributes')
-    manifests = dict(query.all())
-    return [(stage_of(call, tree, run), manifests[call.pk]) for call in last.values() if call.pk in manifests]
 
 
 def _guards(stage: str, replicas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A bundle: all that is handed over with a potential, as a folder or a zip file, and the way back into a profile.
+"""A bundle: all that is handed over with a potential, as a folder or a zip file.
 
 Everything in it but the archive is the same, byte for byte, whenever and from whichever profile it is exported. AiiDA's
 archive holds the time at which it was written.
@@ -11,28 +11,24 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from aiida import orm
-from aiida.common.exceptions import AiidaException, NotExistent
+from aiida.common.exceptions import AiidaException
 
 from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
-from aiida_mlip_autopipe.data import PotentialData
-from aiida_mlip_autopipe.provenance.calls import pk_of
 from aiida_mlip_autopipe.science.frames import file_sha256, write_extxyz
 
-from . import snippets
-from .bundle_check import ARCHIVE, CARD, CHECKSUMS, read_card
-from .card import POTENTIAL_FILE, model_card
-from .card_text import card_markdown, licence_text
-from .reached import Reached, what_it_reached
+from ..card import POTENTIAL_FILE, model_card, snippets
+from ..card.text import card_markdown, licence_text
+from ..reached import Reached, what_it_reached
+from .check import ARCHIVE, CARD, CHECKSUMS
 
-__all__ = ['Imported', 'default_name', 'import_bundle', 'write_bundle']
+__all__ = ['default_name', 'write_bundle']
 
 README, CARD_TEXT, INPUT = 'README.md', 'card.md', 'exec_config_dump.yaml'
 FIRST_DAY_OF_ZIP = (1980, 1, 1, 0, 0, 0)
@@ -48,24 +44,6 @@ CONTENTS = {
     ARCHIVE: 'the whole provenance of the run, for AiiDA: `mlip-autopipe import`, or `verdi archive import`',
     CHECKSUMS: 'checksums of the other files: `sha256sum -c SHA256SUMS`, or `mlip-autopipe verify`',
 }
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What a bundle has become in a profile.
-
-    Attributes
-    ----------
-    potential : PotentialData
-    run : WorkChainNode or None
-        None where the bundle holds no archive.
-    n_new : int
-        Nodes that were not in the profile before.
-    """
-
-    potential: PotentialData
-    run: orm.WorkChainNode | None
-    n_new: int
 
 
 def default_name(run: orm.WorkChainNode) -> str:
@@ -240,74 +218,3 @@ def _how_to_repeat(card: dict[str, Any]) -> list[str]:
         '```',
         '',
     ]
-
-
-def import_bundle(folder: Path) -> Imported:
-    """Take a bundle into the loaded profile; nodes that are there already are recognised, and stay as they are.
-
-    Parameters
-    ----------
-    folder : Path
-        A bundle that was verified.
-
-    Raises
-    ------
-    ValueError
-        If AiiDA cannot read the archive, or the card cannot be read.
-    """
-    card = read_card(folder)
-    before = _n_nodes()
-    if (folder / ARCHIVE).is_file():
-        _import_archive(folder / ARCHIVE)
-        run = _load(card['run']['uuid'])
-        return Imported(_load(card['potential']['uuid']), run, _n_nodes() - before)
-    return Imported(_lone_potential(folder, card), None, _n_nodes() - before)
-
-
-def _n_nodes() -> int:
-    return orm.QueryBuilder().append(orm.Node).count()
-
-
-def _load(uuid: str) -> Any:
-    try:
-        return orm.load_node(uuid=uuid)
-    except NotExistent as error:
-        raise ValueError(f'{ARCHIVE} does not hold the node {uuid} that {CARD} names') from error
-
-
-def _import_archive(path: Path) -> None:
-    from aiida.common.exceptions import IncompatibleStorageSchema
-    from aiida.tools.archive import import_archive
-
-    logging.getLogger('aiida.export').setLevel(logging.WARNING)
-    try:
-        import_archive(path, create_group=False)
-    except IncompatibleStorageSchema as error:
-        raise ValueError(
-            f'{ARCHIVE} was written by another version of AiiDA ({error}); unpack the bundle and bring it up to date '
-            f'with `verdi archive migrate {ARCHIVE} NEW`, then `verdi archive import NEW`'
-        ) from error
-    except AiidaException as error:
-        raise ValueError(f'{ARCHIVE} cannot be imported: {error}') from error
-
-
-def _lone_potential(folder: Path, card: dict[str, Any]) -> PotentialData:
-    """Return the potential of a bundle without archive: the node of the profile if it is there, else a new one."""
-    about = dict(card['potential'])
-    uuid, name = about.pop('uuid'), about.pop('file')
-    about.pop('committee')
-    query = orm.QueryBuilder()
-    query.append(
-        PotentialData, filters={'or': [{'uuid': uuid}, {'attributes.sha256': about['sha256']}]}, tag='potential'
-    )
-    query.add_projection('potential', '*')
-    query.order_by({'potential': 'id'})
-    there = query.first(flat=True)
-    if there is not None:
-        return there
-    origin, licence = about.pop('origin'), about.pop('licence')
-    node = PotentialData.from_file(folder / name, about, origin=origin, licence=licence)
-    node.label = folder.name
-    node.description = f'from a bundle without provenance; trained in the run {card["run"]["uuid"]}'
-    node.store()
-    return orm.load_node(pk_of(node))  # type: ignore[return-value]

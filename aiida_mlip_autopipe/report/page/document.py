@@ -29,7 +29,7 @@ from .physics import physics
 from .selection import selection
 from .verdict import verdict
 
-__all__ = ['SECTIONS', 'render', 'write_report']
+__all__ = ['SECTIONS', 'embedded', 'render', 'write_report']
 
 SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     verdict,
@@ -87,7 +87,7 @@ def render(run: WorkChainNode) -> str:
     record = RunRecord(run)
     sections = [section(record) for section in SECTIONS]
     templates = jinja2.Environment(
-        loader=jinja2.PackageLoader('aiida_mlip_autopipe.report', 'static'),
+        loader=jinja2.PackageLoader('aiida_mlip_autopipe.report.page', 'static'),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -119,7 +119,7 @@ def embedded(data: Any) -> str:
 
 
 def _static(name: str) -> str:
-    return resources.files('aiida_mlip_autopipe.report').joinpath('static', name).read_text(encoding='utf-8')
+    return resources.files('aiida_mlip_autopipe.report.page').joinpath('static', name).read_text(encoding='utf-8')
 
 
 @cache

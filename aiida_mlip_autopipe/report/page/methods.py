@@ -65,11 +65,13 @@ def _seeds(record: RunRecord, cite: Citations) -> str:
         origin = first.base.attributes.get('origin', 'file')
         foundation = f'{origin} {cite("mace-mp")}' if origin not in ('file', 'trained') else 'a given potential'
         begin = f'{foundation} (SHA-256 {first.sha256[:12]}…)'
+    data = record.run.inputs.get('data')
+    earlier = f' {data.n_frames} labelled frames of earlier work joined them.' if data is not None else ''
     return (
         f'Seeds were a supercell of about {made["target_atoms"]} atoms, {made["n_strained"]} strained copies (up to '
         f'{100 * made["max_strain"]:g} %) and {made["n_rattled"]} with atoms displaced at random (standard deviation '
-        f'{made["rattle_stdev_A"]:g} Å), beside isolated atoms for the reference energies. The first potential was '
-        f'{begin}.'
+        f'{made["rattle_stdev_A"]:g} Å), beside isolated atoms for the reference energies.{earlier} The first '
+        f'potential was {begin}.'
     )
 
 

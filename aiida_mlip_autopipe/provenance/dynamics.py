@@ -1,0 +1,30 @@
+"""The MD jobs among the calls of a run: the last attempt of each, and what their manifests tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiida import orm
+
+from .calls import Call, in_time
+from .states import MACE_MD
+
+__all__ = ['last_attempts', 'manifests_of']
+
+
+def last_attempts(calls: Iterable[Call]) -> list[Call]:
+    """Return the last attempt of each MD job among calls: it has the frames of those before."""
+    return list({call.parent: call for call in in_time(calls) if call.process_type == MACE_MD}.values())
+
+
+def manifests_of(jobs: Iterable[Call]) -> dict[int, dict[str, Any]]:
+    """Return the manifests of MD jobs: PK -> manifest, in the order of the jobs; those without one are left out."""
+    wanted = [job.pk for job in jobs]
+    if not wanted:
+        return {}
+    query = orm.QueryBuilder()
+    query.append(orm.CalcJobNode, filters={'id': {'in': wanted}}, project='id', tag='job')
+    query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'manifest'}, project='attributes')
+    found = dict(query.all())
+    return {pk: found[pk] for pk in wanted if pk in found}

@@ -1,0 +1,107 @@
+"""The way of a bundle into a profile."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import AiidaException, NotExistent
+
+from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.provenance.calls import pk_of
+
+from .check import ARCHIVE, CARD, read_card
+
+__all__ = ['Imported', 'import_bundle']
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a bundle has become in a profile.
+
+    Attributes
+    ----------
+    potential : PotentialData
+    run : WorkChainNode or None
+        None where the bundle holds no archive.
+    n_new : int
+        Nodes that were not in the profile before.
+    """
+
+    potential: PotentialData
+    run: orm.WorkChainNode | None
+    n_new: int
+
+
+def import_bundle(folder: Path) -> Imported:
+    """Take a bundle into the loaded profile; nodes that are there already are recognised, and stay as they are.
+
+    Parameters
+    ----------
+    folder : Path
+        A bundle that was verified.
+
+    Raises
+    ------
+    ValueError
+        If AiiDA cannot read the archive, or the card cannot be read.
+    """
+    card = read_card(folder)
+    before = _n_nodes()
+    if (folder / ARCHIVE).is_file():
+        _import_archive(folder / ARCHIVE)
+        run = _load(card['run']['uuid'])
+        return Imported(_load(card['potential']['uuid']), run, _n_nodes() - before)
+    return Imported(_lone_potential(folder, card), None, _n_nodes() - before)
+
+
+def _n_nodes() -> int:
+    return orm.QueryBuilder().append(orm.Node).count()
+
+
+def _load(uuid: str) -> Any:
+    try:
+        return orm.load_node(uuid=uuid)
+    except NotExistent as error:
+        raise ValueError(f'{ARCHIVE} does not hold the node {uuid} that {CARD} names') from error
+
+
+def _import_archive(path: Path) -> None:
+    from aiida.common.exceptions import IncompatibleStorageSchema
+    from aiida.tools.archive import import_archive
+
+    logging.getLogger('aiida.export').setLevel(logging.WARNING)
+    try:
+        import_archive(path, create_group=False)
+    except IncompatibleStorageSchema as error:
+        raise ValueError(
+            f'{ARCHIVE} was written by another version of AiiDA ({error}); unpack the bundle and bring it up to date '
+            f'with `verdi archive migrate {ARCHIVE} NEW`, then `verdi archive import NEW`'
+        ) from error
+    except AiidaException as error:
+        raise ValueError(f'{ARCHIVE} cannot be imported: {error}') from error
+
+
+def _lone_potential(folder: Path, card: dict[str, Any]) -> PotentialData:
+    """Return the potential of a bundle without archive: the node of the profile if it is there, else a new one."""
+    about = dict(card['potential'])
+    uuid, name = about.pop('uuid'), about.pop('file')
+    about.pop('committee')
+    query = orm.QueryBuilder()
+    query.append(
+        PotentialData, filters={'or': [{'uuid': uuid}, {'attributes.sha256': about['sha256']}]}, tag='potential'
+    )
+    query.add_projection('potential', '*')
+    query.order_by({'potential': 'id'})
+    there = query.first(flat=True)
+    if there is not None:
+        return there
+    origin, licence = about.pop('origin'), about.pop('licence')
+    node = PotentialData.from_file(folder / name, about, origin=origin, licence=licence)
+    node.label = folder.name
+    node.description = f'from a bundle without provenance; trained in the run {card["run"]["uuid"]}'
+    node.store()
+    return orm.load_node(pk_of(node))  # type: ignore[return-value]

@@ -1,0 +1,112 @@
+"""What each stage of the pipeline is given: from the configuration and from what the run has reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ToContext, WorkChain
+
+from aiida_mlip_autopipe.calculations.functions import round_parameters
+from aiida_mlip_autopipe.data import FramesData
+
+from .evaluate import EvaluationWorkChain
+from .explore import ExplorerWorkChain
+from .label import LabellingEngineWorkChain
+from .train import TrainingEngineWorkChain
+
+__all__ = ['SubmitsStages']
+
+
+class SubmitsStages(WorkChain):
+    """A WorkChain that submits the stages of the pipeline.
+
+    It expects in its context the ``configuration``, the ``round``, the ``parameters`` of the round, the newest
+    ``potential`` and its ``committee``, the ``labelled`` sets by name, and ``n_labels``, the labels asked for so far.
+    """
+
+    def derive_parameters(self) -> dict[str, orm.Dict]:
+        """Derive the parameters of this round's stages."""
+        judged = {'metrics': self.ctx.metrics} if 'metrics' in self.ctx else {}
+        return round_parameters(
+            configuration=self.ctx.configuration,
+            round_number=orm.Int(self.ctx.round),
+            **judged,
+            metadata={'call_link_label': f'parameters_r{self.ctx.round}'},
+        )
+
+    def submit_exploration(self, name: str, seeds: FramesData, known: dict[str, FramesData] | None = None) -> ToContext:
+        """Submit the Explorer."""
+        exploration = self.ctx.configuration['exploration']
+        inputs = {
+            'worker_code': self.inputs.worker_code,
+            'potential': self.ctx.potential,
+            'seeds': seeds,
+            'known': known or {},
+            'dynamics': self.ctx.parameters['dynamics'],
+            'sampling': self.ctx.parameters['sampling'],
+            'n_jobs': orm.Int(exploration['n_jobs']),
+            'n_lanes': orm.Int(exploration['n_lanes']),
+            'keep_frames': orm.Str(exploration['keep_frames']),
+            'options': self.ctx.configuration['options']['worker'],
+        }
+        if self.ctx.committee:
+            inputs['committee'] = self.ctx.committee
+        if exploration['stash_folder'] is not None:
+            inputs['stash_folder'] = orm.Str(exploration['stash_folder'])
+        return self.submit_stage(name, ExplorerWorkChain, inputs)
+
+    def submit_labelling(self, name: str, candidates: FramesData) -> ToContext:
+        """Submit the LabellingEngine."""
+        self.ctx.n_labels += candidates.n_frames
+        return self.submit_stage(
+            name,
+            LabellingEngineWorkChain,
+            {
+                'pw_code': self.inputs.pw_code,
+                'candidates': candidates,
+                'parameters': self.ctx.parameters['labelling'],
+                'pseudos': self.inputs.pseudos,
+                'options': self.ctx.configuration['options']['pw'],
+            },
+        )
+
+    def submit_training(self, name: str) -> ToContext:
+        """Submit the TrainingEngine."""
+        inputs = {
+            'worker_code': self.inputs.worker_code,
+            'parameters': self.ctx.parameters['training'],
+            'labelled': dict(self.ctx.labelled),
+            'options': self.ctx.configuration['options']['worker'],
+        }
+        if 'dataset' in self.ctx:
+            inputs['previous'] = self.ctx.dataset
+        if self.ctx.configuration['training']['method'] != 'scratch':
+            inputs['foundation'] = self.inputs.surrogate
+        if 'replay' in self.inputs:
+            inputs['replay'] = self.inputs.replay
+        return self.submit_stage(name, TrainingEngineWorkChain, inputs)
+
+    def submit_evaluation(self, name: str, frames: FramesData) -> ToContext:
+        """Submit the evaluation of the newest potential, and of its committee, on labelled frames."""
+        job = self.job_on(frames, 'evaluation')
+        if self.ctx.committee:
+            job['committee'] = self.ctx.committee
+        return self.submit_stage(name, EvaluationWorkChain, {'job': job})
+
+    def job_on(self, frames: FramesData, parameters: str) -> dict[str, Any]:
+        """Return the inputs of a job that judges the newest potential on labelled frames."""
+        return {
+            'code': self.inputs.worker_code,
+            'parameters': self.ctx.parameters[parameters],
+            'potential': self.ctx.potential,
+            'frames': frames,
+            'metadata': {'options': dict(self.ctx.configuration['options']['worker'])},
+        }
+
+    def submit_stage(self, name: str, workchain: type[WorkChain], inputs: dict[str, Any]) -> ToContext:
+        """Submit a stage under its name; ``inspect_stage`` takes its results."""
+        node = self.submit(workchain, **inputs, metadata={'call_link_label': name})
+        self.report(f'{name}: {workchain.__name__}<{node.pk}>')
+        self.ctx.stage_name = name
+        return ToContext(stage=node)
