@@ -48,6 +48,7 @@ TINY = {
     'exploration': {
         'temperatures_K': [300.0],
         'n_steps': 6,
+        'n_processes': 1,
         'sample_interval': 1,
         'n_to_select': 2,
         'min_expected_error_eV_A': 0.0,

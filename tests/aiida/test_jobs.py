@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from aiida import engine, orm
 from aiida.common.links import LinkType
+from aiida.manage.caching import enable_caching
 from aiida.plugins import ParserFactory
 from ase import Atoms
 from ase.build import bulk
@@ -35,7 +36,9 @@ from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
 from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
 
 DESCRIPTOR = SoapParameters(n_max=2, l_max=1, r_cut=4.0)
-DYNAMICS = DynamicsParameters(temperatures_K=[300.0, 600.0], n_steps=10, sample_interval=1, random_seed=7)
+DYNAMICS = DynamicsParameters(
+    temperatures_K=[300.0, 600.0], n_steps=10, sample_interval=1, random_seed=7, n_processes=1
+)
 SAMPLING = SamplingParameters(n_to_select=3, descriptor=DESCRIPTOR)
 MACE_FEATURES = MaceFeaturesParameters(model_dtype='float64', batch_size=4)
 ACE = AceParameters(r_cut=4.0, n_max=[3, 2, 1], l_max=[0, 2, 1])
@@ -216,22 +219,22 @@ def test_the_figures_lie_beside_the_results(worker_code, md_job):
     assert sum(name.endswith('.svg') for name in retrieved) == 4
 
 
-def test_nothing_new_is_a_result(worker_code, potential):
+def test_nothing_new_is_a_result(worker_code, md_job):
     """A selection that finds nothing to label ends with a warning and says how far everything is from what is known."""
-    seeds = FramesData.from_atoms([silicon(0)]).store()
-    inputs = {
-        'worker_code': worker_code,
-        'potential': potential,
-        'seeds': seeds,
-        'dynamics': as_dict(DYNAMICS),
-        'sampling': as_dict(SAMPLING.model_copy(update={'min_novelty': 1e6})),
-    }
-    _, node = engine.run_get_node(ExplorerWorkChain, known={'seeds': seeds}, **inputs)
-    assert node.exit_status == ExplorerWorkChain.exit_codes.WARNING_NOTHING_NEW.status == 700
-    assert '20 are within min_novelty (1000000.0) of a known one' in node.exit_message
+    _, node = engine.run_get_node(
+        DirectSamplingBaseWorkChain,
+        job={
+            'code': worker_code,
+            'parameters': as_dict(SAMPLING.model_copy(update={'min_novelty': 1e6})),
+            'shards': {'md_0': md_job.outputs.remote_folder},
+            'known': {'seeds': md_job.inputs.seeds},
+        },
+    )
+    assert node.exit_status == DirectSamplingCalculation.exit_codes.WARNING_NOTHING_NEW.status == 700
+    assert '40 are within min_novelty (1000000.0) of a known one' in node.exit_message
     assert 'candidates' not in node.outputs
     report = node.outputs.report
-    assert report['n_selected'] == 0 and report['n_not_new'] == report['n_frames'] == 20
+    assert report['n_selected'] == 0 and report['n_not_new'] == report['n_frames'] == 40
     assert 0 < report['novelty']['max'] < 1e6
     stage = call_tree(node.pk)[0]
     assert stage.is_ok and failures(node.pk) == []
@@ -248,18 +251,19 @@ def test_the_potential_of_a_sampling_job(worker_code, potential, md_job):
 
 def test_exploration_hands_its_potential_on_where_it_describes(worker_code, potential):
     """With soap the sampling job does not depend on the potential, so that it can be taken from the cache."""
-    for descriptor in (DESCRIPTOR, MACE_FEATURES):
-        _, node = engine.run_get_node(
-            ExplorerWorkChain,
-            worker_code=worker_code,
-            potential=potential,
-            seeds=FramesData.from_atoms([silicon(0)]),
-            dynamics=as_dict(DYNAMICS),
-            sampling=as_dict(SAMPLING.model_copy(update={'descriptor': descriptor})),
-        )
-        assert node.is_finished_ok, node.exit_message
-        (job,) = [one for one in node.called_descendants if one.process_label == 'DirectSamplingCalculation']
-        assert ('potential' in job.inputs) == (descriptor.kind == 'mace')
+    with enable_caching(identifier='aiida.calculations:mlip_autopipe.*'):
+        for descriptor in (DESCRIPTOR, MACE_FEATURES):
+            _, node = engine.run_get_node(
+                ExplorerWorkChain,
+                worker_code=worker_code,
+                potential=potential,
+                seeds=FramesData.from_atoms([silicon(0)]),
+                dynamics=as_dict(DYNAMICS),
+                sampling=as_dict(SAMPLING.model_copy(update={'descriptor': descriptor})),
+            )
+            assert node.is_finished_ok, node.exit_message
+            (job,) = [one for one in node.called_descendants if one.process_label == 'DirectSamplingCalculation']
+            assert ('potential' in job.inputs) == (descriptor.kind == 'mace')
 
 
 def test_descriptors_of_a_folder_of_shards(potential):
@@ -304,24 +308,6 @@ def test_a_changed_shard_is_refused(worker_code, own_md_job):
         shards={'md_0': own_md_job.outputs.remote_folder},
     )
     assert node.exit_status == DirectSamplingCalculation.exit_codes.ERROR_SCRATCH_MISSING.status
-
-
-def test_the_replicas_are_spread_over_jobs(worker_code, potential):
-    """Two jobs share the replicas; the sampling sees the frames of both."""
-    outputs, node = engine.run_get_node(
-        ExplorerWorkChain,
-        worker_code=worker_code,
-        potential=potential,
-        seeds=FramesData.from_atoms([silicon(0), silicon(1)]),
-        dynamics=as_dict(DYNAMICS),
-        sampling=as_dict(SAMPLING),
-        n_jobs=2,
-    )
-    assert node.is_finished_ok, node.exit_message
-    manifests = [job.outputs.manifest for job in node.called_descendants if job.process_label == 'MaceMdCalculation']
-    replicas = [[shard['replica'] for shard in manifest['shards']] for manifest in manifests]
-    assert sorted(replicas) == [[0, 2], [1, 3]]
-    assert outputs['report']['n_frames'] == sum(manifest['n_frames'] for manifest in manifests)
 
 
 def test_a_job_without_a_result_file_is_incomplete(worker_code, potential, md_job):
