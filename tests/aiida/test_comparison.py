@@ -31,7 +31,7 @@ def finished(node: Any, parent: Any = None, link: str = '') -> Any:
 
 @pytest.fixture(scope='module')
 def other_run(finished_run: orm.WorkChainNode) -> orm.WorkChainNode:
-    """Return a run with another temperature, the same seeds labelled, and all but one of the test frames."""
+    """Return a run with another temperature and volume, the same seeds labelled, and all but one of the test frames."""
     run = orm.WorkChainNode(process_type=finished_run.process_type)
     run.base.attributes.set('version', finished_run.base.attributes.get('version'))
     values = finished_run.inputs.configuration.get_dict()
@@ -58,6 +58,9 @@ def other_run(finished_run: orm.WorkChainNode) -> orm.WorkChainNode:
     for name, node in (('metrics', orm.Dict({**errors, 'by_split': {'test': errors}})), ('predictions', predictions)):
         node.base.links.add_incoming(job, link_type=LinkType.CREATE, link_label=name)
         node.store()
+    physics = orm.Dict(finished_run.outputs.physics.get_dict())
+    physics['checks']['equation_of_state']['rows'][0]['value'] = 99.0
+    physics.store().base.links.add_incoming(run, link_type=LinkType.RETURN, link_label='physics')
     return run
 
 
@@ -87,6 +90,8 @@ def test_what_differs_is_told(finished_run, other_run):
     assert found.same_test_set is False and not any(row.comparable for row in found.errors)
     row = next(row for row in found.errors if (row.stage, row.frames) == ('evaluate_surrogate', 'test'))
     assert row.second['force_rmse_meV_A'] == 2.0
+    (figure,) = found.physics
+    assert figure.name.startswith('equation_of_state: ') and figure.first['value'] != figure.second['value'] == 99.0
     initial, *others = found.labels
     assert initial.first == initial.second == initial.n_shared > 0
     assert all(row.second is None and row.n_shared == 0 for row in others)
@@ -97,7 +102,8 @@ def test_on_the_terminal(finished_run, other_run):
     pks = [str(finished_run.pk), str(other_run.pk)]
     shown = CliRunner().invoke(command, pks, obj=None)
     assert shown.exit_code == 0, shown.output
-    assert 'The test sets differ' in shown.output and 'exploration.temperatures_K' in shown.output
+    for words in ('The test sets differ', 'exploration.temperatures_K', 'Physics: potential / DFT', '99'):
+        assert words in shown.output
     as_json = json.loads(CliRunner().invoke(command, [*pks, '--json'], obj=None).output)
     assert (as_json['first'], as_json['second']) == (finished_run.pk, other_run.pk)
     same = CliRunner().invoke(command, [pks[0], pks[0]], obj=None)
