@@ -29,6 +29,7 @@ __all__ = [
     'label_of_pw',
     'labelled_atoms',
     'labels_of_batch',
+    'pressure_warning',
 ]
 
 LEVEL_OF_THEORY = (
@@ -42,6 +43,7 @@ LEVEL_OF_THEORY = (
 )
 # The median of two energies lies between them, and which of the two is wrong cannot be told.
 FEWEST_FOR_MEDIAN = 3
+LARGE_PRESSURE_GPA = 2.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,23 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
                     f'energy_window_eV ({window_eV})'
                 )
     return found
+
+
+def pressure_warning(labelled: Sequence[Atoms]) -> str | None:
+    """Return what to beware of where an undistorted seed is under pressure in its label; None if none is."""
+    pressures = [
+        -float(np.mean(atoms.info['REF_stress'][:3])) / GPa
+        for atoms in labelled
+        if atoms.info.get('method') == 'pristine'
+    ]
+    largest = max(pressures, key=abs, default=0.0)
+    if abs(largest) < LARGE_PRESSURE_GPA:
+        return None
+    return (
+        f'system: by its own label the undistorted structure is under {largest:.1f} GPa, so the seeds lie around a '
+        'volume that is not the equilibrium of this DFT, and what is learnt does, too. Relax it with the method of the '
+        'labels, or go on if that is the volume you want'
+    )
 
 
 def fingerprint(labelling: LabellingParameters, pseudos: Mapping[str, Data]) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from aiida.manage.configuration.profile import Profile
 
-__all__ = ['UsageProblem', 'console', 'load_profile', 'tell_errors', 'tell_size']
+__all__ = ['UsageProblem', 'console', 'load_profile', 'tell_command', 'tell_errors', 'tell_size']
 
 # Where the output is no terminal nothing tells its width, and 80 columns would fold every row of a table.
 WIDTH_OF_A_FILE = 110
@@ -61,6 +61,17 @@ def load_profile(name: str | None) -> Profile:
     except ConfigurationError as error:
         wanted = f'profile {name!r}' if name else 'AiiDA profile'
         raise UsageProblem(f'no {wanted} could be loaded ({error}); `mlip-autopipe init` makes one') from error
+
+
+def tell_command(words: str) -> str:
+    """Return a command of this program as it is to be typed: with the loaded profile, if it is not the default."""
+    from aiida.manage.configuration import get_config, get_profile
+
+    profile = get_profile()
+    option = (
+        '' if profile is None or profile.name == get_config().default_profile_name else f'--profile {profile.name} '
+    )
+    return f'mlip-autopipe {option}{words}'
 
 
 def tell_size(n_bytes: float) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .broker import ATTENTION_INTERVAL_S, call_attention
-from .console import console
+from .console import console, tell_command
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.provenance.calls import Call
@@ -106,7 +106,7 @@ def progress_table(progress: RunProgress, in_full: bool = True) -> Table:
     reasons = tell_reasons(progress.failures)
     notes = [f'failed: {line}' for line in reasons[:REASONS_SHOWN]]
     if reasons:
-        notes.append(f'What was done about it, and the way out: mlip-autopipe failures {progress.pk}')
+        notes.append(f'What was done about it, and the way out: {tell_command(f"failures {progress.pk}")}')
     notes += _pauses(progress.paused)
     # Title and caption are folded at the width of the table.
     table = Table(
@@ -229,7 +229,11 @@ def _to_go(stage: StageProgress) -> str:
 def _reuse(stage: StageProgress) -> str:
     if not stage.n_reused:
         return ''
-    return 'reused' if stage.n_reused == stage.n_processes else f'{stage.n_reused} of {stage.n_processes} reused'
+    return (
+        'reused'
+        if stage.n_reused == stage.n_processes
+        else f'{stage.n_reused} of {stage.n_processes} calculations reused'
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .console import console, load_profile, tell_errors
+from .console import console, load_profile, tell_command, tell_errors
 
 __all__ = ['command']
 
@@ -48,8 +48,8 @@ def command(profile_name: str | None, bundle: Path) -> None:
     console.print(f'\n{imported.n_new or "no"} new nodes in this profile')
     if run is not None:
         console.print(f'run <{run.pk}>, its potential <{potential.pk}>')
-        console.print(f'where it is from:  mlip-autopipe lineage {potential.pk}')
-        console.print(f'what happened:     mlip-autopipe report {run.pk}, mlip-autopipe status {run.pk}')
+        console.print(f'where it is from:  {tell_command(f"lineage {potential.pk}")}')
+        console.print(f'what happened:     {tell_command(f"report {run.pk}")}, {tell_command(f"status {run.pk}")}')
     else:
         console.print(f'potential <{potential.pk}>, without its provenance')
     console.print(f'explore with it:   surrogate: node:{potential.uuid}    (a line of your input.yaml)', soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import UsageProblem, console, load_profile, tell_errors
+from .console import UsageProblem, console, load_profile, tell_command, tell_errors
 
 if TYPE_CHECKING:
     from aiida.orm import Node, ProcessNode
@@ -69,9 +69,13 @@ def _target(pk: int) -> Any:
     if found is None:
         process = node if isinstance(node, ProcessNode) else node.creator
         found = None if process is None else _of_process(process)
+    if found is None and getattr(node, 'process_label', None) == 'AutoPipeWorkChain':
+        raise UsageProblem(
+            f'run {pk} has no potential of its own yet; {tell_command(f"status {pk}")} says how far it is'
+        )
     if found is None:
         raise UsageProblem(
-            f'{pk} is a {type(node).__name__} that belongs to no single potential or frame: give the PK of a '
+            f'{pk} ({type(node).__name__}) belongs to no single potential or frame: give the PK of a '
             'potential, a run, a pw.x calculation, or a frame_id'
         )
     return found

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import console, tell_size
+from .console import console, tell_command, tell_size
 from .display import follow
 from .results import error_tables, physics_table, tell_what_is_next, tell_why_it_stopped, write_results
 
@@ -31,7 +31,7 @@ def follow_to_the_end(run: WorkChainNode, output: Path | None) -> None:
         folder = f' --output {output}' if output else ''
         console.print(
             f'\nRun {run.pk} goes on: this was only its view. Watch it again with: '
-            f'mlip-autopipe watch {run.pk}{folder}\nTo end it: verdi process kill {run.pk}',
+            f'{tell_command(f"watch {run.pk}{folder}")}\nTo end it: verdi process kill {run.pk}',
             soft_wrap=True,
         )
         sys.exit(INTERRUPTED)

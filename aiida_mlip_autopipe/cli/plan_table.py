@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from .console import console, tell_size
+from .console import console, tell_command, tell_size
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.config import Configuration
@@ -55,7 +55,7 @@ def print_plan(found: Examination) -> None:
         number = f'{len(found.problems)} problem{"s" if len(found.problems) > 1 else ""}'
         console.print(f'[bold red]{number}[/] to put right; nothing was submitted.')
     else:
-        console.print(f'Nothing stands in the way: mlip-autopipe run {found.input_file}', soft_wrap=True)
+        console.print(f'Nothing stands in the way: {tell_command(f"run {found.input_file}")}', soft_wrap=True)
 
 
 def stages_table(plan: Plan, configuration: Configuration) -> Table:
@@ -155,6 +155,13 @@ def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iter
         n_slots = found.n_workers * found.slots_per_worker
         there = f'there are {n_slots} ({found.n_workers} workers x {found.slots_per_worker})'
     yield 'daemon', f'{found.slots_needed} processes at once need a slot each; {there}'
+    n_temperatures, corner = len(configuration.exploration.temperatures_K), configuration.evaluation.corner_factor
+    yield (
+        'test set',
+        f'{configuration.evaluation.n_test} frames, as many from each of the {n_temperatures} temperatures'
+        + ('' if corner is None else ' and from the corner beyond them'),
+    )
+    yield 'cache', 'what an earlier run of this profile has computed costs nothing; that is not counted here'
     yield 'ends', 'sooner where nothing new is found' + _tolerances(configuration)
 
 

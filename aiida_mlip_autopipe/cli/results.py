@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
-VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: ''}
+VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'not judged'}
 ERROR_COLUMNS = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
@@ -149,6 +149,8 @@ def physics_table(checks: dict[str, Any]) -> Table:
         for row in check['rows']:
             numbers = [cell(row[key], '{:.4g}') for key in ('value', 'reference', 'difference', 'tolerance')]
             table.add_row(name, row['name'], *numbers, row['unit'], VERDICTS[row['passed']])
+    notes = [f'{name}: {check["note"]}' for name, check in checks['checks'].items() if check['note']]
+    table.caption, table.caption_justify = '\n'.join(notes) or None, 'left'
     return table
 
 

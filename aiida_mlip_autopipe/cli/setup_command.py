@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from .console import console, tell_errors
+from .console import UsageProblem, console, tell_command, tell_errors
 from .pseudos import DEBIAN_FOLDER, FAMILY_LABEL
 
 __all__ = ['command']
@@ -79,6 +80,10 @@ def _ask(profile_name: str | None) -> None:
 
     config = get_config(create=True)
     if (profile_name or config.default_profile_name) not in config.profile_names:
+        if not sys.stdin.isatty():
+            raise UsageProblem(
+                f'no terminal to ask whether to make a new AiiDA profile in {config.dirpath}; give --yes'
+            )
         click.confirm(f'Make a new AiiDA profile in {config.dirpath}?', default=True, abort=True)
 
 
@@ -92,4 +97,6 @@ def _show(report: object) -> None:
     for part, state, text in report.lines:
         table.add_row(part, f'[{"green" if state == "done" else "dim"}]{state}[/]', text)
     console.print(table)
-    console.print('Nothing to do.' if report.n_done == 0 else 'Ready: mlip-autopipe run input.yaml --output results')
+    console.print(
+        'Nothing to do.' if report.n_done == 0 else f'Ready: {tell_command("run input.yaml --output results")}'
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .console import console, load_profile, tell_errors
+from .console import console, load_profile, tell_command, tell_errors
 
 __all__ = ['command']
 
@@ -25,4 +25,4 @@ def command(profile_name: str | None, input_file: Path) -> None:
         from .launch import prepare, submit
 
         run = submit(prepare(input_file), profile)
-    console.print(f'submitted run {run.pk}; watch it with: mlip-autopipe watch {run.pk}')
+    console.print(f'submitted run {run.pk}; watch it with: {tell_command(f"watch {run.pk}")}')

@@ -113,7 +113,8 @@ def pseudopotential_problems(elements: Iterable[str], cutoffs: Cutoffs, family: 
         return []
     return [
         f'labelling.pseudo_family: {family!r} has no pseudopotential for {", ".join(missing)} (it has '
-        f'{_some(sorted(cutoffs))}); install one in the family, or give the label of a family that has it'
+        f'{_some(sorted(cutoffs))}); give the label of a family that has it (`aiida-pseudo install sssp`), or a '
+        'folder of UPF files to `mlip-autopipe init --pseudos`'
     ]
 
 
@@ -152,8 +153,8 @@ def _read(name: str, path: Path) -> tuple[list[Atoms], list[str]]:
 
 
 def _similar_file(path: Path) -> str:
-    siblings: Sequence[str] = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = nearest(path.name, siblings)
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, [name for name in siblings if Path(name).suffix == path.suffix])
     return f'did you mean {near!r}? else ' if near else ''
 
 

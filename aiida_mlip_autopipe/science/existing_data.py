@@ -139,7 +139,8 @@ def differences_between(frames: Sequence[Atoms], labelled_again: Sequence[Atoms]
     Returns
     -------
     dict
-        ``n_frames``; ``energy_meV``, the largest difference per atom; ``force_meV_A``, the RMSE over all components;
+        ``n_frames``; ``energy_meV``, the largest difference per atom; ``energy_spread_meV``, the largest of these from
+        their mean; ``force_meV_A``, the RMSE over all components;
         ``stress_GPa``, the largest difference of a component.
     """
     again = {atoms.info['frame_id']: atoms for atoms in labelled_again}
@@ -150,6 +151,7 @@ def differences_between(frames: Sequence[Atoms], labelled_again: Sequence[Atoms]
     return {
         'n_frames': len(pairs),
         'energy_meV': float(np.abs(energies).max() * 1e3),
+        'energy_spread_meV': float(np.abs(energies - np.mean(energies)).max() * 1e3),
         'force_meV_A': float(np.sqrt((forces**2).mean()) * 1e3),
         'stress_GPa': float(np.abs(stresses).max() / GPa),
     }
@@ -167,4 +169,13 @@ def too_different(differences: dict[str, Any], labelling: LabellingParameters) -
     ]
     if not found:
         return None
-    return f'{differences["n_frames"]} of its frames were labelled again, and differ: {", ".join(found)}'
+    told = f'{differences["n_frames"]} of its frames were labelled again, and differ: {", ".join(found)}'
+    if (
+        len(found) == 1
+        and differences['n_frames'] > 1
+        and differences['energy_spread_meV'] <= labelling.max_data_energy_meV
+    ):
+        told += (
+            f'; by the same in all, and forces by {differences["force_meV_A"]:.3g} meV/Å alone: another zero of energy'
+        )
+    return told

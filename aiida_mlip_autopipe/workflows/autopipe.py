@@ -17,6 +17,7 @@ from aiida_mlip_autopipe.calculations.functions import (
     mark_corner,
     summarise,
 )
+from aiida_mlip_autopipe.calculations.labels import pressure_warning
 from aiida_mlip_autopipe.calculations.physics_functions import physics_structures
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
@@ -249,6 +250,9 @@ class AutoPipeWorkChain(SubmitsStages):
         missing = self.elements_without_isolated_atom()
         if missing:
             return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing))
+        self.ctx.pressure_warning = pressure_warning(self.ctx.labelled['round_0'].get_atoms())
+        if self.ctx.pressure_warning:
+            self.report(self.ctx.pressure_warning)
         return self.submit_exploration('explore_test', self.ctx.structures['test_seeds'])
 
     def label_test_frames(self) -> ToContext:
@@ -340,8 +344,9 @@ class AutoPipeWorkChain(SubmitsStages):
         """Hand on the potential, the data and the summary."""
         self.hand_on()
         labelling = LabellingParameters(**self.ctx.configuration['labelling'])
-        if warning := functional_mismatch(self.inputs.get('surrogate'), labelling):
-            self.ctx.summary['warning'] = orm.Str(warning)
+        mismatch = functional_mismatch(self.inputs.get('surrogate'), labelling)
+        if warnings := [warning for warning in (mismatch, self.ctx.pressure_warning) if warning]:
+            self.ctx.summary['warning'] = orm.Str('. '.join(warnings))
         self.out(
             'summary',
             summarise(

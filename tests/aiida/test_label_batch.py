@@ -12,8 +12,9 @@ from aiida.manage.caching import enable_caching
 from aiida_quantumespresso.parsers.parse_xml.parse import parse_xml
 from ase import Atoms
 from ase.build import bulk
+from ase.units import GPa
 
-from aiida_mlip_autopipe.calculations.labels import Label, check_label, energy_outliers
+from aiida_mlip_autopipe.calculations.labels import Label, check_label, energy_outliers, pressure_warning
 from aiida_mlip_autopipe.calculations.pw_batch import PwBatchCalculation
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.parsers.pw_batch import NoLabelError, read_label
@@ -241,3 +242,12 @@ def test_an_energy_far_from_its_composition_is_refused():
     found = energy_outliers(frames, 2.0)
     assert list(found) == ['f2'] and '-4.00 eV per atom' in found['f2'] and 'energy_window_eV (2.0)' in found['f2']
     assert energy_outliers(frames, None) == {} == energy_outliers(frames, 4.5)
+
+
+def test_a_structure_under_pressure_is_told_of():
+    """Only of undistorted seeds, whose stress says that their volume is not that of the labels; ASE's sign."""
+    frames = [bulk('Si') for _ in range(3)]
+    for atoms, method, pressure in zip(frames, ('pristine', 'strained', 'pristine'), (4.7, 30.0, 1.0), strict=True):
+        atoms.info |= {'method': method, 'REF_stress': np.array([-pressure * GPa] * 3 + [0.0] * 3)}
+    assert 'under 4.7 GPa' in pressure_warning(frames)
+    assert pressure_warning(frames[1:]) is None and pressure_warning([]) is None

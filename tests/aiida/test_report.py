@@ -100,6 +100,7 @@ def test_parity_shows_the_predictions(page, record):
     shown = page.data['widgets']['parity']['sets'][0]
     last = record.evaluated[-1]
     assert shown['forces']['n_points'] == last.predictions['forces'].size
+    assert shown['forces']['told'].startswith(f'all {len(last.predictions["n_atoms"])} frames: RMSE ')
     assert decoded(shown['forces']['y']) == pytest.approx(last.predictions['forces'].ravel(), abs=1e-5)
     energies = last.predictions['energy'] / last.predictions['n_atoms']
     reference = last.predictions['REF_energy'] / last.predictions['n_atoms']
@@ -138,6 +139,12 @@ def test_what_identifies_a_run_is_in_the_page(path, finished_run):
         assert known in text
 
 
+def test_a_check_that_was_not_judged_is_told_first(path):
+    text = path.read_text(encoding='utf-8')
+    assert 'The physics check equation_of_state was not judged: the minimum' in text.partition('id="learning"')[0]
+    assert '>not judged</td>' in text
+
+
 def test_the_same_run_gives_the_same_page(path, finished_run):
     assert render(finished_run) == path.read_text(encoding='utf-8')
 
@@ -168,6 +175,7 @@ def begun(finished_run):
 def test_a_run_at_work_is_told_as_far_as_it_has_come(begun):
     text = render(begun)
     assert 'still at work' in text
+    assert 'No committee has been judged yet.' in text
     assert {'verdict', 'failures', 'methods'} <= set(Page(text).ids)
 
 

@@ -159,7 +159,7 @@ def test_ctrl_c_leaves_the_run_alone(finished_run):
         process.kill()
     assert f'run {run.pk}: at work' in first
     assert process.returncode == 130, errors
-    assert f'mlip-autopipe watch {run.pk}' in output and f'verdi process kill {run.pk}' in output
+    assert ' '.join([*command[1:], str(run.pk)]) in output and f'verdi process kill {run.pk}' in output
     assert orm.load_node(run.pk).exit_status is None and 'Traceback' not in errors
 
 

@@ -475,7 +475,7 @@ def test_unreadable_structure_files(tmp_path):
 
 def test_no_pseudopotential():
     found = only_problem(SILICON, cutoffs={'C': (40.0, 320.0)})
-    assert found.startswith("labelling.pseudo_family: 'autopipe/pbe' has no pseudopotential for Si (it has C); install")
+    assert found.startswith("labelling.pseudo_family: 'autopipe/pbe' has no pseudopotential for Si (it has C); give")
 
 
 def test_missing_family_is_a_problem_among_others():

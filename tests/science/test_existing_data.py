@@ -106,7 +106,7 @@ def test_differences_are_per_atom_and_per_component(tmp_path):
     again.info['REF_stress'] = again.info['REF_stress'] + [GPa, 0, 0, 0, 0, 0]
     differences = differences_between(frames, [again])
     assert differences == pytest.approx(
-        {'n_frames': 1, 'energy_meV': 2.0, 'force_meV_A': 30 / np.sqrt(12), 'stress_GPa': 1.0}
+        {'n_frames': 1, 'energy_meV': 2.0, 'energy_spread_meV': 0.0, 'force_meV_A': 30 / np.sqrt(12), 'stress_GPa': 1.0}
     )
     assert too_different(differences, LabellingParameters()) is None
     strict = LabellingParameters(max_data_energy_meV=1.0, max_data_force_meV_A=1.0)

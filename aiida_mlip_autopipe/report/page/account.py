@@ -44,14 +44,15 @@ def failed(record: RunRecord) -> Section:
 
 
 def cost(record: RunRecord) -> Section:
-    """Return what each stage has cost: time, core and GPU hours, storage."""
+    """Return what each stage has cost: time, core hours, GPU hours if any, storage."""
     spent = run_cost(record.run.pk)
+    has_gpu = any(stage.gpu_hours for stage in spent.stages)
     rows = [
         [
             stage.name,
             _duration(stage.elapsed_s),
             number(stage.core_hours, '{:.3f}'),
-            number(stage.gpu_hours, '{:.3f}'),
+            *([number(stage.gpu_hours, '{:.3f}')] * has_gpu),
             str(stage.n_jobs),
             str(stage.n_cached),
             number(stage.repository_bytes / 1e6, '{:.2f}'),
@@ -59,10 +60,11 @@ def cost(record: RunRecord) -> Section:
         ]
         for stage in (*spent.stages, spent.total)
     ]
-    columns = ['stage', 'wall time', 'core hours', 'GPU hours', 'jobs', 'from the cache', 'files (MB)', 'frames (MB)']
+    columns = ['stage', 'wall time', 'core hours', *(['GPU hours'] * has_gpu)]
+    columns += ['jobs', 'from the cache', 'files (MB)', 'frames (MB)']
     note = (
-        'Core and GPU hours: wall time times what the jobs asked for; what came from the cache costs none. The wall '
-        'time of a stage includes its waiting. Frames lie on the computer of the dynamics.'
+        f'Core {"and GPU " * has_gpu}hours: wall time times what the jobs asked for; what came from the '
+        'cache costs none. The wall time of a stage includes its waiting. Frames lie on the computer of the dynamics.'
     )
     return Section('cost', 'Cost', [Table('Stages', columns, rows), Text(note, 'note')])
 

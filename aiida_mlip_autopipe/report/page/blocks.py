@@ -23,7 +23,7 @@ LOG_AXIS = {'type': 'log', 'dtick': 'D2', 'tickformat': '~g'}
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; ``kind`` is 'plain', 'note' (small), 'good' or 'warning' (in a box)."""
+    """A paragraph; ``kind`` is 'plain', 'note' (small), 'note hint' (not printed), 'good' or 'warning' (in a box)."""
 
     text: str
     kind: str = 'plain'

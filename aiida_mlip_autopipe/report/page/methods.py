@@ -65,8 +65,9 @@ def _seeds(record: RunRecord, cite: Citations) -> str:
         origin = first.base.attributes.get('origin', 'file')
         foundation = f'{origin} {cite("mace-mp")}' if origin not in ('file', 'trained') else 'a given potential'
         begin = f'{foundation} (SHA-256 {first.sha256[:12]}…)'
-    data = record.run.inputs.get('data')
-    earlier = f' {data.n_frames} labelled frames of earlier work joined them.' if data is not None else ''
+    given, earlier = record.run.inputs, ''
+    if 'data' in given:
+        earlier = f' {given.data.n_frames} labelled frames of earlier work joined them.'
     return (
         f'Seeds were a supercell of about {made["target_atoms"]} atoms, {made["n_strained"]} strained copies (up to '
         f'{100 * made["max_strain"]:g} %) and {made["n_rattled"]} with atoms displaced at random (standard deviation '

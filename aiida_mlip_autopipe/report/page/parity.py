@@ -36,7 +36,8 @@ def parity_data(one: Evaluated, max_components: int = MAX_COMPONENTS) -> dict[st
     dict
         ``title``; ``frames``: ``frame_id``, ``origin``, ``split`` and ``temperature_K`` of each; ``energy`` (eV/atom,
         from the mean of DFT), ``forces`` (eV/Å) and ``stress`` (GPa): ``x`` (DFT), ``y`` (potential), ``frame`` (which
-        one), ``n_points`` in all and ``rmse`` in words, over all points also where not all are drawn.
+        one), ``n_points`` in all and ``told``: of which frames the error is, and the error, over all points also where
+        not all are drawn.
     """
     found = one.predictions
     n_atoms, frames = found['n_atoms'], np.arange(len(found['n_atoms']))
@@ -73,8 +74,9 @@ def _points(one: Evaluated, key: str, points: Any, limit: int | None) -> dict[st
     if limit is not None and n_points > limit:
         kept = np.linspace(0, n_points - 1, limit).round().astype(int)
     x, y, frame = (np.asarray(values)[kept] for values in points)
-    rmse = f'{number(one.metrics[key], form)} {unit}'
-    return {'x': encoded(x), 'y': encoded(y), 'frame': encoded(frame), 'n_points': n_points, 'rmse': rmse}
+    n_frames = len(np.unique(points[2]))
+    told = f'all {n_frames} frames: RMSE {number(one.metrics[key], form)} {unit}'
+    return {'x': encoded(x), 'y': encoded(y), 'frame': encoded(frame), 'n_points': n_points, 'told': told}
 
 
 def calibration(record: RunRecord) -> Section:
@@ -82,6 +84,8 @@ def calibration(record: RunRecord) -> Section:
     asked = [one for one in record.evaluated if one.metrics.get('calibration')]
     if not asked:
         note = 'This run had no committee: there is no disagreement to hold against the errors.'
+        if record.configuration['training']['committee_size'] > 1:
+            note = 'No committee has been judged yet.'
         return Section('calibration', 'Error against disagreement', [Text(note)])
     data: list[dict[str, Any]] = []
     for index, one in enumerate(asked):
@@ -94,11 +98,12 @@ def calibration(record: RunRecord) -> Section:
     told = (
         'Each point is a frame: the largest disagreement of the committee on the force on an atom, and the largest '
         'force error. The line is the calibration: by its factor (×) a disagreement is to be multiplied for an error. '
-        'ρ is the rank correlation. New labels were judged before training on them. Click the legend to show or hide.'
+        'ρ is the rank correlation. New labels were judged before training on them.'
     )
     alt = 'Largest force error of each frame against the disagreement of the committee, with the calibration as a line'
     chart = Chart('calibration', 'Errors and disagreements of single frames', alt, data, layout, 'wide')
-    return Section('calibration', 'Error against disagreement', [Text(told), chart])
+    hint = Text('Click the legend to show or hide.', 'note hint')
+    return Section('calibration', 'Error against disagreement', [Text(told), chart, hint])
 
 
 def _calibration_traces(one: Evaluated, colour: str, shown: bool) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from .blocks import Image, Section, Table, Text, number
 
 __all__ = ['physics']
 
-VERDICTS = {True: 'passed', False: 'failed', None: ''}
+VERDICTS = {True: 'passed', False: 'failed', None: 'not judged'}
 
 
 def physics(record: RunRecord) -> Section:

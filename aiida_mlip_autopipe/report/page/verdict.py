@@ -110,6 +110,7 @@ def _with_spread(metrics: dict[str, Any], key: str, form: str) -> str:
 def _warnings(record: RunRecord) -> list[Text]:
     told = [record.summary['warning']] if record.summary.get('warning') else []
     told += _missed(record)
+    told += _physics(record)
     judged = judgements(record)
     if judged and (n_test := judged[-1].metrics['by_split'].get('test', {}).get('n_frames', 0)) < FEW_TEST_FRAMES:
         told.append(f'The test set has {n_test} frames only: see how uncertain the errors are.')
@@ -119,7 +120,7 @@ def _warnings(record: RunRecord) -> list[Text]:
     if guards := sum(bool(replica['guard']) for one in record.explored for job in one.jobs for replica in _of(job)):
         told.append(f'{guards} replicas of the dynamics were stopped by a guard.')
     if open_failures := [one for one in failures(record.run.pk) if not one.handled]:
-        told.append(f'{len(open_failures)} failures were not recovered.')
+        told.append(f'Failures that were not recovered: {len(open_failures)}.')
     if paused := sum(call.paused is not None for call in record.calls.values()):
         told.append(f'{paused} processes are paused.')
     return [Text(text, 'warning') for text in told]
@@ -139,3 +140,17 @@ def _missed(record: RunRecord) -> list[str]:
         f'Above the tolerance on the frames {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
         for split, keys in missed.items()
     ]
+
+
+def _physics(record: RunRecord) -> list[str]:
+    """Return which physics checks failed, and which could not be judged and why."""
+    checks = record.output('physics')
+    told = []
+    for name, check in checks['checks'].items() if checks is not None else ():
+        if check['passed'] is False:
+            rows = ', '.join(row['name'] for row in check['rows'] if row['passed'] is False)
+            told.append(f'The physics check {name} failed: {rows}.')
+        elif check['passed'] is None:
+            why = (check.get('note') or 'no tolerance').removeprefix('not judged: ')
+            told.append(f'The physics check {name} was not judged: {why}.')
+    return told

@@ -42,8 +42,9 @@ def parity_data(predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
     dict
         ``parity_energy`` (eV per atom, less ``shift``, the mean of the reference), ``parity_forces`` (eV/Å),
         ``parity_stress`` (GPa): each with ``reference`` and ``predicted``, some of the ``n_points`` there are,
-        ``rmse`` and ``unit``. What is not finite is left out; what has no point at all is missing. Energies have the
-        ``temperature_K`` (None: unknown), forces the ``element`` and the ``slope``, stresses the ``component`` (Voigt).
+        ``n_frames``, ``rmse`` and ``unit``. What is not finite is left out; what has no point at all is missing.
+        Energies have the ``temperature_K`` (None: unknown), forces the ``element`` and the ``slope``, stresses the
+        ``component`` (Voigt).
     """
     metrics = overall(dict(predictions))
     data = {
@@ -69,6 +70,7 @@ def _energies(predictions: Mapping[str, np.ndarray], metrics: Mapping[str, Any])
         **_pairs(reference, predicted, some),
         'temperature_K': [value if np.isfinite(value) else None for value in temperatures],
         'shift': shift,
+        'n_frames': len(predictions['n_atoms']),
         'rmse': _finite(metrics['energy_rmse_meV'] / 1e3),
         'unit': 'eV/atom',
     }
@@ -81,6 +83,7 @@ def _forces(predictions: Mapping[str, np.ndarray], metrics: Mapping[str, Any]) -
         **_pairs(reference, predicted, some),
         'element': [chemical_symbols[number] for number in predictions['numbers'][some // 3]],
         'slope': _finite(metrics['force_slope']),
+        'n_frames': len(predictions['n_atoms']),
         'rmse': _finite(metrics['force_rmse_meV_A'] / 1e3),
         'unit': 'eV/Å',
     }
@@ -94,6 +97,7 @@ def _stresses(predictions: Mapping[str, np.ndarray], metrics: Mapping[str, Any])
     return {
         **_pairs(reference, predicted, some),
         'component': components[some % 6].tolist(),
+        'n_frames': int(labelled.sum()),
         'rmse': _finite(metrics['stress_rmse_GPa']),
         'unit': 'GPa',
     }
@@ -146,7 +150,8 @@ def _draw_stresses(axes: Axes, shown: Mapping[str, Any]) -> None:
 
 
 def _rmse(shown: Mapping[str, Any], factor: float, unit: str) -> str:
-    return 'RMSE not finite' if shown['rmse'] is None else f'RMSE {factor * shown["rmse"]:.3g} {unit}'
+    error = 'not finite' if shown['rmse'] is None else f'{factor * shown["rmse"]:.3g} {unit}'
+    return f'all {shown["n_frames"]} frames: RMSE {error}'
 
 
 def _draw_classes(axes: Axes, shown: Mapping[str, Any], classes: list[str]) -> None:

@@ -95,7 +95,7 @@
       xaxis: { title: { text: `DFT: ${label}` }, range }, yaxis: { title: { text: 'potential' }, range, scaleanchor: 'x' },
       showlegend: by !== 'temperature' && traces.length <= 8,
     });
-    title.textContent = `${name}: RMSE ${points.rmse}`;
+    title.textContent = `${name}, ${points.told}`;
     return x.length < points.n_points
       ? `Of the ${points.n_points.toLocaleString('en')} points of ${name} ${x.length.toLocaleString('en')}, evenly chosen, are drawn; the error is that of all.`
       : '';
@@ -257,7 +257,7 @@
       viewer = await Chemiscope.StructureVisualizer.load({ meta: 'pick-meta', info: 'pick-info', structure: 'pick-structure' }, structures, warnings);
     }
     const picks = explorations[Number(set.value)].picks.candidate;
-    if (picks.length) tell(picks[0], 'The first pick. Click a point of the map for another one.');
+    if (picks.length) tell(picks[0], 'The first pick.');
     document.body.dataset.ready = 'yes';
   }
 
@@ -325,7 +325,15 @@
     const { data, layout } = charts[place.dataset.chart];
     draw(place, data, layout);
   });
-  window.addEventListener('beforeprint', () => document.querySelectorAll('details').forEach((one) => { one.open = true; }));
+  // On paper a chart is what was drawn on the screen, as large as the paper allows.
+  window.addEventListener('beforeprint', () => {
+    document.querySelectorAll('details').forEach((one) => { one.open = true; });
+    const plots = [...document.querySelectorAll('.plot')];
+    const drawn = plots.map((plot) => plot.clientWidth);
+    document.body.classList.add('paper');
+    plots.forEach((plot, index) => plot.style.setProperty('--on-paper', Math.min(1.2, plot.clientWidth / drawn[index])));
+  });
+  window.addEventListener('afterprint', () => document.body.classList.remove('paper'));
   if (widgets.parity) parity(widgets.parity);
   if (widgets.dynamics) dynamics(widgets.dynamics);
   if (widgets.map) map(widgets.map);
