@@ -140,8 +140,7 @@ def differences_between(frames: Sequence[Atoms], labelled_again: Sequence[Atoms]
     -------
     dict
         ``n_frames``; ``energy_meV``, the largest difference per atom; ``energy_spread_meV``, the largest of these from
-        their mean; ``force_meV_A``, the RMSE over all components;
-        ``stress_GPa``, the largest difference of a component.
+        their mean; ``force_meV_A``, the RMSE over all components; ``stress_GPa``, the largest of a component.
     """
     again = {atoms.info['frame_id']: atoms for atoms in labelled_again}
     pairs = [(atoms, again[atoms.info['frame_id']]) for atoms in frames if atoms.info['frame_id'] in again]
@@ -170,12 +169,8 @@ def too_different(differences: dict[str, Any], labelling: LabellingParameters) -
     if not found:
         return None
     told = f'{differences["n_frames"]} of its frames were labelled again, and differ: {", ".join(found)}'
-    if (
-        len(found) == 1
-        and differences['n_frames'] > 1
-        and differences['energy_spread_meV'] <= labelling.max_data_energy_meV
-    ):
-        told += (
-            f'; by the same in all, and forces by {differences["force_meV_A"]:.3g} meV/Å alone: another zero of energy'
-        )
+    spread_meV, off_meV_A = differences['energy_spread_meV'], differences['force_meV_A']
+    forces_agree = off_meV_A <= labelling.max_data_force_meV_A
+    if forces_agree and spread_meV <= labelling.max_data_energy_meV and differences['n_frames'] > 1:
+        told += f'; by the same in all, and forces by {off_meV_A:.3g} meV/Å alone: another zero of energy'
     return told

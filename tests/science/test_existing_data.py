@@ -114,3 +114,18 @@ def test_differences_are_per_atom_and_per_component(tmp_path):
         '1 of its frames were labelled again, and differ: energies by up to 2 meV/atom (tolerance: 1), forces by '
         '8.66 meV/Å (tolerance: 1)'
     )
+
+
+@pytest.mark.parametrize(
+    ('changed', 'is_a_zero'),
+    [
+        ({'energy_meV': 500.0}, True),
+        ({'energy_meV': 500.0, 'energy_spread_meV': 9.0}, False),
+        ({'force_meV_A': 90.0}, False),
+    ],
+)
+def test_another_zero_of_energy_is_called_that(changed, is_a_zero):
+    """Where all energies are off by the same and the forces agree; not where the forces differ, or one frame is off."""
+    small = {'n_frames': 3, 'energy_meV': 0.1, 'energy_spread_meV': 0.1, 'force_meV_A': 1.0, 'stress_GPa': 0.0}
+    told = too_different({**small, **changed}, LabellingParameters())
+    assert told is not None and ('another zero of energy' in told) == is_a_zero
