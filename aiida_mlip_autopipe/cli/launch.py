@@ -94,6 +94,7 @@ def prepare(path: Path) -> Launch:
 
 def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
     """Return the nodes that a configuration names, by the names of ``build_inputs``, and what is wrong with others."""
+    from aiida_mlip_autopipe.science.frames import read_any
     from aiida_mlip_autopipe.workflows.inputs import find_code
 
     configuration = expansion.configuration
@@ -103,7 +104,7 @@ def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
             'pw_code': lambda: find_code(configuration.codes.pw, 'codes.pw'),
             'structure': lambda: _structure(expansion),
             'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
-            'replay': lambda: _frames(configuration.replay, 'replay', _read_any),
+            'replay': lambda: _frames(configuration.replay, 'replay', read_any),
             'data': lambda: _data(configuration.data, expansion.elements),
         }
     )
@@ -270,15 +271,6 @@ def _frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> F
         return FramesData.from_atoms(read(name))
     except ValueError as error:
         raise ValueError(f'{key}: {error}') from error
-
-
-def _read_any(path: str) -> list[Atoms]:
-    from ase.io import iread
-
-    try:
-        return list(iread(path, index=':'))
-    except Exception as error:  # ASE's readers raise many kinds
-        raise ValueError(f'{path} cannot be read: {error}; give a file of frames that ASE reads') from error
 
 
 def _data(name: str | None, elements: list[str]) -> FramesData | None:

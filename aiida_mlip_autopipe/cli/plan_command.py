@@ -127,9 +127,10 @@ def examine(path: Path, profile: Profile) -> Examination:
 def _make_plan(found: Examination, expansion: Expansion, codes: Mapping[str, Any]) -> None:
     from aiida_mlip_autopipe.config.plan import make_plan
     from aiida_mlip_autopipe.provenance.speed import measured_speeds
+    from aiida_mlip_autopipe.science.existing_data import existing_data
 
     speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('pw_code'))
-    data = codes['data'].get_atoms() if codes.get('data') else []
+    data = existing_data(codes['data'].get_atoms()) if codes.get('data') else []
     try:
         found.plan = make_plan(expansion.configuration, expansion.sources, speeds, data)
     except ValueError as error:

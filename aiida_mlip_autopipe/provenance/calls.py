@@ -74,8 +74,12 @@ class Call:
     @property
     def seconds(self) -> float:
         """Return the time since its start, or what it took."""
-        end = self.changed if self.is_terminated else datetime.now(UTC)
-        return (end - self.started).total_seconds()
+        return (self.end - self.started).total_seconds()
+
+    @property
+    def end(self) -> datetime:
+        """Return when it ended; now, while it is at work."""
+        return self.changed if self.is_terminated else datetime.now(UTC)
 
     @property
     def is_terminated(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from aiida import orm
@@ -278,8 +277,7 @@ def _span(calls: list[Call]) -> float | None:
     """Return how long it took from the start of the first job to the end of the last, or until now."""
     if not calls:
         return None
-    ends = [call.changed if call.is_terminated else datetime.now(UTC) for call in calls]
-    return (max(ends) - min(call.started for call in calls)).total_seconds()
+    return (max(call.end for call in calls) - min(call.started for call in calls)).total_seconds()
 
 
 def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:

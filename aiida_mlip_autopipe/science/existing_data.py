@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import iread
 from ase.units import GPa
 
-from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 
@@ -40,10 +39,7 @@ def read_labelled(path: str | Path) -> list[Atoms]:
     ValueError
         If the file cannot be read, or as `existing_data`.
     """
-    try:
-        frames = list(iread(path, index=':'))
-    except Exception as error:  # each of ASE's readers fails in its own way
-        raise ValueError(f'{path} cannot be read ({error}); give a file of labelled frames that ASE reads') from error
+    frames = read_any(path)
     try:
         return existing_data(frames)
     except ValueError as error:

@@ -30,6 +30,7 @@ __all__ = [
     'file_sha256',
     'iter_chunks',
     'load_frames',
+    'read_any',
     'read_extxyz',
     'read_manifest',
     'write_extxyz',
@@ -60,6 +61,20 @@ def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
         digest.update((np.asarray(values, dtype='<f4') + np.float32(0)).tobytes())  # + 0: no negative zero
     digest.update(np.asarray(pbc, dtype='u1').tobytes())
     return digest.hexdigest()[:8]
+
+
+def read_any(path: str | Path) -> list[Atoms]:
+    """Return all frames of a file that ASE reads, with the results of their calculations.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    try:
+        return list(iread(path, index=':'))
+    except Exception as error:  # each of ASE's readers fails in its own way
+        raise ValueError(f'{path} cannot be read: {error}; give a file of frames that ASE reads') from error
 
 
 # ----------------------------------------------------------------------------------------------------------- extxyz

@@ -250,9 +250,8 @@ class AutoPipeWorkChain(SubmitsStages):
         missing = self.elements_without_isolated_atom()
         if missing:
             return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing))
-        self.ctx.pressure_warning = pressure_warning(self.ctx.labelled['round_0'].get_atoms())
-        if self.ctx.pressure_warning:
-            self.report(self.ctx.pressure_warning)
+        if warning := pressure_warning(self.ctx.labelled['round_0'].get_atoms()):
+            self.report(warning)
         return self.submit_exploration('explore_test', self.ctx.structures['test_seeds'])
 
     def label_test_frames(self) -> ToContext:
@@ -344,9 +343,12 @@ class AutoPipeWorkChain(SubmitsStages):
         """Hand on the potential, the data and the summary."""
         self.hand_on()
         labelling = LabellingParameters(**self.ctx.configuration['labelling'])
-        mismatch = functional_mismatch(self.inputs.get('surrogate'), labelling)
-        if warnings := [warning for warning in (mismatch, self.ctx.pressure_warning) if warning]:
-            self.ctx.summary['warning'] = orm.Str('. '.join(warnings))
+        warnings = (
+            functional_mismatch(self.inputs.get('surrogate'), labelling),
+            pressure_warning(self.ctx.labelled['round_0'].get_atoms()),
+        )
+        if any(warnings):
+            self.ctx.summary['warning'] = orm.Str('. '.join(filter(None, warnings)))
         self.out(
             'summary',
             summarise(

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiida import orm
+from ase import Atoms
 from ase.build import bulk, make_supercell
 from click.testing import CliRunner, Result
 
@@ -16,6 +18,7 @@ from aiida_mlip_autopipe.cli import main
 from aiida_mlip_autopipe.cli.plan_table import tell_hours
 from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage, make_plan
+from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.provenance.calls import call_tree, stage_of
 from aiida_mlip_autopipe.provenance.speed import PastLabel, label_rate, measured_speeds
@@ -127,6 +130,21 @@ def test_the_table_tells_rounds_that_are_alike_once(plan):
     assert 'r2 to r8 alike' in told and 'all, 9 rounds' in told and 'at least, 2' in told
     assert 'max_force_rmse_meV_A: 50' in told
     assert '\x1b[' not in told
+
+
+@pytest.mark.usefixtures('worker_code', 'pw_code', 'pseudo_family')
+def test_data_of_a_node_is_planned_as_it_is_trained_on(plan):
+    """Isolated atoms in it do not count, and need no forces."""
+    frames = [bulk('Si', a=5.43 + 0.01 * number) for number in range(5)]
+    frames.append(Atoms('Si', cell=[6.0] * 3, pbc=True, info={'config_type': 'IsolatedAtom'}))
+    for number, atoms in enumerate(frames):
+        atoms.info |= {'frame_id': f'frame-{number}', 'REF_energy': -1.0, 'REF_stress': np.zeros(6)}
+    for number, atoms in enumerate(frames[:5]):
+        atoms.arrays['REF_forces'] = np.full((len(atoms), 3), 0.1 * number)
+    node = FramesData.from_atoms(frames).store()
+    done = plan(f'{SILICON}data: node:{node.pk}\n', '--json')
+    stages = {stage['name']: stage for stage in json.loads(done.stdout)['plan']['stages']}
+    assert stages['label_data']['labels'] == 3
 
 
 def test_hours_in_words():
