@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase.data import atomic_numbers
 
-from aiida_mlip_autopipe.science.training.potential import quiet
+from aiida_mlip_autopipe.science.potential.load import quiet
 
 __all__ = ['tiny_potential']
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ase.build import bulk
 
-from aiida_mlip_autopipe.calculations.pw_inputs import PSEUDO_FOLDER, pseudo_file, pw_input
+from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, pseudo_file, pw_input
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 
 __all__ = ['write_guarded_pw', 'write_stand_in']

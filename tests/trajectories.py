@@ -5,7 +5,7 @@ from pathlib import Path
 from ase.build import bulk
 
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
-from aiida_mlip_autopipe.science.dynamics.engine_ase import run_dynamics
+from aiida_mlip_autopipe.science.dynamics.ase.trajectory import run_dynamics
 from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames, take_over
 from aiida_mlip_autopipe.science.frames import FrameChunk, iter_chunks, write_manifest

@@ -8,10 +8,9 @@ from aiida import orm
 from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
-
-from .worker_job import WorkerCalculation
 
 __all__ = ['NOTHING_NEW', 'DirectSamplingCalculation']
 

@@ -7,11 +7,10 @@ from typing import Any
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.frames import MANIFEST
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-
-from .worker_job import WorkerCalculation
 
 __all__ = ['NOT_COMPLETE', 'OUT_OF_MEMORY', 'MaceMdCalculation']
 

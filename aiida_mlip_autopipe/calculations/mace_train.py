@@ -7,11 +7,10 @@ from typing import Any
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.training.sets import elements_problem, start_problem
-
-from .worker_job import WorkerCalculation
 
 __all__ = ['MaceTrainCalculation', 'check_start']
 

@@ -7,10 +7,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
-
-from .worker_job import WorkerCalculation
 
 __all__ = ['PhysicsCalculation']
 

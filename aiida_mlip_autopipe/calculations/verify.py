@@ -8,10 +8,9 @@ from aiida import orm
 from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.science.parameters import StageParameters
 from aiida_mlip_autopipe.worker.verify import MEASURED
-
-from .worker_job import WorkerCalculation
 
 __all__ = ['STASH_DIFFERS', 'VerifyCalculation']
 

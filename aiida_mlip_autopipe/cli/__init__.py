@@ -19,24 +19,24 @@ from aiida_mlip_autopipe import __version__
 __all__ = ['main']
 
 COMMANDS = {
-    'init': ('setup_command', 'Make or repair what the pipeline needs: profile, codes, pseudopotentials, daemon.'),
-    'doctor': ('doctor_command', 'Examine the computer of a worker: what it offers, and what to change.'),
-    'expand': ('expand_command', 'Show the full configuration that an input stands for.'),
-    'plan': ('plan_command', 'Show what a pipeline would run and cost, and what stands in its way.'),
-    'run': ('run_command', 'Submit a pipeline and follow it to its results.'),
-    'submit': ('submit_command', 'Submit a pipeline and return.'),
-    'status': ('status_command', 'Show what a pipeline is doing, or list them.'),
-    'watch': ('watch_command', 'Watch a pipeline at work.'),
-    'change': ('change_command', 'Change budget or tolerances of a pipeline that is under way.'),
-    'resubmit': ('resubmit_command', 'Label the failed candidates of a pipeline again.'),
-    'failures': ('failures_command', 'Show what failed in a pipeline, and why.'),
-    'cost': ('cost_command', 'Show what a pipeline has cost, stage by stage.'),
-    'lineage': ('lineage_command', 'Show where a frame or a potential comes from.'),
-    'compare': ('compare_command', 'Show where two pipelines differ: inputs, errors, labels.'),
-    'report': ('report_command', 'Write a pipeline as one HTML file to look at.'),
-    'export': ('export_command', 'Write a bundle to hand on: potential, data, card, provenance.'),
-    'verify': ('verify_command', 'Hold a bundle against its checksums.'),
-    'import': ('import_command', 'Take a bundle into this profile.'),
+    'init': ('setup', 'Make or repair what the pipeline needs: profile, codes, pseudopotentials, daemon.'),
+    'doctor': ('doctor', 'Examine the computer of a worker: what it offers, and what to change.'),
+    'expand': ('expand', 'Show the full configuration that an input stands for.'),
+    'plan': ('plan', 'Show what a pipeline would run and cost, and what stands in its way.'),
+    'run': ('run', 'Submit a pipeline and follow it to its results.'),
+    'submit': ('submit', 'Submit a pipeline and return.'),
+    'status': ('status', 'Show what a pipeline is doing, or list them.'),
+    'watch': ('watch', 'Watch a pipeline at work.'),
+    'change': ('change', 'Change budget or tolerances of a pipeline that is under way.'),
+    'resubmit': ('resubmit', 'Label the failed candidates of a pipeline again.'),
+    'failures': ('failures', 'Show what failed in a pipeline, and why.'),
+    'cost': ('cost', 'Show what a pipeline has cost, stage by stage.'),
+    'lineage': ('lineage', 'Show where a frame or a potential comes from.'),
+    'compare': ('compare', 'Show where two pipelines differ: inputs, errors, labels.'),
+    'report': ('report', 'Write a pipeline as one HTML file to look at.'),
+    'export': ('export', 'Write a bundle to hand on: potential, data, card, provenance.'),
+    'verify': ('verify', 'Hold a bundle against its checksums.'),
+    'import': ('import_', 'Take a bundle into this profile.'),
 }
 
 
@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
         """Import the module of a command and return the command."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f'.{COMMANDS[cmd_name][0]}', __name__).command
+        return importlib.import_module(f'{__name__}.commands.{COMMANDS[cmd_name][0]}').command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

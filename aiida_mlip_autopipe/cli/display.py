@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .broker import ATTENTION_INTERVAL_S, call_attention
-from .console import console, tell_command
+from aiida_mlip_autopipe.cli.broker import ATTENTION_INTERVAL_S, call_attention
+from aiida_mlip_autopipe.cli.console import console, tell_command
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.provenance.calls import Call

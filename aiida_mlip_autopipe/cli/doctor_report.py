@@ -10,7 +10,7 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from .console import console
+from aiida_mlip_autopipe.cli.console import console
 
 __all__ = ['facts_table', 'print_report']
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiida_mlip_autopipe.cli.console import console
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Configuration, Expansion
-
-from .console import console
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'DUMP_EXTRA',
-    'SLOTS_PER_LANE',
+    'SLOTS_PER_SEQUENCE',
     'Launch',
     'check_slots',
     'collect_problems',
@@ -38,10 +37,10 @@ __all__ = [
 
 NODE_PREFIX = 'node:'
 BOOTSTRAP = 'bootstrap'
-SLOTS_PER_LANE = 3
+SLOTS_PER_SEQUENCE = 3
 SLOTS_PER_MEMBER = 2
 DUMP_EXTRA = 'mlip_autopipe_exec_config_dump'
-FEWER_AT_ONCE = 'lower labelling.max_concurrent or exploration.n_lanes'
+FEWER_AT_ONCE = 'lower labelling.max_concurrent or exploration.max_concurrent'
 
 
 @dataclass(frozen=True)
@@ -147,9 +146,9 @@ def needed_slots(configuration: Configuration) -> int:
     """
     exploration = configuration.exploration
     committee = SLOTS_PER_MEMBER * configuration.training.committee_size
-    lanes = max(configuration.labelling.max_concurrent, min(exploration.n_lanes, exploration.n_jobs))
+    sequences = max(configuration.labelling.max_concurrent, min(exploration.max_concurrent, exploration.n_jobs))
     run_and_stage = 2
-    return run_and_stage + max(SLOTS_PER_LANE * lanes, committee)
+    return run_and_stage + max(SLOTS_PER_SEQUENCE * sequences, committee)
 
 
 def running_daemon(profile: Profile) -> DaemonClient:

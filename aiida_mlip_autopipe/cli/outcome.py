@@ -6,9 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import console, tell_command, tell_size
-from .display import follow
-from .results import error_tables, physics_table, tell_what_is_next, tell_why_it_stopped, write_results
+from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
+from aiida_mlip_autopipe.cli.display import follow
+from aiida_mlip_autopipe.cli.results import (
+    error_tables,
+    physics_table,
+    tell_what_is_next,
+    tell_why_it_stopped,
+    write_results,
+)
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode

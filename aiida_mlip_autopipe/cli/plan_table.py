@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from .console import console, tell_command, tell_size
+from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
 
 if TYPE_CHECKING:
+    from aiida_mlip_autopipe.cli.commands.plan import Examination
     from aiida_mlip_autopipe.config import Configuration
     from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage
-
-    from .plan_command import Examination
 
 __all__ = ['print_plan', 'stages_table']
 
@@ -155,11 +154,11 @@ def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iter
         n_slots = found.n_workers * found.slots_per_worker
         there = f'there are {n_slots} ({found.n_workers} workers x {found.slots_per_worker})'
     yield 'daemon', f'{found.slots_needed} processes at once need a slot each; {there}'
-    n_temperatures, corner = len(configuration.exploration.temperatures_K), configuration.evaluation.corner_factor
+    n_temperatures, hot_factor = len(configuration.exploration.temperatures_K), configuration.evaluation.hot_factor
     yield (
         'test set',
         f'{configuration.evaluation.n_test} frames, as many from each of the {n_temperatures} temperatures'
-        + ('' if corner is None else ' and from the corner beyond them'),
+        + ('' if hot_factor is None else ' and from a hotter one'),
     )
     yield 'cache', 'what an earlier run of this profile has computed costs nothing; that is not counted here'
     yield 'ends', 'sooner where nothing new is found' + _tolerances(configuration)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.table import Table
 
+from aiida_mlip_autopipe.cli.launch import DUMP_EXTRA
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
-
-from .launch import DUMP_EXTRA
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -116,14 +115,14 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
 
 
 def error_tables(summary: dict[str, Any]) -> list[Table]:
-    """Return the errors on the test set, in its corner and, where there were rounds, where each potential explored."""
+    """Return the errors on both test sets and, where there were rounds, on what each potential found."""
     rounds = summary['rounds']
     names = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
     judged = [summary['surrogate'], *rounds]
     tables = [_table('Errors on the test set (RMSE)', zip(names, (one['test'] for one in judged), strict=True))]
-    if judged[0]['corner'] is not None:
-        corner = zip(names, (one['corner'] for one in judged), strict=True)
-        tables.append(_table('Errors in the corner, hotter than any round explores (RMSE)', corner))
+    if judged[0]['hot'] is not None:
+        hot = zip(names, (one['hot'] for one in judged), strict=True)
+        tables.append(_table('Errors on the hotter test set, beyond the temperatures of the rounds (RMSE)', hot))
     if rounds:
         found = zip(names[:-1], [one['labels'] for one in rounds], strict=True)
         tables.append(_table('Errors on the frames it found, not yet trained on (RMSE)', found))
@@ -166,7 +165,7 @@ def tell_why_it_stopped(summary: dict[str, Any]) -> str:
         f'after {len(summary["rounds"])} round(s) and {stopped["n_labels"]} labels: {REASONS_TO_STOP[stopped["why"]]}'
     )
     above = [
-        f'{title} {cell(missed[key]["is"], text)} > {missed[key]["wanted"]:g}{" in the corner" * (frames == "corner")}'
+        f'{title} {cell(missed[key]["is"], text)} > {missed[key]["wanted"]:g}{" (hotter test set)" * (frames == "hot")}'
         for frames, missed in stopped['above_tolerance'].items()
         for key, title, text in ERROR_COLUMNS
         if key in missed

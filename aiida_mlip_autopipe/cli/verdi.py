@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import LazyGroup
+from aiida_mlip_autopipe.cli import LazyGroup
 
 __all__ = ['command']
 

@@ -242,9 +242,9 @@ class _Planner:
             yield self._training('train_bootstrap')
         exploration, evaluation = self.configuration.exploration, self.configuration.evaluation
         temperatures = list(exploration.temperatures_K)
-        if evaluation.corner_factor is not None:
+        if evaluation.hot_factor is not None:
             ends = [end for one in temperatures for end in (one if isinstance(one, tuple) else (one,))]
-            temperatures.append(evaluation.corner_factor * max(ends))
+            temperatures.append(evaluation.hot_factor * max(ends))
         dynamics = exploration.dynamics().model_copy(update={'temperatures_K': temperatures})
         yield from self._explored('test', self.test_seeds, dynamics, evaluation.n_test)
         yield self._evaluation('evaluate_surrogate')

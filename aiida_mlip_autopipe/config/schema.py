@@ -181,12 +181,12 @@ class Configuration(StageParameters):
 
     @model_validator(mode='after')
     def _tests_everywhere(self) -> Configuration:
-        corner = self.evaluation.corner_factor is not None
-        n_temperatures = len(self.exploration.temperatures_K) + corner
+        hot = self.evaluation.hot_factor is not None
+        n_temperatures = len(self.exploration.temperatures_K) + hot
         if self.evaluation.n_test < n_temperatures:
             raise ValueError(
                 f'evaluation.n_test ({self.evaluation.n_test}) is not >= {n_temperatures}, the number of temperatures'
-                f'{" with that of the corner" if corner else ""}: one of them would have no test frame; raise it, or '
+                f'{" with the hotter one" if hot else ""}: one of them would have no test frame; raise it, or '
                 'explore at fewer temperatures'
             )
         return self

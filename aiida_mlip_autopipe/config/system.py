@@ -51,7 +51,7 @@ def find_surrogate(surrogate: str, base: Path) -> tuple[str, list[str]]:
 
     A wrong path and an unknown name are told apart: the loader of foundation models would say the same of both.
     """
-    from aiida_mlip_autopipe.science.training.foundation import FOUNDATIONS
+    from aiida_mlip_autopipe.science.potential.foundation import FOUNDATIONS
 
     if surrogate == 'bootstrap' or surrogate.startswith('node:') or surrogate in FOUNDATIONS:
         return surrogate, []

@@ -1,6 +1,6 @@
 """The pipeline's own AiiDA data: frames and potentials."""
 
-from .frames import FramesData
-from .potential import PotentialData
+from aiida_mlip_autopipe.data.frames import FramesData
+from aiida_mlip_autopipe.data.potential import PotentialData
 
 __all__ = ['FramesData', 'PotentialData']

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiida.orm import StructureData
 from ase import Atoms
 
-from .frames import FramesData
+from aiida_mlip_autopipe.data.frames import FramesData
 
 __all__ = ['source_atoms']
 

@@ -10,9 +10,8 @@ from aiida.orm import ArrayData, Dict
 
 from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.parsers.worker_job import WorkerParser
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
-
-from .worker_job import WorkerParser
 
 __all__ = ['DirectSamplingParser']
 

@@ -7,8 +7,7 @@ from typing import Any
 from aiida.orm import Dict, FolderData
 
 from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
-
-from .worker_job import WorkerParser
+from aiida_mlip_autopipe.parsers.worker_job import WorkerParser
 
 __all__ = ['EvaluateParser', 'folder_of']
 

@@ -7,10 +7,9 @@ from typing import Any
 from aiida.engine import ExitCode
 from aiida.orm import Dict
 
+from aiida_mlip_autopipe.parsers.worker_job import WorkerParser
 from aiida_mlip_autopipe.science.frames import MANIFEST
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
-
-from .worker_job import WorkerParser
 
 __all__ = ['MaceMdParser']
 

@@ -9,8 +9,7 @@ from aiida.orm import ArrayData, Dict
 
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
 from aiida_mlip_autopipe.data import PotentialData
-
-from .worker_job import WorkerParser
+from aiida_mlip_autopipe.parsers.worker_job import WorkerParser
 
 __all__ = ['MaceTrainParser']
 

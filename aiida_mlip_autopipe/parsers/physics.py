@@ -7,9 +7,8 @@ from typing import Any
 from aiida.orm import Dict
 
 from aiida_mlip_autopipe.calculations.physics import PhysicsCalculation
-
-from .evaluate import folder_of
-from .worker_job import WorkerParser
+from aiida_mlip_autopipe.parsers.evaluate import folder_of
+from aiida_mlip_autopipe.parsers.worker_job import WorkerParser
 
 __all__ = ['PhysicsParser']
 

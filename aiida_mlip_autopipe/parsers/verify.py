@@ -7,7 +7,7 @@ from typing import Any
 from aiida.engine import ExitCode
 from aiida.orm import Dict
 
-from .worker_job import WorkerParser
+from aiida_mlip_autopipe.parsers.worker_job import WorkerParser
 
 __all__ = ['VerifyParser']
 

@@ -15,10 +15,9 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-
-from .changes import changes_of
-from .cost import RunCost, run_cost
-from .states import LABEL
+from aiida_mlip_autopipe.provenance.changes import changes_of
+from aiida_mlip_autopipe.provenance.cost import RunCost, run_cost
+from aiida_mlip_autopipe.provenance.states import LABEL
 
 __all__ = ['Comparison', 'Difference', 'ErrorsOnFrames', 'LabelledSet', 'compare']
 
@@ -52,7 +51,7 @@ class ErrorsOnFrames:
     stage : str
         The evaluation: 'evaluate_surrogate', 'evaluate_r1', 'evaluate_labels_r1'.
     frames : str
-        'test', 'corner' or 'new labels'.
+        'test', 'hot' or 'new labels'.
     first, second : dict or None
         ``n_frames`` and the errors; None where a run has not come so far.
     comparable : bool

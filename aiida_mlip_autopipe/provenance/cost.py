@@ -18,11 +18,10 @@ from aiida.manage import get_manager
 from aiida.repository.backend import DiskObjectStoreRepositoryBackend
 from sqlalchemy import text
 
+from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
+from aiida_mlip_autopipe.provenance.progress import STAGE_KINDS
+from aiida_mlip_autopipe.provenance.states import MACE_MD
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
-
-from .calls import Call, call_tree, in_time, stage_of
-from .progress import STAGE_KINDS
-from .states import MACE_MD
 
 __all__ = [
     'RUN_ITSELF',

@@ -7,8 +7,8 @@ from typing import Any
 
 from aiida import orm
 
-from .calls import Call, in_time
-from .states import MACE_MD
+from aiida_mlip_autopipe.provenance.calls import Call, in_time
+from aiida_mlip_autopipe.provenance.states import MACE_MD
 
 __all__ = ['last_attempts', 'manifests_of']
 

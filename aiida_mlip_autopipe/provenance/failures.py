@@ -15,16 +15,15 @@ from aiida import orm
 
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData
-
-from .calls import Call, call_tree, in_time, stage_of
-from .dynamics import last_attempts, manifests_of
-from .states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
+from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
+from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
+from aiida_mlip_autopipe.provenance.states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
 
 __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
 
 ATTEMPT_LINK = 'iteration_'
-LABEL_LANE, TRAIN = (f'aiida.workflows:mlip_autopipe.{name}' for name in ('label.lane', 'train'))
-MD_LANE = 'aiida.workflows:mlip_autopipe.mace_md.lane'
+LABEL_SEQUENCE, TRAIN = (f'aiida.workflows:mlip_autopipe.{name}' for name in ('label.sequence', 'train'))
+MD_SEQUENCE = 'aiida.workflows:mlip_autopipe.mace_md.sequence'
 #: The words of a process in a ledger: ``PwCalculation<57> [410]: ...``
 IN_LEDGER = re.compile(r'^(?P<process>\w+)<(?P<pk>\d+)>(?: \[(?P<status>\d+)\])?: (?P<words>.*)$', re.DOTALL)
 #: What stands for the process where none failed.
@@ -176,13 +175,13 @@ def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tupl
         if caller.exit_status in WARNINGS:
             return Ending.SET_ASIDE, f'given up; what <{caller.pk}> had reached by then was used'
         return Ending.MENDED, f'{again}; <{caller.pk}> finished well'
-    if caller.process_type == LABEL_LANE:
+    if caller.process_type == LABEL_SEQUENCE:
         if given_up.link.startswith('batch_'):
             return Ending.MENDED, 'its candidates were labelled alone'
         return Ending.SET_ASIDE, 'the candidate was left out, the other labels were used'
     if caller.process_type == TRAIN:
         return Ending.SET_ASIDE, 'the committee went on without this member'
-    if caller.process_type == MD_LANE:
+    if caller.process_type == MD_SEQUENCE:
         return Ending.SET_ASIDE, 'the exploration went on with the frames that there are'
     return Ending.SET_ASIDE, f'{caller.label} <{caller.pk}> went on'
 

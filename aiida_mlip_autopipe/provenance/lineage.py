@@ -15,10 +15,9 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-
-from .calls import pk_of
-from .residuals import Judgement, Residual, judgements_of, residuals
-from .states import Candidate, CandidateState, candidate_states
+from aiida_mlip_autopipe.provenance.calls import pk_of
+from aiida_mlip_autopipe.provenance.residuals import Judgement, Residual, judgements_of, residuals
+from aiida_mlip_autopipe.provenance.states import Candidate, CandidateState, candidate_states
 
 __all__ = ['FrameLineage', 'PotentialLineage', 'SetLineage', 'frame_lineage', 'potential_lineage']
 

@@ -15,12 +15,11 @@ from aiida import orm
 from aiida.common.exceptions import NotExistentAttributeError
 
 from aiida_mlip_autopipe.calculations.monitors import read_progress
-
-from .calls import Call, call_tree
-from .changes import changes_of
-from .dynamics import last_attempts, manifests_of
-from .failures import Failure, all_failures
-from .states import MACE_MD, CandidateState, count_states
+from aiida_mlip_autopipe.provenance.calls import Call, call_tree
+from aiida_mlip_autopipe.provenance.changes import changes_of
+from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
+from aiida_mlip_autopipe.provenance.failures import Failure, all_failures
+from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, count_states
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
 
@@ -283,8 +282,8 @@ def _span(calls: list[Call]) -> float | None:
 def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:
     """Return the frames that there are, those there will be, and the replicas that a guard stopped.
 
-    Of each MD job only the last attempt counts. What the jobs that wait in their lanes will bring is taken to be like
-    the others.
+    Of each MD job only the last attempt counts. Jobs that wait for their turn are taken to bring as much
+    as the others.
     """
     attempts = last_attempts(calls)
     manifests = manifests_of(attempts)

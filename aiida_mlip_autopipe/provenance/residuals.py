@@ -31,7 +31,7 @@ class Residual:
     stage : str
         The evaluation: 'evaluate_r1', 'evaluate_labels_r2' ...; empty where no run called it.
     split : str
-        'test' or 'corner'; 'new labels' for a frame that the potential found itself.
+        'test' or 'hot'; 'new labels' for a frame that the potential found itself.
     force_rmse_meV_A, force_max_meV_A : float
         Over all components of the forces of the frame; the length of the largest difference.
     energy_error_meV : float

@@ -16,12 +16,11 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
+from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
+from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, candidate_sets, candidate_states
 from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
-
-from .calls import Call, call_tree, in_time, stage_of
-from .dynamics import last_attempts, manifests_of
-from .states import MACE_MD, CandidateState, candidate_sets, candidate_states
 
 __all__ = ['Evaluated', 'Explored', 'Fate', 'MdJob', 'RunRecord', 'Trained', 'outputs_of']
 
@@ -116,7 +115,7 @@ class Fate:
     energy_eV, max_force_eV_A : float or None
         Of its label.
     used : dict
-        Stage of a training -> 'training' or 'validation'; 'test set' -> 'test' or 'corner'.
+        Stage of a training -> 'training' or 'validation'; 'test set' -> 'test' or 'hot'.
     """
 
     stage: str

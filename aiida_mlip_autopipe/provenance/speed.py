@@ -18,14 +18,13 @@ from aiida import orm
 from ase import Atoms
 from ase.units import Rydberg
 
-from aiida_mlip_autopipe.calculations.pw_inputs import kpoints_mesh
 from aiida_mlip_autopipe.config.plan import Rate, Speeds
 from aiida_mlip_autopipe.config.schema import Configuration
+from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh
+from aiida_mlip_autopipe.provenance.cost import cores_of
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
-
-from .cost import cores_of
 
 __all__ = ['PastLabel', 'label_rate', 'measured_speeds']
 

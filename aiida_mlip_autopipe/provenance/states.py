@@ -17,8 +17,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_mlip_autopipe.data import FramesData
-
-from .calls import Call, children
+from aiida_mlip_autopipe.provenance.calls import Call, children
 
 __all__ = [
     'LABEL',
@@ -206,26 +205,26 @@ class _Account:
         The job that is to label each candidate: its batch, or its own WorkChain, which outweighs the batch.
     batched : set of int
         Those that a batch has labelled.
-    lanes_at_work : set of int
-        PKs of the lanes that may still go on with what a batch did not label.
+    sequences_at_work : set of int
+        PKs of the sequences that may still go on with what a batch did not label.
     """
 
     only: list[int] | None
     ledger: dict[str, str] | None
     calls: dict[int, Call]
     batched: set[int]
-    lanes_at_work: set[int]
+    sequences_at_work: set[int]
 
     @classmethod
     def of(cls, stage: int) -> _Account:
         """Ask the graph."""
-        lanes = children([stage])
-        jobs = children(lane.pk for lane in lanes) if lanes else []
+        sequences = children([stage])
+        jobs = children(sequence.pk for sequence in sequences) if sequences else []
         batches = {call.pk: call for call in jobs if call.link.startswith(BATCH_LINK)}
         calls = {index: batches[pk] for pk, indices in _places(batches, 'indices').items() for index in indices}
         calls |= {int(call.link.removeprefix(LABEL_LINK)): call for call in jobs if call.link.startswith(LABEL_LINK)}
         batched = {index for indices in _places(batches, 'labels').values() for index in indices}
-        at_work = {lane.pk for lane in lanes if not lane.is_terminated}
+        at_work = {sequence.pk for sequence in sequences if not sequence.is_terminated}
         return cls(_attributes(stage, 'only'), _attributes(stage, 'rejected'), calls, batched, at_work)
 
     def state_of(self, index: int, frame_id: str) -> Candidate:
@@ -242,7 +241,7 @@ class _Account:
             return Candidate(frame_id, CandidateState.UNLABELLED)
         if index in self.batched or (call.link.startswith(LABEL_LINK) and call.is_ok):
             return Candidate(frame_id, CandidateState.LABELLED, pk=pk)
-        goes_on_alone = call.link.startswith(BATCH_LINK) and call.parent in self.lanes_at_work
+        goes_on_alone = call.link.startswith(BATCH_LINK) and call.parent in self.sequences_at_work
         if goes_on_alone or not call.is_terminated:
             return Candidate(frame_id, CandidateState.LABELLING, pk=pk)
         return Candidate(frame_id, CandidateState.FAILED, call.message or call.state, pk)

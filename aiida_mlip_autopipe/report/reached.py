@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ['Reached', 'what_it_reached']
 
-SPLITS = ('training', 'validation', 'test', 'corner')
-TRAIN_LINK, TEST_SET_LINK = 'train_', 'mark_corner'
+SPLITS = ('training', 'validation', 'test', 'hot')
+TRAIN_LINK, TEST_SET_LINK = 'train_', 'mark_hot_frames'
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Reached:
     test_set: FramesData | None
 
     def splits(self) -> dict[str, list[Atoms]]:
-        """Return the frames of each split that there is, in this order: training, validation, test, corner."""
+        """Return the frames of each split that there is, in this order: training, validation, test, hot."""
         frames: dict[str, list[Atoms]] = {name: [] for name in SPLITS}
         for node in (self.dataset, self.test_set):
             for atoms in node.get_atoms() if node is not None else ():

@@ -63,7 +63,7 @@ def packages() -> dict[str, str]:
 
 def cpu() -> dict[str, Any]:
     """Return the processor, the cores that the job may use and those of the node, and the load."""
-    from aiida_mlip_autopipe.science.dynamics.side_by_side import granted_cores
+    from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import granted_cores
 
     return {
         'model': _processor(),
@@ -169,7 +169,7 @@ def engine(device: str) -> dict[str, str]:
     """Return the engine that ``engine: auto`` takes here, where it computes, and why."""
     from aiida_mlip_autopipe.science.dynamics.run import choose_engine
     from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-    from aiida_mlip_autopipe.science.training.potential import resolve_device
+    from aiida_mlip_autopipe.science.potential.load import resolve_device
 
     resolved = resolve_device(device)
     chosen = choose_engine(DynamicsParameters(engine='auto'), resolved)
@@ -178,7 +178,7 @@ def engine(device: str) -> dict[str, str]:
     elif chosen == 'torchsim':
         reason = 'a GPU and torch-sim: many replicas in one batch'
     else:
-        from aiida_mlip_autopipe.science.dynamics.engine_torchsim import available
+        from aiida_mlip_autopipe.science.dynamics.batch.engine import available
 
         reason = f'a GPU, but {available()}'
     return {'engine': chosen, 'device': resolved, 'reason': reason}
@@ -214,8 +214,8 @@ def disk(folder: Path, megabytes: float) -> dict[str, float]:
 
 def potential(given: Path | None, folder: Path, random_seed: int) -> dict[str, Any]:
     """Return what a potential says of itself; build an untrained one into ``folder`` if none is given."""
-    from aiida_mlip_autopipe.science.training.potential import inspect_potential
-    from aiida_mlip_autopipe.science.training.untrained import untrained_potential
+    from aiida_mlip_autopipe.science.potential.load import inspect_potential
+    from aiida_mlip_autopipe.science.potential.untrained import untrained_potential
 
     path = given or untrained_potential(folder / UNTRAINED_FILE, ['Si'], random_seed=random_seed)
     said = inspect_potential(path)
@@ -253,7 +253,7 @@ def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorPara
     from ase.md.langevin import Langevin
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-    from aiida_mlip_autopipe.science.training.potential import load_calculator, resolve_device
+    from aiida_mlip_autopipe.science.potential.load import load_calculator, resolve_device
 
     device = resolve_device(parameters.device)
     if device == 'cpu':

@@ -9,26 +9,28 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, while_
 from aiida.plugins import DataFactory
 
-from aiida_mlip_autopipe.calculations.data_functions import adopt_data, choose_data_checks
 from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
-from aiida_mlip_autopipe.calculations.functions import (
-    change_configuration,
-    generate_structures,
-    mark_corner,
-    summarise,
-)
-from aiida_mlip_autopipe.calculations.labels import pressure_warning
-from aiida_mlip_autopipe.calculations.physics_functions import physics_structures
+from aiida_mlip_autopipe.calculations.functions.configure import change_configuration
+from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data, choose_data_checks
+from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
+from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
+from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.labels import pressure_warning
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LabellingParameters, LoopParameters
-
-from .inputs import build_inputs, expand_for, functional_mismatch, validate_configuration, validate_inputs
-from .physics import PhysicsWorkChain
-from .stage_inputs import SubmitsStages
+from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
+from aiida_mlip_autopipe.workflows.inputs import (
+    build_inputs,
+    expand_for,
+    functional_mismatch,
+    validate_configuration,
+    validate_inputs,
+)
+from aiida_mlip_autopipe.workflows.stage_inputs import SubmitsStages
 
 __all__ = ['AutoPipeWorkChain']
 
@@ -260,15 +262,15 @@ class AutoPipeWorkChain(SubmitsStages):
 
     def evaluate_surrogate(self) -> ToContext | ExitCode:
         """Judge the first potential: the figure that the rounds have to beat."""
-        self.ctx.test_set = mark_corner(
+        self.ctx.test_set = mark_hot_frames(
             labelled=self.ctx.stage.outputs.labelled,
             configuration=self.ctx.configuration,
-            metadata={'call_link_label': 'mark_corner'},
+            metadata={'call_link_label': 'mark_hot_frames'},
         )
-        if all(atoms.info['split'] == 'corner' for atoms in self.ctx.test_set.get_atoms()):
+        if all(atoms.info['split'] == 'hot' for atoms in self.ctx.test_set.get_atoms()):
             self.hand_on()
             return self.exit_codes.ERROR_STAGE_FAILED.format(
-                stage='label_test', message='only frames of the corner were labelled'
+                stage='label_test', message='only frames of the hotter test set were labelled'
             )
         return self.submit_evaluation('evaluate_surrogate', self.ctx.test_set)
 

@@ -7,13 +7,12 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ToContext, WorkChain
 
-from aiida_mlip_autopipe.calculations.functions import round_parameters
+from aiida_mlip_autopipe.calculations.functions.configure import round_parameters
 from aiida_mlip_autopipe.data import FramesData
-
-from .evaluate import EvaluationWorkChain
-from .explore import ExplorerWorkChain
-from .label import LabellingEngineWorkChain
-from .train import TrainingEngineWorkChain
+from aiida_mlip_autopipe.workflows.evaluation.evaluate import EvaluationWorkChain
+from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
 
 __all__ = ['SubmitsStages']
 
@@ -46,7 +45,7 @@ class SubmitsStages(WorkChain):
             'dynamics': self.ctx.parameters['dynamics'],
             'sampling': self.ctx.parameters['sampling'],
             'n_jobs': orm.Int(exploration['n_jobs']),
-            'n_lanes': orm.Int(exploration['n_lanes']),
+            'max_concurrent': orm.Int(exploration['max_concurrent']),
             'keep_frames': orm.Str(exploration['keep_frames']),
             'options': self.ctx.configuration['options']['worker'],
         }

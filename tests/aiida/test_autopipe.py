@@ -206,8 +206,8 @@ def assert_the_test_set_is_unrelated(run: orm.WorkChainNode) -> None:
     tested = {atoms.info['origin'] for atoms in run.outputs.test_set.get_atoms()}
     assert trained and tested and not trained & tested
     temperatures = {atoms.info['split']: atoms.info['temperature_K'] for atoms in run.outputs.test_set.get_atoms()}
-    assert temperatures == {'test': 300.0, 'corner': 360.0}
-    assert all(entry['corner']['n_frames'] == entry['test']['n_frames'] == 1 for entry in run.outputs.summary['rounds'])
+    assert temperatures == {'test': 300.0, 'hot': 360.0}
+    assert all(entry['hot']['n_frames'] == entry['test']['n_frames'] == 1 for entry in run.outputs.summary['rounds'])
     splits = {
         name: {atoms.info['origin'] for atoms in run.outputs.dataset.get_atoms() if atoms.info['split'] == name}
         for name in ('training', 'validation')
@@ -244,7 +244,7 @@ def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
 def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
     """`kill -9` of every daemon worker in each kind of stage: the run ends as if nothing had been.
 
-    In one lane, so that no job is being submitted when its worker dies: AiiDA would start that one once more.
+    In one sequence, so that no job is being submitted when its worker dies: AiiDA would start that one once more.
     """
     run = submit(build(max_rounds=1, bootstrap=True, labelling={**TINY['labelling'], 'max_concurrent': 1}))
     for process in IN_THE_ORDER_OF_THE_STAGES:
@@ -342,7 +342,7 @@ def kill_workers(daemon: Any) -> None:
 def test_states_come_from_the_graph(submit_and_wait, daemon, tiny_surrogate, worker_code):
     """After an exploration the seeds are explored and the candidates unlabelled, without a flag being set anywhere."""
     from aiida_mlip_autopipe.config import Configuration
-    from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
+    from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
 
     frames = []
     for number in range(2):

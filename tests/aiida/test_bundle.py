@@ -21,7 +21,7 @@ from aiida.tools import delete_nodes
 from click.testing import CliRunner
 
 from aiida_mlip_autopipe.cli import main
-from aiida_mlip_autopipe.cli.verify_command import command as verify
+from aiida_mlip_autopipe.cli.commands.verify import command as verify
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage
 from aiida_mlip_autopipe.report.bundle.load import import_bundle
 from aiida_mlip_autopipe.report.bundle.write import write_bundle

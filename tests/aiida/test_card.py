@@ -53,14 +53,14 @@ def test_the_figures_are_those_of_the_graph(made, finished_run):
     summary, outputs = finished_run.outputs.summary.get_dict(), finished_run.outputs
     judged = summary['rounds'][-1]
     assert made['errors']['test'] == judged['test']
-    assert made['errors']['corner'] == judged['corner']
+    assert made['errors']['hot'] == judged['hot']
     assert made['errors']['calibration'] == judged['calibration']
     assert made['errors']['by_element'] == judged['breakdown']['by_element']
     assert made['errors']['test_of_the_first'] == summary['surrogate']['test']
     assert made['errors']['newly_found']['force_rmse_meV_A'] == judged['labels']['force_rmse_meV_A']
     data = made['data']
     assert data['training']['n_frames'] + data['validation']['n_frames'] == outputs.dataset.n_frames
-    assert sum(data[name]['n_frames'] for name in ('test', 'corner') if name in data) == outputs.test_set.n_frames
+    assert sum(data[name]['n_frames'] for name in ('test', 'hot') if name in data) == outputs.test_set.n_frames
     assert all(sum(part['by_kind'].values()) == part['n_frames'] for part in data.values())
     assert made['potential']['sha256'] == outputs.potential.sha256
     assert made['level_of_theory']['label_fingerprint'] == outputs.dataset.label_fingerprint
@@ -111,12 +111,12 @@ def test_limits_of_errors_are_those_that_were_met(card):
     errors['test'] |= {'force_rmse_meV_A': 100.0, 'force_rmse_standard_error_meV_A': 5.0, 'force_slope': 0.9}
     assert 'Forces are too small by 10 %' in limits(card)
     assert not any('uncertain' in one['text'] or 'Hotter' in one['text'] for one in limits_of(card | {'errors': {
-        **errors, 'corner': None}}))  # fmt: skip
+        **errors, 'hot': None}}))  # fmt: skip
     errors['test']['force_rmse_standard_error_meV_A'] = 50.0
-    errors['corner'] = errors['test'] | {'force_rmse_meV_A': 250.0}
+    errors['hot'] = errors['test'] | {'force_rmse_meV_A': 250.0}
     assert 'uncertain by 50 %' in limits(card) and 'the force error is 2.5 times' in limits(card)
     errors['tolerances'] = {'max_force_rmse_meV_A': 150.0, 'max_energy_rmse_meV': None}
-    assert 'Above the tolerance (corner): force_rmse_meV_A is 250, asked for 150.' in limits(card)
+    assert 'Above the tolerance (hot): force_rmse_meV_A is 250, asked for 150.' in limits(card)
     assert 'Above the tolerance (test)' not in limits(card)
     errors['calibration'] = {'n_frames': 9, 'factor': 2.0, 'rank_correlation': 0.123}
     assert 'rank correlation 0.12' in limits(card)

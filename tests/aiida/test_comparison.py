@@ -12,7 +12,7 @@ from aiida.common.links import LinkType
 from click.testing import CliRunner
 from plumpy import ProcessState
 
-from aiida_mlip_autopipe.cli.compare_command import command
+from aiida_mlip_autopipe.cli.commands.compare import command
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.provenance.comparison import compare
 

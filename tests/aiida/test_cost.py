@@ -14,8 +14,8 @@ from ase.build import bulk
 from click.testing import CliRunner
 from plumpy import ProcessState
 
-from aiida_mlip_autopipe.cli.cost_command import command as cost_command
-from aiida_mlip_autopipe.cli.failures_command import command as failures_command
+from aiida_mlip_autopipe.cli.commands.cost import command as cost_command
+from aiida_mlip_autopipe.cli.commands.failures import command as failures_command
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.provenance.cost import RUN_ITSELF, core_hours, gpus_asked_for, run_cost
@@ -175,11 +175,11 @@ def test_a_run_that_lost_little_tells_all_of_it(localhost):
     run = call(None, '', f'{WORKFLOW}autopipe', status=350)
 
     stage = call(run, 'label_r1', f'{WORKFLOW}label', inputs={'candidates': candidates})
-    lane = call(stage, 'lane_0', f'{WORKFLOW}label.lane')
-    mended = call(lane, 'label_0', PW_BASE)
+    sequence = call(stage, 'sequence_0', f'{WORKFLOW}label.sequence')
+    mended = call(sequence, 'label_0', PW_BASE)
     first = call(mended, 'iteration_01', PW, 410, computer=localhost)
     second = call(mended, 'iteration_02', PW, computer=localhost)
-    lost = call(lane, 'label_1', PW_BASE, 300)
+    lost = call(sequence, 'label_1', PW_BASE, 300)
     pw = call(lost, 'iteration_01', PW, 400, computer=localhost)
     ledger = {
         'seed-00000001': f'PwCalculation<{pw.pk}> [400]: out of time',
@@ -188,8 +188,8 @@ def test_a_run_that_lost_little_tells_all_of_it(localhost):
     give(stage, 'rejected', orm.Dict(ledger))
 
     explore = call(run, 'explore_r1', f'{WORKFLOW}explore')
-    md_lane = call(explore, 'lane_0', f'{WORKFLOW}mace_md.lane')
-    base = call(md_lane, 'md_0', f'{WORKFLOW}mace_md.base')
+    md_sequence = call(explore, 'sequence_0', f'{WORKFLOW}mace_md.sequence')
+    base = call(md_sequence, 'md_0', f'{WORKFLOW}mace_md.base')
     md = call(base, 'iteration_01', f'{CALCULATION}mace_md', computer=localhost)
     give(md, 'manifest', manifest({'name': 'max_temperature_K', 'step': 40, 'value': 3000.0, 'bound': 2700.0}))
 

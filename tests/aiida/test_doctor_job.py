@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from plumpy import ProcessState
 
 from aiida_mlip_autopipe.calculations.doctor import DoctorCalculation
-from aiida_mlip_autopipe.cli.doctor_command import command
+from aiida_mlip_autopipe.cli.commands.doctor import command
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
 from aiida_mlip_autopipe.science.training import inspect_potential

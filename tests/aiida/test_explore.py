@@ -1,4 +1,4 @@
-"""The exploration as a whole: lanes, what failed jobs leave, what becomes of the frames, what a second run costs."""
+"""The exploration as a whole: jobs in turn, what failed ones leave, what happens to frames, what a second run costs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, SamplingParameters, SoapParameters
-from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
-from aiida_mlip_autopipe.workflows.mace_md_base import MaceMdBaseWorkChain
-from aiida_mlip_autopipe.workflows.mace_md_lane import MaceMdLaneWorkChain
-from aiida_mlip_autopipe.workflows.stash import StashFramesWorkChain
+from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
+from aiida_mlip_autopipe.workflows.exploration.mace_md_sequence import MaceMdSequenceWorkChain
+from aiida_mlip_autopipe.workflows.exploration.stash import StashFramesWorkChain
 from tests.potentials import tiny_potential as make_potential
 
 DYNAMICS = DynamicsParameters(
@@ -90,14 +90,14 @@ def assert_every_datum_has_a_creator(run: orm.WorkChainNode) -> None:
                 assert datum.uuid in declared, (process, link)
 
 
-def test_jobs_run_in_lanes_with_a_committee(inputs, potentials):
-    """Three jobs in two lanes; the frames of all of them are sampled, with the disagreement of two potentials."""
+def test_jobs_run_in_sequences_with_a_committee(inputs, potentials):
+    """Three jobs in two sequences; the frames of all of them are sampled, with the disagreement of two potentials."""
     outputs, node = engine.run_get_node(
-        ExplorerWorkChain, n_jobs=3, n_lanes=2, committee={'other': potentials[1]}, **inputs
+        ExplorerWorkChain, n_jobs=3, max_concurrent=2, committee={'other': potentials[1]}, **inputs
     )
     assert node.is_finished_ok, node.exit_message
-    lanes = [one for one in node.called if one.process_class is MaceMdLaneWorkChain]
-    assert [len(lane.called) for lane in lanes] == [2, 1]
+    sequences = [one for one in node.called if one.process_class is MaceMdSequenceWorkChain]
+    assert [len(sequence.called) for sequence in sequences] == [2, 1]
     replicas = [
         [replica['replica'] for replica in job.outputs.manifest['replicas']]
         for job in calculations(node, MaceMdCalculation)
@@ -231,11 +231,11 @@ def called_by(caller: orm.WorkChainNode, label: str) -> orm.WorkChainNode:
 
 @pytest.fixture
 def call_job(localhost, tmp_path) -> Callable[..., orm.WorkChainNode]:
-    """Return a function that adds the WorkChain of an MD job, with the frames of its attempts, to a lane."""
+    """Return a function that adds the WorkChain of an MD job, with the frames of its attempts, to a sequence."""
 
-    def factory(lane: orm.WorkChainNode, index: int, exit_status: int, *attempts: int | None) -> orm.WorkChainNode:
+    def factory(sequence: orm.WorkChainNode, index: int, exit_status: int, *attempts: int | None) -> orm.WorkChainNode:
         base = orm.WorkChainNode(process_type='aiida.workflows:mlip_autopipe.mace_md.base')
-        base.base.links.add_incoming(lane, link_type=LinkType.CALL_WORK, link_label=f'md_{index}')
+        base.base.links.add_incoming(sequence, link_type=LinkType.CALL_WORK, link_label=f'md_{index}')
         base.set_process_state(ProcessState.FINISHED)
         base.set_exit_status(exit_status)
         base.set_exit_message(f'job {index} ended so')
@@ -269,11 +269,11 @@ def call_job(localhost, tmp_path) -> Callable[..., orm.WorkChainNode]:
 
 def test_a_failed_job_counts_with_the_frames_that_it_left(stage, call_job):
     """The sampling gets them, the report of the stage says why they are not all; a job without frames is left out."""
-    lane = called_by(stage.node, 'lane_0')
-    call_job(lane, 0, 0, 30)
-    given_up = call_job(lane, 1, MaceMdBaseWorkChain.exit_codes.WARNING_NOT_ALL_FRAMES.status, 5, 12)
-    call_job(lane, 2, 312, None)
-    call_job(called_by(stage.node, 'lane_1'), 3, 314, 0)
+    sequence = called_by(stage.node, 'sequence_0')
+    call_job(sequence, 0, 0, 30)
+    given_up = call_job(sequence, 1, MaceMdBaseWorkChain.exit_codes.WARNING_NOT_ALL_FRAMES.status, 5, 12)
+    call_job(sequence, 2, 312, None)
+    call_job(called_by(stage.node, 'sequence_1'), 3, 314, 0)
     assert stage.inspect_dynamics() is None
     assert list(stage.ctx.shards) == ['md_0', 'md_1']
     assert stage.ctx.shards['md_1'].uuid == given_up.outputs.remote_folder.uuid
@@ -281,9 +281,9 @@ def test_a_failed_job_counts_with_the_frames_that_it_left(stage, call_job):
 
 def test_without_any_frame_the_exploration_fails(stage, call_job):
     """With the reason of a job."""
-    lane = called_by(stage.node, 'lane_0')
-    call_job(lane, 0, 312, None)
-    call_job(lane, 1, 314, 0)
+    sequence = called_by(stage.node, 'sequence_0')
+    call_job(sequence, 0, 312, None)
+    call_job(sequence, 1, 314, 0)
     exit_code = stage.inspect_dynamics()
     assert exit_code.status == ExplorerWorkChain.exit_codes.ERROR_DYNAMICS_FAILED.status
     assert 'job 0 ended so' in exit_code.message
@@ -292,9 +292,9 @@ def test_without_any_frame_the_exploration_fails(stage, call_job):
 def test_progress_counts_the_last_attempt_and_the_jobs_that_wait(call_job):
     """Two of four jobs have begun; one of them was interrupted once, and its frames are not counted twice."""
     run = orm.WorkChainNode().store()
-    lane = called_by(called_by(run, 'explore_r1'), 'lane_0')
-    call_job(lane, 0, 0, 30)
-    call_job(lane, 1, 720, 5, 12)
+    sequence = called_by(called_by(run, 'explore_r1'), 'sequence_0')
+    call_job(sequence, 0, 0, 30)
+    call_job(sequence, 1, 720, 5, 12)
     (progress,) = ProgressReader(run.pk).read().stages
     assert (progress.done, progress.total, progress.unit) == (42, 84, 'frames')
     assert progress.detail == '2 replicas stopped by a guard'

@@ -17,7 +17,7 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.calculations.direct_sampling import DirectSamplingCalculation
 from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
-from aiida_mlip_autopipe.calculations.functions import calculate_descriptors, direct_sampling_local, run_mace_md
+from aiida_mlip_autopipe.calculations.functions.explore import calculate_descriptors, direct_sampling_local, run_mace_md
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
@@ -31,9 +31,9 @@ from aiida_mlip_autopipe.science.parameters import (
     SoapParameters,
     TrainingParameters,
 )
-from aiida_mlip_autopipe.workflows.direct_sampling_base import DirectSamplingBaseWorkChain
-from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
-from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
+from aiida_mlip_autopipe.workflows.exploration.direct_sampling_base import DirectSamplingBaseWorkChain
+from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
 
 DESCRIPTOR = SoapParameters(n_max=2, l_max=1, r_cut=4.0)
 DYNAMICS = DynamicsParameters(

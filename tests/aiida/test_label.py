@@ -10,7 +10,7 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 
 PLUMBING = {
     'ecutwfc_Ry': 12,

@@ -14,13 +14,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.units import GPa
 
-from aiida_mlip_autopipe.calculations.labels import Label, check_label, energy_outliers, pressure_warning
-from aiida_mlip_autopipe.calculations.pw_batch import PwBatchCalculation
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.parsers.pw_batch import NoLabelError, read_label
+from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
+from aiida_mlip_autopipe.labelling.espresso.batch_parser import NoLabelError, read_label
+from aiida_mlip_autopipe.labelling.labels import Label, check_label, energy_outliers, pressure_warning
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 from tests.pw_stand_in import write_stand_in
 
 PLUMBING = {

@@ -13,12 +13,12 @@ from ase import Atoms
 from ase.build import bulk
 from click.testing import CliRunner
 
-from aiida_mlip_autopipe.calculations.pw_batch import PwBatchCalculation
 from aiida_mlip_autopipe.cli import main
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, count_states
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 from tests.pw_stand_in import write_guarded_pw
 
 LABELLING = LabellingParameters(

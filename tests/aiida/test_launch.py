@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from aiida_mlip_autopipe.cli import main
 from aiida_mlip_autopipe.cli.launch import expand_in_profile, needed_slots, prepare, submit
-from aiida_mlip_autopipe.cli.pseudos import install_family, read_table
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.espresso.pseudos import install_family, read_table
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
 pytestmark = pytest.mark.usefixtures('worker_code', 'pw_code', 'pseudo_family')
@@ -111,10 +111,10 @@ def test_a_profile_without_a_broker_cannot_submit(write):
 
 
 def test_slots_grow_with_what_runs_side_by_side(write):
-    """Run and stage, and for each lane the lane, its WorkChain and its calculation."""
+    """Run and stage, and for each sequence the sequence, its WorkChain and its calculation."""
     configuration = expand_in_profile(write(SILICON + 'labelling: {max_concurrent: 5}')).configuration
     assert needed_slots(configuration) == 2 + 3 * 5
-    exploration = 'exploration: {n_jobs: 9, n_lanes: 7}'
+    exploration = 'exploration: {n_jobs: 9, max_concurrent: 7}'
     assert needed_slots(expand_in_profile(write(SILICON + exploration)).configuration) == 2 + 3 * 7
     assert get_config().get_option('daemon.worker_process_slots') > needed_slots(configuration)
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from aiida_mlip_autopipe.cli.lineage_command import command
+from aiida_mlip_autopipe.cli.commands.lineage import command
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.provenance.lineage import frame_lineage, potential_lineage
 from aiida_mlip_autopipe.report.lineage_graph import BAR_PX, FONT_PX, draw_lineage

@@ -28,7 +28,7 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.states import explored_seeds
 from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, GuardParameters
-from aiida_mlip_autopipe.workflows.mace_md_base import MaceMdBaseWorkChain
+from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
 
 DYNAMICS = DynamicsParameters(temperatures_K=[300.0], n_steps=10, sample_interval=1, random_seed=7, n_processes=1)
 RECOVERED = (110, 120, 140, 400, 410, 411)

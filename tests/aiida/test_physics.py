@@ -11,11 +11,11 @@ from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase.build import bulk
 
 from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
-from aiida_mlip_autopipe.calculations.physics_functions import physics_structures
+from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, PhysicsParameters
-from aiida_mlip_autopipe.science.training.potential import inspect_potential, load_calculator
+from aiida_mlip_autopipe.science.potential.load import inspect_potential, load_calculator
 from aiida_mlip_autopipe.worker.job import run_job
 from tests.science.test_physics_cells import labelled_by, rows_of
 

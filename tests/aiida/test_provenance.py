@@ -12,9 +12,9 @@ from aiida.common.links import LinkType
 from ase.build import bulk
 from plumpy import ProcessState
 
-from aiida_mlip_autopipe.calculations.labels import Label, batch_array
 from aiida_mlip_autopipe.cli.display import progress_table
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.labels import Label, batch_array
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.provenance.cost import core_hours, profile_cost
 from aiida_mlip_autopipe.provenance.failures import failures
@@ -33,8 +33,8 @@ from aiida_mlip_autopipe.science.parameters import (
     SamplingParameters,
     SoapParameters,
 )
-from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
-from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 
 DYNAMICS = DynamicsParameters(temperatures_K=[300.0], n_steps=5, sample_interval=1, random_seed=11)
 SAMPLING = SamplingParameters(n_to_select=2, descriptor=SoapParameters(n_max=2, l_max=1, r_cut=4.0))
@@ -227,14 +227,14 @@ def job_in_a_stage(localhost, name: str, link: str) -> tuple[orm.WorkChainNode, 
 
 
 def test_the_candidates_of_a_batch_at_work_are_being_labelled(localhost):
-    """Those of the batch are, those that wait for the next one are not; what it leaves goes on while its lane does."""
-    stage, lane = (orm.WorkChainNode() for _ in range(2))
+    """Those of the batch are, those that wait for the next one are not; what it leaves goes on with its sequence."""
+    stage, sequence = (orm.WorkChainNode() for _ in range(2))
     batch = orm.CalcJobNode(computer=localhost, process_type='aiida.calculations:mlip_autopipe.pw_batch')
     batch.base.links.add_incoming(orm.List([0, 2]).store(), link_type=LinkType.INPUT_CALC, link_label='indices')
     stage.store()
-    lane.base.links.add_incoming(stage, link_type=LinkType.CALL_WORK, link_label='lane_0')
-    lane.store()
-    batch.base.links.add_incoming(lane, link_type=LinkType.CALL_CALC, link_label='batch_0')
+    sequence.base.links.add_incoming(stage, link_type=LinkType.CALL_WORK, link_label='sequence_0')
+    sequence.store()
+    batch.base.links.add_incoming(sequence, link_type=LinkType.CALL_CALC, link_label='batch_0')
     batch.set_process_state(ProcessState.WAITING)
     batch.store()
     labelling, unlabelled = CandidateState.LABELLING, CandidateState.UNLABELLED
@@ -248,7 +248,7 @@ def test_the_candidates_of_a_batch_at_work_are_being_labelled(localhost):
     batch.set_process_state(ProcessState.FINISHED)
     batch.set_exit_status(730)
     assert [one.state for one in states_in_stage(stage.pk, names)] == [CandidateState.LABELLED, unlabelled, labelling]
-    lane.set_process_state(ProcessState.KILLED)
+    sequence.set_process_state(ProcessState.KILLED)
     assert states_in_stage(stage.pk, names)[2].state is CandidateState.FAILED
 
 

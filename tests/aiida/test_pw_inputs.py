@@ -9,9 +9,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_mlip_autopipe.calculations.pw_inputs import kpoints_mesh, label_key, pw_input, pw_parameters
 from aiida_mlip_autopipe.config.elements import unpaired_electrons
 from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh, label_key, pw_input, pw_parameters
 from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
 from aiida_mlip_autopipe.science.parameters import LabellingParameters, PhysicsParameters
 from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential

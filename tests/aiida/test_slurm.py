@@ -22,7 +22,7 @@ from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.worker.files import PROGRESS_FILE
-from aiida_mlip_autopipe.workflows.mace_md_base import MaceMdBaseWorkChain
+from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
 from tests.faults import LIMIT_S, frames_of, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'gpu_computer'

@@ -23,8 +23,8 @@ from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.training import inspect_potential, split_by_origin
 from aiida_mlip_autopipe.science.training.history import read_results
 from aiida_mlip_autopipe.science.training.mace_train import WORK
-from aiida_mlip_autopipe.workflows.mace_train_base import MaceTrainBaseWorkChain
-from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
+from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
+from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
 from tests.faults import wait_for
 from tests.labels import labelled_silicon
 from tests.potentials import tiny_potential as tiny_potential_of
@@ -66,7 +66,7 @@ def terminated_in_the_middle(workdir: Path) -> Iterator[None]:
         time.sleep(0.2)  # to look through all processes costs what the training needs
         for process in psutil.process_iter(['cmdline', 'cwd']):
             cwd, command = process.info['cwd'] or '', process.info['cmdline'] or []
-            is_training = cwd.startswith(str(workdir)) and 'aiida_mlip_autopipe.science.training.child' in command
+            is_training = cwd.startswith(str(workdir)) and 'aiida_mlip_autopipe.science.potential.child' in command
             if is_training and len(read_results(Path(cwd))[0]) >= 3:
                 return process
         return None

@@ -28,14 +28,14 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.md.langevin import Langevin
 
-from aiida_mlip_autopipe.science.dynamics.batch_model import atoms_that_fit, fastest_model
-from aiida_mlip_autopipe.science.dynamics.batch_run import BatchRun
-from aiida_mlip_autopipe.science.dynamics.batch_state import Batch, Slot
+from aiida_mlip_autopipe.science.dynamics.batch.run import BatchRun
+from aiida_mlip_autopipe.science.dynamics.batch.state import Batch, Slot
 from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
 from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-from aiida_mlip_autopipe.science.training.potential import load_calculator, quiet, resolve_device
+from aiida_mlip_autopipe.science.potential.batch import atoms_that_fit, fastest_model
+from aiida_mlip_autopipe.science.potential.load import load_calculator, quiet, resolve_device
 from tests.potentials import tiny_potential
 
 CELLS = {8: 1, 64: 2, 216: 3}

@@ -24,17 +24,18 @@ import numpy as np
 from aiida import engine, orm
 from ase.build import bulk
 
-from aiida_mlip_autopipe.calculations.functions import generate_structures, round_parameters
+from aiida_mlip_autopipe.calculations.functions.configure import round_parameters
+from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.science.training import inspect_potential
 from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
-from aiida_mlip_autopipe.workflows.direct_sampling_base import DirectSamplingBaseWorkChain
-from aiida_mlip_autopipe.workflows.evaluate import EvaluationWorkChain
-from aiida_mlip_autopipe.workflows.explore import ExplorerWorkChain
-from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
-from aiida_mlip_autopipe.workflows.train import TrainingEngineWorkChain
+from aiida_mlip_autopipe.workflows.evaluation.evaluate import EvaluationWorkChain
+from aiida_mlip_autopipe.workflows.exploration.direct_sampling_base import DirectSamplingBaseWorkChain
+from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
+from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
 
 SURROGATE = Path('examples/silicon/silicon.model')  # verdi run says nothing of where this file is
 TEMPERATURES_K = [600.0, 1800.0]
@@ -74,7 +75,7 @@ class Arms:
         exploration = {**values['exploration'], 'temperatures_K': FIXED_SET_TEMPERATURES_K}
         exploration |= {'random_seed': FIXED_SET_SEED, 'keep_frames': 'keep'}
         values |= {'exploration': exploration, 'evaluation': {**values['evaluation'], 'n_test': N_FIXED}}
-        values['evaluation']['corner_factor'] = None
+        values['evaluation']['hot_factor'] = None
         values['generation']['random_seed'] = FIXED_SET_SEED
         parameters = round_parameters(configuration=orm.Dict(values), round_number=orm.Int(0))
         structures = generate_structures(structure=self.builder.structure, parameters=parameters['generation'])

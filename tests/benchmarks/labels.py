@@ -4,8 +4,8 @@
 
 The stand-in repeats the files of one real run of two atoms, so what is measured is the daemon's worker: its CPU time
 per label, and its memory at the start, halfway and at the end. The profile is one of its own, on tmpfs where there is
-one, and removed at the end. With 10 slots there is room for three lanes, with 200 there are sixteen, and a batch is as
-large as the share of a lane allows. With ``--bare`` AiiDA's PwBaseWorkChain is submitted for each candidate without
+one, and removed at the end. With 10 slots there is room for three sequences, with 200 for sixteen, and a batch is as
+large as the share of a sequence allows. With ``--bare`` AiiDA's PwBaseWorkChain is submitted for each candidate without
 anything of ours around it: what is left to gain.
 """
 
@@ -27,7 +27,7 @@ from ase.build import bulk
 
 from tests.pw_stand_in import write_stand_in
 
-PROFILE, SLOTS_OF_A_STAGE, SLOTS_PER_LANE, MOST_LANES, MIB = 'labels', 1, 3, 16, 1024**2
+PROFILE, SLOTS_OF_A_STAGE, SLOTS_PER_SEQUENCE, MOST_SEQUENCES, MIB = 'labels', 1, 3, 16, 1024**2
 OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
 LEVEL = {'ecutwfc_Ry': 12, 'ecutrho_Ry': 48, 'kpoints_distance': 1.5}
 
@@ -91,10 +91,10 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path, bare: bo
     from aiida_mlip_autopipe.provenance.states import CandidateState, count_states
     from aiida_mlip_autopipe.science.parameters import LabellingParameters
     from aiida_mlip_autopipe.workflows.inputs import load_family
-    from aiida_mlip_autopipe.workflows.label import LabellingEngineWorkChain
+    from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 
-    n_lanes = min(MOST_LANES, (n_slots - SLOTS_OF_A_STAGE) // SLOTS_PER_LANE)
-    labelling = LabellingParameters(**LEVEL, batch_size=batch_size, max_concurrent=n_lanes)
+    n_sequences = min(MOST_SEQUENCES, (n_slots - SLOTS_OF_A_STAGE) // SLOTS_PER_SEQUENCE)
+    labelling = LabellingParameters(**LEVEL, batch_size=batch_size, max_concurrent=n_sequences)
     pseudos = {'Si': load_family(labelling.pseudo_family).get_pseudo('Si')}
     inputs = {
         'pw_code': load_code('pw@localhost'),
@@ -105,8 +105,8 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path, bare: bo
     started, before = time.monotonic(), worker.cpu_seconds()
     worker.look()
     if bare:
-        label_bare(inputs, pseudos, n_lanes)
-        return row_of(n_labels, 'bare', n_slots, n_lanes, worker.cpu_seconds() - before, started, worker)
+        label_bare(inputs, pseudos, n_sequences)
+        return row_of(n_labels, 'bare', n_slots, n_sequences, worker.cpu_seconds() - before, started, worker)
     stage = submit(LabellingEngineWorkChain, **inputs, pseudos=pseudos, options=OPTIONS)
     while not stage.is_terminated:
         time.sleep(1)
@@ -115,16 +115,16 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path, bare: bo
             worker.look()
     assert stage.is_finished_ok, stage.exit_message
     assert stage.outputs.labelled.n_frames == n_labels
-    return row_of(n_labels, batch_size, n_slots, n_lanes, worker.cpu_seconds() - before, started, worker)
+    return row_of(n_labels, batch_size, n_slots, n_sequences, worker.cpu_seconds() - before, started, worker)
 
 
-def label_bare(inputs: dict[str, Any], pseudos: dict[str, Any], n_lanes: int) -> None:
-    """Submit a PwBaseWorkChain for each candidate, as many side by side as there are lanes, and wait for all."""
+def label_bare(inputs: dict[str, Any], pseudos: dict[str, Any], n_sequences: int) -> None:
+    """Submit a PwBaseWorkChain for each candidate, as many side by side as there are sequences, and wait for all."""
     from aiida import orm
     from aiida.engine import submit
     from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
-    from aiida_mlip_autopipe.calculations.functions import pick_structure
+    from aiida_mlip_autopipe.calculations.functions.label import pick_structure
 
     given = {'candidates': inputs['candidates'], 'parameters': inputs['parameters'], **pseudos}
     nodes: list[orm.WorkChainNode] = []
@@ -137,7 +137,7 @@ def label_bare(inputs: dict[str, Any], pseudos: dict[str, Any], n_lanes: int) ->
             'pseudos': pseudos,
             'metadata': {'options': OPTIONS},
         }
-        while sum(not node.is_terminated for node in nodes) >= n_lanes:
+        while sum(not node.is_terminated for node in nodes) >= n_sequences:
             time.sleep(0.2)
         nodes.append(submit(PwBaseWorkChain, pw=pw, kpoints=picked['kpoints'], clean_workdir=orm.Bool(True)))
     while not all(node.is_terminated for node in nodes):
@@ -146,7 +146,7 @@ def label_bare(inputs: dict[str, Any], pseudos: dict[str, Any], n_lanes: int) ->
 
 
 def row_of(
-    n_labels: int, batch_size: int | str, n_slots: int, n_lanes: int, cpu_s: float, started: float, worker: Worker
+    n_labels: int, batch_size: int | str, n_slots: int, n_sequences: int, cpu_s: float, started: float, worker: Worker
 ) -> dict[str, Any]:
     """Return the row of the table."""
     from aiida import orm
@@ -158,7 +158,7 @@ def row_of(
         'labels': n_labels,
         'batch': batch_size,
         'slots': n_slots,
-        'lanes': n_lanes,
+        'sequences': n_sequences,
         'CPU s / label': f'{cpu_s / n_labels:.3f}',
         'wall s': f'{time.monotonic() - started:.0f}',
         'worker MiB': memory,

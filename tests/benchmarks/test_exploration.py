@@ -22,10 +22,10 @@ from ase.md.langevin import Langevin
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
 
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
-from aiida_mlip_autopipe.science.dynamics.engine_ase import run_dynamics
+from aiida_mlip_autopipe.science.dynamics.ase.trajectory import run_dynamics
 from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-from aiida_mlip_autopipe.science.training.potential import load_calculator
+from aiida_mlip_autopipe.science.potential.load import load_calculator
 
 POTENTIAL = Path(__file__).parents[2] / 'examples/silicon/silicon.model'
 TIMESTEP_FS, FRICTION_PER_FS = 2.0, 0.02
@@ -128,7 +128,7 @@ def test_overhead(benchmark, add_row, tmp_path, repeat: int, ensemble: str, samp
 ALONE = """
 import sys, time
 from pathlib import Path
-from aiida_mlip_autopipe.science.training.potential import load_calculator
+from aiida_mlip_autopipe.science.potential.load import load_calculator
 from tests.benchmarks.test_exploration import POTENTIAL, plain_ase, silicon
 
 calculator = load_calculator(POTENTIAL, 'float32', 'cpu')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiida_mlip_autopipe.cli.change_command import parse_settings
+from aiida_mlip_autopipe.cli.commands.change import parse_settings
 
 
 def test_settings_become_sections():

@@ -11,21 +11,21 @@ def errors(force):
 
 ABOVE = {
     'test': {'force_rmse_meV_A': {'is': 48.04, 'wanted': 40.0}},
-    'corner': {'energy_rmse_meV': {'is': 2.0, 'wanted': 1.0}},
+    'hot': {'energy_rmse_meV': {'is': 2.0, 'wanted': 1.0}},
 }
 CURVE = {'n_more': 50, 'gain_percent': 30.4, 'gain_low_percent': 12.0, 'gain_high_percent': 45.0, 'expected': 33.4,
          'low': 26.0, 'high': 42.0}  # fmt: skip
 SUMMARY = {
-    'surrogate': {'test': errors(208.0), 'corner': errors(400.0)},
+    'surrogate': {'test': errors(208.0), 'hot': errors(400.0)},
     'rounds': [
-        {'round': 1, 'labels': errors(300.0), 'test': errors(75.0), 'corner': errors(120.0)},
-        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04), 'corner': errors(90.0)},
+        {'round': 1, 'labels': errors(300.0), 'test': errors(75.0), 'hot': errors(120.0)},
+        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04), 'hot': errors(90.0)},
     ],
     'learning_curve': CURVE,
     'stopped': {'why': 'rounds', 'n_labels': 42, 'above_tolerance': ABOVE},
 }
 NOTHING_NEW = {
-    'surrogate': {'test': errors(1.0), 'corner': None},
+    'surrogate': {'test': errors(1.0), 'hot': None},
     'rounds': [],
     'learning_curve': None,
     'stopped': {'why': 'nothing_new', 'n_labels': 7, 'above_tolerance': {}},
@@ -68,7 +68,7 @@ def test_the_end_is_told_with_what_is_missing():
     told = tell_why_it_stopped(SUMMARY)
     assert told == (
         'after 2 round(s) and 42 labels: all rounds (loop.max_rounds) are done; '
-        'above the tolerance: forces (meV/Å) 48.0 > 40, energy (meV/atom) 2.00 > 1 in the corner'
+        'above the tolerance: forces (meV/Å) 48.0 > 40, energy (meV/atom) 2.00 > 1 (hotter test set)'
     )
     assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: nothing new was found to label'
 

@@ -16,7 +16,7 @@ from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Configuratio
 from aiida_mlip_autopipe.config.elements import melting_estimate, unpaired_electrons
 from aiida_mlip_autopipe.config.expander import PROTOCOLS, load_protocol
 from aiida_mlip_autopipe.config.loader import load_yaml
-from aiida_mlip_autopipe.science.training.foundation import FOUNDATIONS
+from aiida_mlip_autopipe.science.potential.foundation import FOUNDATIONS
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
 CUTOFFS = {'Si': (16.0, 64.0), 'C': (40.0, 320.0)}
@@ -250,7 +250,7 @@ def test_temperatures_as_fractions_of_the_melting_estimate(protocol):
         ('keep_frames: clean, stash_folder: /data', ["'/data'", 'keep_frames: stash only', "'clean'"]),
         ('keep_frames: stash, stash_folder: data', ["'data' is not an absolute path"]),
         ('keep_frames: kepe', ["'kepe'", "did you mean 'keep'"]),
-        ('n_lanes: 0', ['exploration.n_lanes', '0', '>= 1']),
+        ('max_concurrent: 0', ['exploration.max_concurrent', '0', '>= 1']),
     ],
 )
 def test_conditions_and_frames_that_cannot_be(given, words):
@@ -351,7 +351,7 @@ def test_melting_estimates(composition, temperature, basis):
          '12 test frames (evaluation.n_test) + 10 frames of the first round (exploration.n_to_select); raise it to at '
          'least 31'),
         ('exploration: {temperatures_K: [300, 600]}\nevaluation: {n_test: 2}', 'evaluation.n_test (2) is not >= 3, the '
-         'number of temperatures with that of the corner'),
+         'number of temperatures with the hotter one'),
         ('training: {method: naive}', 'training.method: naive fine-tunes the surrogate, and surrogate is bootstrap; '
                                       'name a potential, or train from scratch'),
         ('surrogate: medium-mpa-0\ntraining: {method: multihead}', 'replay: None, and training.method is multihead; '

@@ -51,7 +51,7 @@ def test_the_stages_are_those_of_the_outline():
 
 
 def test_counts():
-    """Each seed at each temperature; the test set has the corner, too; a committee is so many trainings."""
+    """Each seed at each temperature; the test set has a hotter part, too; a committee is so many trainings."""
     stages = stages_of(found := plan())
     assert stages['generate_seeds'].seeds == N_SEEDS + 2
     assert stages['label_initial'].labels == 1 + N_SEEDS

@@ -7,12 +7,12 @@ import torch
 from ase.build import bulk
 from torch_sim.models.pair_potential import PairPotentialModel
 
-from aiida_mlip_autopipe.science.dynamics.batch_model import neighbours
-from aiida_mlip_autopipe.science.dynamics.batch_run import BatchRun
-from aiida_mlip_autopipe.science.dynamics.batch_state import Batch, Slot
+from aiida_mlip_autopipe.science.dynamics.batch.run import BatchRun
+from aiida_mlip_autopipe.science.dynamics.batch.state import Batch, Slot
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
+from aiida_mlip_autopipe.science.potential.batch import neighbours
 
 WIDE = {'energy_window_eV': 50.0, 'max_volume_ratio': 4.0}
 

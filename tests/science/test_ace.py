@@ -10,8 +10,9 @@ from ase import Atoms
 from ase.build import bulk
 from numba import njit
 
-from aiida_mlip_autopipe.science.descriptors import couplings, numba_products
+from aiida_mlip_autopipe.science.descriptors import couplings
 from aiida_mlip_autopipe.science.descriptors.ace import ACE, chebexpcos
+from aiida_mlip_autopipe.science.descriptors.compiled import products as compiled_products
 from aiida_mlip_autopipe.science.descriptors.couplings import Channel, Function, list_functions, plan_products
 from aiida_mlip_autopipe.science.descriptors.radial import _fit_cubics, _padded
 from aiida_mlip_autopipe.science.descriptors.soap import SOAP
@@ -206,8 +207,8 @@ def test_functions_are_as_many_as_there_are_independent_invariants(n_max, l_max)
 @njit
 def multiply(densities, norms, values, products, out):
     for lane in range(8):
-        numba_products.place_density(densities[lane], products[0], norms, lane, values)
-    numba_products.multiply_densities(values, *products, out)
+        compiled_products.place_density(densities[lane], products[0], norms, lane, values)
+    compiled_products.multiply_densities(values, *products, out)
 
 
 def test_functions_are_linearly_independent():

@@ -24,7 +24,7 @@ from ase.md.nvtberendsen import NVTBerendsen
 from physical_validation.data import EnsembleData, ObservableData, SimulationData, SystemData, UnitData
 from pymbar.timeseries import statistical_inefficiency
 
-from aiida_mlip_autopipe.science.dynamics.engine_ase import run_dynamics
+from aiida_mlip_autopipe.science.dynamics.ase.trajectory import run_dynamics
 from aiida_mlip_autopipe.science.dynamics.guards import degrees_of_freedom
 from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
 from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
@@ -131,8 +131,8 @@ def run_all(engine, witnesses, atoms, parameters):
     """Run replicas with an engine and return how they ended."""
     if engine == 'ase':
         return [run_dynamics(witness, PairCrystal(atoms), parameters)['ended'] for witness in witnesses]
-    from aiida_mlip_autopipe.science.dynamics.batch_run import BatchRun
-    from aiida_mlip_autopipe.science.dynamics.batch_state import Slot
+    from aiida_mlip_autopipe.science.dynamics.batch.run import BatchRun
+    from aiida_mlip_autopipe.science.dynamics.batch.state import Slot
 
     ended = []
     slots = [Slot(witness, -parameters.equilibration_steps) for witness in witnesses]

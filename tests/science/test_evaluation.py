@@ -89,7 +89,7 @@ def mixed(tmp_path_factory):
         atoms = bulk('Si', cubic=number % 2 == 0)
         atoms.symbols[number % 2 :: 2] = 'Ge'
         atoms.rattle(0.1, rng=rng)
-        split = 'corner' if number > 2 else 'test'
+        split = 'hot' if number > 2 else 'test'
         atoms.info = {'origin': f'seed-{number % 2}', 'config_type': 'candidate', 'split': split, **condition}
         labels = single_point(potential, atoms)
         atoms.info['REF_energy'] = labels['energy'] + rng.normal()

@@ -9,7 +9,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.geometry import find_mic
 
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
-from aiida_mlip_autopipe.science.dynamics.engine_ase import run_dynamics
+from aiida_mlip_autopipe.science.dynamics.ase.trajectory import run_dynamics
 from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards, GuardTripped
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames

@@ -11,8 +11,8 @@ from ase.neighborlist import neighbor_list
 
 from aiida_mlip_autopipe.science.frames import FrameChunk
 from aiida_mlip_autopipe.science.parameters import ExplorationParameters, LimitParameters, SamplingParameters
+from aiida_mlip_autopipe.science.sampling.compiled.distances import closest_ratios
 from aiida_mlip_autopipe.science.sampling.limits import ACCEPTED, REASONS, FrameLimits
-from aiida_mlip_autopipe.science.sampling.numba_distances import closest_ratios
 
 CODES = {reason: code for code, reason in REASONS.items()}
 NO_LIMITS = dict.fromkeys(LimitParameters.model_fields)

@@ -5,10 +5,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
-from aiida_mlip_autopipe.science.descriptors.mace_features import MACEFeatures
 from aiida_mlip_autopipe.science.frames import FrameChunk
+from aiida_mlip_autopipe.science.potential.features import MACEFeatures
+from aiida_mlip_autopipe.science.potential.load import load_model, quiet
 from aiida_mlip_autopipe.science.training import PotentialError
-from aiida_mlip_autopipe.science.training.potential import load_model, quiet
 from tests.potentials import tiny_potential
 
 CHANNELS = 4

@@ -20,7 +20,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.crystal import supercell_of,
 from aiida_mlip_autopipe.science.evaluation.physics.elastic import invariant_tensors, strained_components
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
-from aiida_mlip_autopipe.science.training.potential import PotentialError, load_calculator
+from aiida_mlip_autopipe.science.potential.load import PotentialError, load_calculator
 
 BY_DFT = ['equation_of_state', 'elastic', 'phonons', 'vacancy']
 ELASTIC = PhysicsParameters(checks=['elastic'], max_elastic_strain=0.002)

@@ -15,7 +15,7 @@ from aiida_mlip_autopipe.science.dynamics import NoFramesError, Stop, run_replic
 from aiida_mlip_autopipe.science.dynamics.recorder import Record
 from aiida_mlip_autopipe.science.frames import iter_chunks, read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, EarlyStopParameters
-from aiida_mlip_autopipe.science.training.potential import load_calculator
+from aiida_mlip_autopipe.science.potential.load import load_calculator
 from tests.trajectories import few_steps, run_one, silicon
 
 
@@ -152,7 +152,7 @@ import json, sys
 from pathlib import Path
 from aiida_mlip_autopipe.science.dynamics import run_replicas
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-from aiida_mlip_autopipe.science.training.potential import load_calculator
+from aiida_mlip_autopipe.science.potential.load import load_calculator
 from tests.trajectories import silicon
 
 if __name__ == '__main__':

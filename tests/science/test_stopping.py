@@ -16,7 +16,7 @@ def why(n_rounds, n_labels=0, core_hours=1.0, tolerances=None, **loop):
     return why_to_stop(
         LoopParameters(**loop),
         evaluation,
-        {'test': METRICS, 'corner': METRICS},
+        {'test': METRICS, 'hot': METRICS},
         n_rounds=n_rounds,
         n_labels=n_labels,
         n_next=10,
@@ -31,10 +31,10 @@ def test_only_what_was_asked_for_can_be_missed():
     assert missed == {'test': {'force_rmse_meV_A': {'is': 40.0, 'wanted': 39.9}}}
 
 
-def test_the_corner_is_held_to_the_same_tolerances():
-    far = {'test': METRICS, 'corner': METRICS | {'energy_rmse_meV': 1.5}}
+def test_the_hotter_test_set_is_held_to_the_same_tolerances():
+    far = {'test': METRICS, 'hot': METRICS | {'energy_rmse_meV': 1.5}}
     missed = missed_tolerances(far, EvaluationParameters(**MILD))
-    assert missed == {'corner': {'energy_rmse_meV': {'is': 1.5, 'wanted': 1.0}}}
+    assert missed == {'hot': {'energy_rmse_meV': {'is': 1.5, 'wanted': 1.0}}}
 
 
 @pytest.mark.parametrize('value', [None, float('nan')])

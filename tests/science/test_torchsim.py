@@ -25,23 +25,23 @@ from batch_cases import (
     soft_model,
 )
 
-from aiida_mlip_autopipe.science.dynamics.batch_guards import before_forces
-from aiida_mlip_autopipe.science.dynamics.batch_model import (
+from aiida_mlip_autopipe.science.dynamics.batch.engine import available, run_batch
+from aiida_mlip_autopipe.science.dynamics.batch.guards import before_forces
+from aiida_mlip_autopipe.science.dynamics.batch.random import VELOCITIES, philox, standard_normal
+from aiida_mlip_autopipe.science.dynamics.batch.run import BatchRun
+from aiida_mlip_autopipe.science.dynamics.batch.state import Slot
+from aiida_mlip_autopipe.science.dynamics.recorder import Record
+from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
+from aiida_mlip_autopipe.science.dynamics.stopping import Stop
+from aiida_mlip_autopipe.science.potential.batch import (
     evaluate,
     faster_if_equal,
     fastest_model,
     load_batch_model,
     neighbours,
 )
-from aiida_mlip_autopipe.science.dynamics.batch_random import VELOCITIES, philox, standard_normal
-from aiida_mlip_autopipe.science.dynamics.batch_run import BatchRun
-from aiida_mlip_autopipe.science.dynamics.batch_state import Slot
-from aiida_mlip_autopipe.science.dynamics.engine_torchsim import available, run_batch
-from aiida_mlip_autopipe.science.dynamics.recorder import Record
-from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
-from aiida_mlip_autopipe.science.dynamics.stopping import Stop
+from aiida_mlip_autopipe.science.potential.load import load_calculator
 from aiida_mlip_autopipe.science.training import PotentialError
-from aiida_mlip_autopipe.science.training.potential import load_calculator
 from tests.potentials import tiny_potential as make_potential
 
 # ------------------------------------------------------------------------------------------------------------- numbers

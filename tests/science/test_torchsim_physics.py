@@ -5,8 +5,8 @@ import pytest
 from ase import units
 from batch_cases import argon, batch_of, column, ends, parameters, run, soft_model
 
-from aiida_mlip_autopipe.science.dynamics.batch_integrators import Integrator, draw_momenta
-from aiida_mlip_autopipe.science.dynamics.batch_model import compressibility, evaluate
+from aiida_mlip_autopipe.science.dynamics.batch.integrators import Integrator, draw_momenta
+from aiida_mlip_autopipe.science.potential.batch import compressibility, evaluate
 
 
 def test_energy_is_conserved_in_nve(tmp_path):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from aiida_mlip_autopipe.science.descriptors import numba_vectors
-from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, sized
+from aiida_mlip_autopipe.science.descriptors.compiled import vectors
+from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES, sized
 
 ALL, EVEN = sized(1), sized(2)
 
@@ -36,7 +36,7 @@ def plain_harmonics(x, y, z, l_max):
 @njit
 def harmonics(x, y, z, weights, out, distances, degrees, step):
     for first in range(0, len(x), 8):
-        numba_vectors.solid_harmonics(x, y, z, first, weights, first, out, distances, degrees, step)
+        vectors.solid_harmonics(x, y, z, first, weights, first, out, distances, degrees, step)
 
 
 @pytest.mark.parametrize('step', [ALL, EVEN], ids=['all', 'even'])
@@ -54,7 +54,7 @@ def test_solid_harmonics(l_max, step):
 
 @njit
 def accumulate(harmonics, offsets, fractions, count, table, stride, density, place, degrees, blocks, step):
-    numba_vectors.accumulate(harmonics, offsets, fractions, count, table, stride, density, place, degrees, blocks, step)
+    vectors.accumulate(harmonics, offsets, fractions, count, table, stride, density, place, degrees, blocks, step)
 
 
 @pytest.mark.parametrize('shared', [False, True], ids=['a radial function per degree', 'one for all'])
@@ -86,7 +86,7 @@ def test_accumulate(l_max, n_blocks, count, step, shared):
 
 @njit
 def multiply_rows(values, one, two, count, out, functions, shape):
-    numba_vectors.multiply_rows(values, one, two, count, out, 0, functions, shape)
+    vectors.multiply_rows(values, one, two, count, out, 0, functions, shape)
 
 
 @pytest.mark.parametrize('like', [True, False], ids=['like', 'unlike'])
@@ -106,9 +106,7 @@ def test_multiply_rows(n_max, like):
 
 @njit
 def collect(images, n_images, ranks, begin, end, site, limit, lowest, x, y, z, found_ranks, count):
-    return numba_vectors.collect_within(
-        images, n_images, ranks, begin, end, site, limit, lowest, x, y, z, found_ranks, count
-    )
+    return vectors.collect_within(images, n_images, ranks, begin, end, site, limit, lowest, x, y, z, found_ranks, count)
 
 
 @pytest.mark.parametrize(('begin', 'end'), [(0, 40), (3, 22), (7, 7), (38, 40)])
@@ -130,7 +128,7 @@ def test_collect_within(begin, end):
 
 @njit
 def add_scaled(norms, count, share, values, start, target, place, blocks):
-    numba_vectors.add_scaled(norms, count, share, values, start, target, place, blocks)
+    vectors.add_scaled(norms, count, share, values, start, target, place, blocks)
 
 
 def test_add_scaled():
@@ -144,9 +142,9 @@ def test_add_scaled():
 
 @njit
 def multiply_lanes(values, out, first, second, weights):
-    numba_vectors.weighted_sum(values, first, second, weights, 2, 9, 32)
-    numba_vectors.weighted_sum(values, first, second, weights, 3, 0, 40)
-    numba_vectors.scalar_product(values, 8, 16, 3, -1.7, out, 8)
+    vectors.weighted_sum(values, first, second, weights, 2, 9, 32)
+    vectors.weighted_sum(values, first, second, weights, 3, 0, 40)
+    vectors.scalar_product(values, 8, 16, 3, -1.7, out, 8)
 
 
 def test_products_of_lanes():

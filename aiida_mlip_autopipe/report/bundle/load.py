@@ -12,8 +12,7 @@ from aiida.common.exceptions import AiidaException, NotExistent
 
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.provenance.calls import pk_of
-
-from .check import ARCHIVE, CARD, read_card
+from aiida_mlip_autopipe.report.bundle.check import ARCHIVE, CARD, read_card
 
 __all__ = ['Imported', 'import_bundle']
 

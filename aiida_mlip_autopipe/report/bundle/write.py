@@ -21,12 +21,11 @@ from aiida.common.exceptions import AiidaException
 
 from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
+from aiida_mlip_autopipe.report.bundle.check import ARCHIVE, CARD, CHECKSUMS
+from aiida_mlip_autopipe.report.card import POTENTIAL_FILE, model_card, snippets
+from aiida_mlip_autopipe.report.card.text import card_markdown, licence_text
+from aiida_mlip_autopipe.report.reached import Reached, what_it_reached
 from aiida_mlip_autopipe.science.frames import file_sha256, write_extxyz
-
-from ..card import POTENTIAL_FILE, model_card, snippets
-from ..card.text import card_markdown, licence_text
-from ..reached import Reached, what_it_reached
-from .check import ARCHIVE, CARD, CHECKSUMS
 
 __all__ = ['default_name', 'write_bundle']
 
@@ -37,7 +36,7 @@ CONTENTS = {
     'training.extxyz': 'frames with labels that it was trained on',
     'validation.extxyz': 'frames with labels that told when to stop the training',
     'test.extxyz': 'frames with labels that it was judged on, and that no round trained on',
-    'corner.extxyz': 'the same, hotter than any round explored',
+    'hot.extxyz': 'the same, hotter than any round explored',
     CARD_TEXT: 'the model card: what it is good for and what not, errors, licence, how to load it',
     CARD: 'the same for programs',
     INPUT: 'the full configuration of the run; an input itself: `mlip-autopipe run` repeats it',

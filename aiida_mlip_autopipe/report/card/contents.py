@@ -17,16 +17,15 @@ from typing import Any
 from aiida import orm
 from ase import Atoms
 
-from aiida_mlip_autopipe.calculations.labels import LEVEL_OF_THEORY
 from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.labelling.labels import LEVEL_OF_THEORY
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of, stage_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
+from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
+from aiida_mlip_autopipe.report.reached import Reached
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
-
-from ..reached import Reached
-from .limits import limits_of, without_pks
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
 
@@ -230,13 +229,13 @@ def _errors(
         'tolerances': {name: value for name, value in evaluation.items() if name.startswith('max_')},
         'validation': potential.base.attributes.get('validation_errors', None),
         'test': None,
-        'corner': None,
+        'hot': None,
         'calibration': None,
     }
     if own is not None:
         errors |= {
             'test': own['by_split'].get('test'),
-            'corner': own['by_split'].get('corner'),
+            'hot': own['by_split'].get('hot'),
             'calibration': own['calibration'],
             **{name: own[name] for name in ('by_element', 'by_temperature', 'by_pressure', 'by_origin')},
         }

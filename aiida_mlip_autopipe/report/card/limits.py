@@ -19,8 +19,8 @@ LARGE_UNCERTAINTY = 0.2
 FEW_ORIGINS = 5
 """Fewer seed structures than these are no sample of what the potential will meet."""
 
-WORSE_IN_CORNER = 1.25
-"""Force error in the corner, as a multiple of that of the test set, above which hotter is told to be worse."""
+WORSE_WHERE_HOTTER = 1.25
+"""Force error on the hotter test set, as a multiple of that of the test set, above which hotter is told to be worse."""
 
 LARGE_GAIN_PERCENT = 10.0
 """What further labels are likely to gain in the force error, above which they are worth a word."""
@@ -85,7 +85,7 @@ def _of_tolerances(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     wanted = {name.removeprefix('max_'): bound for name, bound in errors['tolerances'].items() if bound is not None}
     if not wanted:
         yield 'errors', 'No tolerance was asked for, so nothing says that the errors are small enough for a purpose.'
-    for frames in ('test', 'corner'):
+    for frames in ('test', 'hot'):
         for name, bound in wanted.items():
             value = (errors[frames] or {}).get(name)
             if errors[frames] is not None and (value is None or value > bound):
@@ -101,7 +101,7 @@ def _of_conditions(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield 'elements', f'It knows elements that no training frame holds: {names}.'
     if explored['temperatures_K']:
         hottest = max(explored['temperatures_K'])
-        beyond = [one for one in card['data'].get('corner', {}).get('temperatures_K', []) if one > hottest]
+        beyond = [one for one in card['data'].get('hot', {}).get('temperatures_K', []) if one > hottest]
         tested = f' (tested up to {max(beyond):g} K)' if beyond else ''
         yield (
             'temperature',
@@ -145,7 +145,7 @@ def _of_labels(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _of_errors(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     errors = card['errors']
-    test, corner = errors['test'], errors['corner']
+    test, hot = errors['test'], errors['hot']
     if test is None:
         yield 'errors', 'It was never judged on a test set.'
         return
@@ -157,10 +157,10 @@ def _of_errors(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield 'errors', 'There are too few test frames to say how sure the errors are.'
     elif spread > LARGE_UNCERTAINTY * force:
         yield 'errors', f'The force error on the test set is itself uncertain by {100 * spread / force:.0f} %.'
-    if corner is not None and corner['force_rmse_meV_A'] > WORSE_IN_CORNER * force:
+    if hot is not None and hot['force_rmse_meV_A'] > WORSE_WHERE_HOTTER * force:
         yield (
             'errors',
-            f'Hotter than it explored the force error is {corner["force_rmse_meV_A"] / force:.1f} times that on the '
+            f'Hotter than it explored the force error is {hot["force_rmse_meV_A"] / force:.1f} times that on the '
             'test set.',
         )
     slope = test['force_slope']

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from . import snippets
+from aiida_mlip_autopipe.report.card import snippets
 
 __all__ = ['card_markdown', 'licence_text']
 
@@ -19,7 +19,7 @@ ERRORS = (
 FRAMES = {
     'test': 'Test set: frames of dynamics drawn at random, of seed structures that are used for nothing else. What to '
     'expect where the rounds explored.',
-    'corner': 'Corner: likewise, but hotter than any round explored. What to expect a step outside.',
+    'hot': 'Hotter test set: made likewise, but hotter than any round explored. What to expect a step outside.',
     'newly_found': 'Newly found: frames that the last exploration found and chose since they were unlike all others, '
     'judged with the potential **before** it was trained on them. What its predecessor was worth where it went; the '
     'hand-picked worst, not what to expect.',

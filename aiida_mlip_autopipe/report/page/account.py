@@ -9,8 +9,7 @@ from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.provenance.cost import run_cost
 from aiida_mlip_autopipe.provenance.failures import Ending, all_failures
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
-
-from .blocks import Section, Table, Text, number, title_of
+from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number, title_of
 
 __all__ = ['cost', 'failed', 'identity']
 

@@ -17,17 +17,16 @@ from typing import Any
 from aiida.orm import WorkChainNode
 
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
-
-from .account import cost, failed, identity
-from .blocks import Chart, Section, Widget
-from .dynamics import dynamics
-from .explored_map import explored_map
-from .learning import learning
-from .methods import methods
-from .parity import calibration, parity
-from .physics import physics
-from .selection import selection
-from .verdict import verdict
+from aiida_mlip_autopipe.report.page.account import cost, failed, identity
+from aiida_mlip_autopipe.report.page.blocks import Chart, Section, Widget
+from aiida_mlip_autopipe.report.page.dynamics import dynamics
+from aiida_mlip_autopipe.report.page.explored_map import explored_map
+from aiida_mlip_autopipe.report.page.learning import learning
+from aiida_mlip_autopipe.report.page.methods import methods
+from aiida_mlip_autopipe.report.page.parity import calibration, parity
+from aiida_mlip_autopipe.report.page.physics import physics
+from aiida_mlip_autopipe.report.page.selection import selection
+from aiida_mlip_autopipe.report.page.verdict import verdict
 
 __all__ = ['SECTIONS', 'embedded', 'render', 'write_report']
 

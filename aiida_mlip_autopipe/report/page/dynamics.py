@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, RunRecord
-
-from .blocks import Section, Table, Text, Widget, encoded, number, title_of
+from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, Widget, encoded, number, title_of
 
 __all__ = ['conditions', 'dynamics', 'frames_data', 'plane', 'replicas_data']
 

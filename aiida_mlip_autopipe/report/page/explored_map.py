@@ -12,10 +12,9 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, Fate, RunRecord
 from aiida_mlip_autopipe.provenance.states import CandidateState
-
-from .blocks import Section, Text, Widget, encoded, title_of
-from .dynamics import conditions, plane
-from .structures import structures_data
+from aiida_mlip_autopipe.report.page.blocks import Section, Text, Widget, encoded, title_of
+from aiida_mlip_autopipe.report.page.dynamics import conditions, plane
+from aiida_mlip_autopipe.report.page.structures import structures_data
 
 __all__ = ['explored_map', 'lineage']
 

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
+from aiida_mlip_autopipe.report.page.blocks import LOG_AXIS, Chart, Section, Table, Text, number, title_of
+from aiida_mlip_autopipe.report.page.verdict import ERRORS, judgements, tolerances
 from aiida_mlip_autopipe.science.drawing import COLOURS
 from aiida_mlip_autopipe.science.evaluation.learning_curve import fit_learning_curve
-
-from .blocks import LOG_AXIS, Chart, Section, Table, Text, number, title_of
-from .verdict import ERRORS, judgements, tolerances
 
 __all__ = ['learning', 'learning_points']
 
 BLUE, VERMILION, GREEN, ORANGE, *_ = COLOURS
 N_MORE, N_STEPS = 50, 25
-SERIES = {'test': ('test set', BLUE, 'circle'), 'corner': ('corner of the test set', VERMILION, 'square')}
+SERIES = {'test': ('test set', BLUE, 'circle'), 'hot': ('hotter test set', VERMILION, 'square')}
 BASELINES = (('', 'DIRECT', BLUE), ('_random', 'random', '#888888'), ('_farthest', 'farthest', ORANGE))
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
-
-from .blocks import Links, Section, Text, number, title_of
-from .references import REFERENCES
-from .verdict import ERRORS, configuration_elements, judgements
+from aiida_mlip_autopipe.report.page.blocks import Links, Section, Text, number, title_of
+from aiida_mlip_autopipe.report.page.references import REFERENCES
+from aiida_mlip_autopipe.report.page.verdict import ERRORS, configuration_elements, judgements
 
 __all__ = ['methods']
 
@@ -179,7 +178,11 @@ def _test(record: RunRecord, cite: Citations) -> str:
     asked = record.configuration['evaluation']
     return (
         'The test set was drawn at random from dynamics of seeds that no training has a relative of'
-        + (f'; its corner is {asked["corner_factor"]:g} times hotter than any round' if len(errors) > 1 else '')
+        + (
+            f'; a hotter part of it is at {asked["hot_factor"]:g} times the highest temperature of the rounds'
+            if len(errors) > 1
+            else ''
+        )
         + f'. Root mean square errors of energy, forces and stress: {"; ".join(errors)}.'
     )
 

@@ -8,10 +8,9 @@ import numpy as np
 from ase import units
 
 from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
+from aiida_mlip_autopipe.report.page.blocks import LOG_AXIS, Chart, Section, Text, Widget, encoded, number, title_of
+from aiida_mlip_autopipe.report.page.verdict import ERRORS
 from aiida_mlip_autopipe.science.drawing import COLOURS
-
-from .blocks import LOG_AXIS, Chart, Section, Text, Widget, encoded, number, title_of
-from .verdict import ERRORS
 
 __all__ = ['calibration', 'parity', 'parity_data']
 

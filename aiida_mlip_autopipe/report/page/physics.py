@@ -8,8 +8,7 @@ from aiida.orm import CalcJobNode, load_node
 
 from aiida_mlip_autopipe.provenance.calls import jobs_with_figures
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
-
-from .blocks import Image, Section, Table, Text, number
+from aiida_mlip_autopipe.report.page.blocks import Image, Section, Table, Text, number
 
 __all__ = ['physics']
 

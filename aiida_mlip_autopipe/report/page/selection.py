@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, RunRecord
+from aiida_mlip_autopipe.report.page.blocks import LOG_AXIS, Chart, Section, Table, Text, number, title_of
 from aiida_mlip_autopipe.science.drawing import COLOURS
-
-from .blocks import LOG_AXIS, Chart, Section, Table, Text, number, title_of
 
 __all__ = ['selection']
 

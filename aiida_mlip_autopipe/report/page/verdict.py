@@ -8,11 +8,10 @@ from typing import Any
 from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
 from aiida_mlip_autopipe.provenance.states import CandidateState
+from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number, title_of
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
-
-from .blocks import Section, Table, Text, number, title_of
 
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
 

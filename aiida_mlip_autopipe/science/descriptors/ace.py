@@ -19,16 +19,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors import numba_ace
 from aiida_mlip_autopipe.science.descriptors.base import Descriptor, center_positions
+from aiida_mlip_autopipe.science.descriptors.compiled import ace as compiled_ace
+from aiida_mlip_autopipe.science.descriptors.compiled.soap import MODES
+from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES, sized
 from aiida_mlip_autopipe.science.descriptors.couplings import (
     MAX_COUPLED_DEGREE,
     Function,
     list_functions,
     plan_products,
 )
-from aiida_mlip_autopipe.science.descriptors.numba_kernels import MODES
-from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, sized
 from aiida_mlip_autopipe.science.descriptors.radial import harmonic_norms, tabulate
 
 __all__ = ['ACE', 'chebexpcos']
@@ -124,7 +124,7 @@ class ACE(Descriptor):
         """Return the length of a row."""
         return len(self.functions)
 
-    def _make_basis(self) -> numba_ace.AceBasis:
+    def _make_basis(self) -> compiled_ace.AceBasis:
         channels = {channel for function in self.functions for channel in function.channels}
         n_max = max(channel.n for channel in channels)
         l_max = max(channel.l for channel in channels)
@@ -133,7 +133,7 @@ class ACE(Descriptor):
         table, intervals_per_A = tabulate(
             lambda r: chebexpcos(r, self.r_cut, n_max)[:, None], self.r_cut, TOLERANCE, NEAREST * self.r_cut
         )
-        return numba_ace.AceBasis(
+        return compiled_ace.AceBasis(
             species=self.species,
             cutoff=self.r_cut,
             table=table,
@@ -154,7 +154,7 @@ class ACE(Descriptor):
         rows: np.ndarray,
     ) -> np.ndarray:
         sites = center_positions(positions, centers)
-        return numba_ace.calculate_ace_descriptors_fast(
+        return compiled_ace.calculate_ace_descriptors_fast(
             positions, numbers, cells, pbc, sites, self._basis, MODES[self.average], rows
         )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors import numba_neighbours
+from aiida_mlip_autopipe.science.descriptors.compiled import neighbours
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -393,22 +393,22 @@ def _refuse(problems: dict[int, Problem], on_error: OnError) -> None:
 
 def _explain(status: int, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Problem:
     """Return what is wrong with a frame, from its status: which value, and the bound."""
-    if status == numba_neighbours.NOT_FINITE:
+    if status == neighbours.NOT_FINITE:
         broken = np.flatnonzero(~np.isfinite(positions).all(axis=1))
         if len(broken) == 0:
             return Problem('a position is not finite', 'that of a centre')
         return Problem('a position is not finite', f'that of atom {broken[0]} is {positions[broken[0]].tolist()}')
-    if status == numba_neighbours.BAD_CELL:
+    if status == neighbours.BAD_CELL:
         return Problem('the cell does not span its periodic directions', f'{cell.tolist()} with pbc={pbc.tolist()}')
-    if status == numba_neighbours.EXPLODED:
+    if status == neighbours.EXPLODED:
         farthest = np.abs(positions).max(axis=1).argmax()
         return Problem(
-            f'an atom is more than {numba_neighbours.MAX_COORDINATE:g} cells (or Å, where aperiodic) away',
+            f'an atom is more than {neighbours.MAX_COORDINATE:g} cells (or Å, where aperiodic) away',
             f'atom {farthest} at {positions[farthest].tolist()} Å',
         )
-    if status == numba_neighbours.COLLAPSED:
+    if status == neighbours.COLLAPSED:
         return Problem(
-            f'the cell is so thin that atoms have more than {numba_neighbours.MAX_IMAGES_PER_ATOM} images each',
+            f'the cell is so thin that atoms have more than {neighbours.MAX_IMAGES_PER_ATOM} images each',
             f'{cell.tolist()}',
         )
     return Problem('two atoms stand on top of each other', _closest(positions, cell, pbc))
@@ -421,6 +421,6 @@ def _closest(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> str:
     distances = get_distances(positions, cell=cell, pbc=pbc)[1]
     np.fill_diagonal(distances, np.inf)
     one, two = np.unravel_index(distances.argmin(), distances.shape)
-    if not distances[one, two] < numba_neighbours.MIN_DISTANCE:
+    if not distances[one, two] < neighbours.MIN_DISTANCE:
         return f'an atom and its image, by the cell {cell.tolist()}'
-    return f'{one} and {two}, {distances[one, two]:.2g} Å apart, less than {numba_neighbours.MIN_DISTANCE} Å'
+    return f'{one} and {two}, {distances[one, two]:.2g} Å apart, less than {neighbours.MIN_DISTANCE} Å'

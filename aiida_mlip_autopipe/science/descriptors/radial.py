@@ -15,7 +15,7 @@ from math import factorial
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES
+from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES
 
 __all__ = ['DECAY', 'gto_functions', 'harmonic_norms', 'polynomial_functions', 'tabulate']
 

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors import numba_kernels
 from aiida_mlip_autopipe.science.descriptors.base import Descriptor, atomic_numbers_of, center_positions
-from aiida_mlip_autopipe.science.descriptors.numba_kernels import MODES
-from aiida_mlip_autopipe.science.descriptors.numba_vectors import LANES, sized
+from aiida_mlip_autopipe.science.descriptors.compiled import soap as compiled_soap
+from aiida_mlip_autopipe.science.descriptors.compiled.soap import MODES
+from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES, sized
 from aiida_mlip_autopipe.science.descriptors.radial import (
     DECAY,
     gto_functions,
@@ -34,9 +34,9 @@ MAX_N, MAX_L = 32, 20
 
 #: Parameters of each weighting function, and its code in the kernel.
 _WEIGHTINGS = {
-    'poly': (numba_kernels.POLY, ('c', 'm', 'r0')),
-    'pow': (numba_kernels.POW, ('c', 'd', 'm', 'r0')),
-    'exp': (numba_kernels.EXP, ('c', 'd', 'r0')),
+    'poly': (compiled_soap.POLY, ('c', 'm', 'r0')),
+    'pow': (compiled_soap.POW, ('c', 'd', 'm', 'r0')),
+    'exp': (compiled_soap.EXP, ('c', 'd', 'r0')),
 }
 _COMPRESSIONS = ('off', 'crossover', 'mu2', 'mu1nu1')
 
@@ -104,7 +104,7 @@ class SOAP(Descriptor):
         functions = gto_functions if rbf == 'gto' else polynomial_functions
         table, intervals_per_A = tabulate(functions(self.r_cut, self.n_max, self.l_max, self.sigma), self.cutoff)
         mixing, pairs = _channels(self.compression, species_weights)
-        self._basis = numba_kernels.SoapBasis(
+        self._basis = compiled_soap.SoapBasis(
             species=self.species,
             cutoff=self.cutoff,
             table=table,
@@ -164,7 +164,7 @@ class SOAP(Descriptor):
     ) -> np.ndarray:
         sites = center_positions(positions, centers)
         exact = rows if rows.dtype == np.float64 else np.empty(rows.shape)
-        status = numba_kernels.calculate_soap_descriptors_fast(
+        status = compiled_soap.calculate_soap_descriptors_fast(
             positions, numbers, cells, pbc, sites, self._basis, MODES[self.average], exact
         )
         if exact is not rows:
@@ -213,7 +213,7 @@ def _parse_weighting(weighting: Mapping[str, Any]) -> tuple[int, np.ndarray, flo
     name = weighting.get('function')
     if name is not None and name not in _WEIGHTINGS:
         raise ValueError(f'weighting function {name!r} must be one of {", ".join(_WEIGHTINGS)}')
-    kind, needed = _WEIGHTINGS[name] if name is not None else (numba_kernels.NO_WEIGHTING, ())
+    kind, needed = _WEIGHTINGS[name] if name is not None else (compiled_soap.NO_WEIGHTING, ())
     unknown = set(weighting) - {'function', 'w0', 'threshold', 'c', 'd', 'm', 'r0'}
     missing = [key for key in needed if key not in weighting]
     if unknown or missing:

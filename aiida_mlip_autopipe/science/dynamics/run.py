@@ -12,14 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import Task, granted_cores, run_side_by_side
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames, take_over
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
-from aiida_mlip_autopipe.science.dynamics.side_by_side import Task, granted_cores, run_side_by_side
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.frames import MANIFEST, ManifestError, file_sha256, write_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-from aiida_mlip_autopipe.science.training.potential import resolve_device
+from aiida_mlip_autopipe.science.potential.load import resolve_device
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -140,7 +140,7 @@ def choose_engine(parameters: DynamicsParameters, device: str) -> str:
     """
     if parameters.engine == 'ase' or (parameters.engine == 'auto' and device != 'cuda'):
         return 'ase'
-    from aiida_mlip_autopipe.science.dynamics.engine_torchsim import available
+    from aiida_mlip_autopipe.science.dynamics.batch.engine import available
 
     problem = available()
     if problem is None:
@@ -161,7 +161,7 @@ def _run_engine(
         except BrokenProcessPool:
             log.warning('a process of the molecular dynamics was killed; the others left their checkpoints')
         return {'n_processes': n_processes}
-    from aiida_mlip_autopipe.science.dynamics.engine_torchsim import run_batch
+    from aiida_mlip_autopipe.science.dynamics.batch.engine import run_batch
 
     recorders = (Recorder(task.plan, replica, task.folder, task.engine, report.frame) for replica in replicas)
     return run_batch(

@@ -27,14 +27,14 @@ def missed_tolerances(
     Parameters
     ----------
     errors : mapping
-        ``test`` and, where there is one, ``corner`` -> errors as `evaluate` returns them.
+        ``test`` and, where there is one, ``hot`` -> errors as `evaluate` returns them.
     evaluation : EvaluationParameters
         Tolerances, the same for both; None: not asked for.
 
     Returns
     -------
     dict
-        ``test`` or ``corner`` -> name of the error -> ``is`` and ``wanted``, in its unit; those alone where something
+        ``test`` or ``hot`` -> name of the error -> ``is`` and ``wanted``, in its unit; those alone where something
         is missed. An error that is not a number (None) is above any tolerance.
     """
     limits = _tolerances(evaluation)

@@ -24,12 +24,12 @@ class ExplorationParameters(DynamicsParameters, SamplingParameters):
         'expanded into them.',
     )
     n_jobs: int = Field(1, ge=1, le=1000, description='MD jobs over which the replicas are spread.')
-    n_lanes: int = Field(
+    max_concurrent: int = Field(
         1,
         ge=1,
         le=100,
-        description='MD jobs side by side, at most; each lane runs its share of the jobs one after the other. A '
-        'computer without a queue starts whatever is submitted: one lane for each GPU, or one in all.',
+        description='MD jobs side by side, at most; each sequence runs its share of the jobs one after the other. A '
+        'computer without a queue starts whatever is submitted: one sequence for each GPU, or one in all.',
     )
     keep_frames: Literal['keep', 'clean', 'stash'] = Field(
         'keep',

@@ -28,7 +28,7 @@ class LabellingParameters(StageParameters):
     atomic_magnetization: dict[str, int] = Field(
         default_factory=dict, description='Unpaired electrons of each isolated atom (element: number).'
     )
-    max_concurrent: int = Field(2, ge=1, le=1000, description='Lanes: labels computed side by side.')
+    max_concurrent: int = Field(2, ge=1, le=1000, description='Sequences: labels computed side by side.')
     batch_size: int = Field(
         1,
         ge=1,

@@ -86,12 +86,12 @@ class EvaluationParameters(StageParameters):
         description='Test frames: drawn at random from the MD of the test seeds, as many at each temperature, the '
         "corner's included.",
     )
-    corner_factor: float | None = Field(
+    hot_factor: float | None = Field(
         1.2,
         gt=1,
         le=3,
-        description='The corner of the test set is so many times as hot as the hottest exploration of a round: it '
-        'tells how far the potential can be trusted beyond what it was trained for. null: no corner.',
+        description='The hotter part of the test set is so many times as hot as the hottest exploration of a round: it '
+        'tells how far the potential can be trusted beyond what it was trained for. null: no such part.',
     )
     max_energy_rmse_meV: PositiveFloat | None = Field(None, description='Tolerance, in meV per atom.')
     max_force_rmse_meV_A: PositiveFloat | None = Field(None, description='Tolerance, in meV/Å.')

@@ -32,7 +32,7 @@ class Centres:
     """
 
     def __init__(self, points: np.ndarray) -> None:
-        from aiida_mlip_autopipe.science.sampling.numba_clusters import LANES, UNROLLED
+        from aiida_mlip_autopipe.science.sampling.compiled.clusters import LANES, UNROLLED
 
         self.points = np.ascontiguousarray(points, dtype=np.float32)
         leaves = _neighbourhoods(self.points, np.arange(len(points)), LANES)
@@ -65,7 +65,7 @@ class Centres:
         follow : bool
             Guess the centre of the point before instead, as fits frames in time.
         """
-        from aiida_mlip_autopipe.science.sampling.numba_clusters import assign
+        from aiida_mlip_autopipe.science.sampling.compiled.clusters import assign
 
         if len(points):
             packs = self._packs, self._members, self._middles, self._radii
@@ -134,7 +134,7 @@ def k_centre(
     squared : numpy.ndarray
         The squared distance from it (n,), float32.
     """
-    from aiida_mlip_autopipe.science.sampling.numba_clusters import farthest_first
+    from aiida_mlip_autopipe.science.sampling.compiled.clusters import farthest_first
 
     first = np.empty(0, np.int64)
     if n_more == 0 or len(points) == 0:
@@ -311,7 +311,7 @@ def centroids(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> tuple[
 
     Points with the label -1 are in no cluster; the mean of an empty cluster is zero.
     """
-    from aiida_mlip_autopipe.science.sampling.numba_clusters import sum_members
+    from aiida_mlip_autopipe.science.sampling.compiled.clusters import sum_members
 
     sums, counts = np.zeros((n_clusters, points.shape[1])), np.zeros(n_clusters, np.int64)
     sum_members(points, labels, sums, counts)

@@ -85,7 +85,7 @@ class FrameLimits:
 
 def _closest_ratios(chunk: FrameChunk, bound: float) -> np.ndarray:
     """Return the smallest distance over the sum of the covalent radii, (n,); NaN for frames without a geometry."""
-    from aiida_mlip_autopipe.science.sampling.numba_distances import closest_ratios
+    from aiida_mlip_autopipe.science.sampling.compiled.distances import closest_ratios
 
     numbers, kinds = np.unique(chunk.numbers, return_inverse=True)
     positions, cells = np.ascontiguousarray(chunk.positions), np.ascontiguousarray(chunk.cells)

@@ -91,7 +91,7 @@ class Picks:
 
     def bounds(self, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the squared weighted distance of each point from the first pick of its cluster; infinity without."""
-        from aiida_mlip_autopipe.science.sampling.numba_clusters import distances_to_own
+        from aiida_mlip_autopipe.science.sampling.compiled.clusters import distances_to_own
 
         targets = np.full((int(self.labels.max(initial=-1)) + 1, points.shape[1]), np.inf, np.float32)
         firsts = self.indices[[reason == 'centroid' for reason in self.reasons]]

@@ -234,7 +234,7 @@ class _Stage:
     """
 
     def __init__(self, rows: np.ndarray) -> None:
-        from aiida_mlip_autopipe.science.sampling.numba_rows import digest_keys
+        from aiida_mlip_autopipe.science.sampling.compiled.rows import digest_keys
 
         self.dtype = rows.dtype
         self._bits = np.uint32 if rows.dtype == np.float32 else np.uint64
@@ -248,7 +248,7 @@ class _Stage:
         self, rows: np.ndarray, shift: np.ndarray, wanted: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the finite rows among the wanted less the shift, the digests of all, and which are finite."""
-        from aiida_mlip_autopipe.science.sampling.numba_rows import stage_rows
+        from aiida_mlip_autopipe.science.sampling.compiled.rows import stage_rows
 
         digests, finite = self._digests[: len(rows)], self._finite[: len(rows)]
         rows = np.asarray(rows)

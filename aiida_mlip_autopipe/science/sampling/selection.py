@@ -76,7 +76,7 @@ def representatives(points: np.ndarray, labels: np.ndarray, shares: np.ndarray) 
     order : numpy.ndarray
         Which pick of its cluster each is, from 0.
     """
-    from aiida_mlip_autopipe.science.sampling.numba_clusters import nearest_members
+    from aiida_mlip_autopipe.science.sampling.compiled.clusters import nearest_members
 
     n_clusters = len(shares)
     means, _ = centroids(points, labels, n_clusters)

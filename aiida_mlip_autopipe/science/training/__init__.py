@@ -1,8 +1,8 @@
 """What ``mace_run_train`` is asked and what came out; splits that do not leak; potentials as files."""
 
-from aiida_mlip_autopipe.science.training.foundation import FOUNDATIONS, FoundationError, load_foundation
+from aiida_mlip_autopipe.science.potential.foundation import FOUNDATIONS, FoundationError, load_foundation
+from aiida_mlip_autopipe.science.potential.load import PotentialError, inspect_potential, load_calculator
 from aiida_mlip_autopipe.science.training.mace_train import TrainingError, TrainingResult, TrainingSetError, train
-from aiida_mlip_autopipe.science.training.potential import PotentialError, inspect_potential, load_calculator
 from aiida_mlip_autopipe.science.training.split import split_by_origin
 
 __all__ = [

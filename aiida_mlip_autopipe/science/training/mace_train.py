@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_autopipe.science.frames import file_sha256
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
-from aiida_mlip_autopipe.science.training.checkpoints import go_on_after, list_checkpoints, newest_sound, take_up
-from aiida_mlip_autopipe.science.training.command import NAME, Request, command, start_of_stage_two
-from aiida_mlip_autopipe.science.training.fine_tuning import (
+from aiida_mlip_autopipe.science.potential.fine_tuning import (
     PRETRAINED_HEAD,
     label_replay,
     prepare_foundation,
     single_head,
 )
+from aiida_mlip_autopipe.science.potential.load import PotentialError, inspect_potential, load_model
+from aiida_mlip_autopipe.science.potential.training_command import NAME, Request, command, start_of_stage_two
+from aiida_mlip_autopipe.science.training.checkpoints import go_on_after, list_checkpoints, newest_sound, take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
 from aiida_mlip_autopipe.science.training.history import History, best_epoch
-from aiida_mlip_autopipe.science.training.potential import PotentialError, inspect_potential, load_model
 from aiida_mlip_autopipe.science.training.sets import (
     Sets,
     TrainingError,

@@ -21,7 +21,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import bare_crystal
 from aiida_mlip_autopipe.science.evaluation.physics.registry import CHECKS
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
-from aiida_mlip_autopipe.science.training.potential import PotentialError, check_elements, load_calculator
+from aiida_mlip_autopipe.science.potential.load import PotentialError, check_elements, load_calculator
 
 __all__ = ['check_calculator', 'check_physics', 'reference_structures']
 

@@ -11,7 +11,7 @@ from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
-from aiida_mlip_autopipe.science.dynamics.engine_ase import draw_velocities
+from aiida_mlip_autopipe.science.dynamics.ase.trajectory import draw_velocities
 from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards
 from aiida_mlip_autopipe.science.evaluation.physics.base import Context
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import supercell_of

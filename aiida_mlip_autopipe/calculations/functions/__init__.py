@@ -1,0 +1,1 @@
+"""The quick steps of the pipeline as calcfunctions, by stage."""

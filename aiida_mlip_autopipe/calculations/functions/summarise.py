@@ -1,0 +1,105 @@
+"""Which test frames are hotter than the rounds explore, and the errors of all rounds side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_tolerances
+from aiida_mlip_autopipe.science.parameters import (
+    EvaluationParameters,
+)
+from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+
+__all__ = ['mark_hot_frames', 'summarise']
+
+
+@calcfunction
+def mark_hot_frames(labelled: FramesData, configuration: orm.Dict) -> FramesData:
+    """Tell the test frames apart: ``info['split']`` is ``hot`` where they are hotter than any round explores."""
+    hottest = float(np.max(configuration['exploration']['temperatures_K']))
+    frames = labelled.get_atoms()
+    for atoms in frames:
+        atoms.info['split'] = 'hot' if atoms.info['temperature_K'] > hottest else 'test'
+    return FramesData.from_atoms(frames, labelled.label_fingerprint)
+
+
+@calcfunction
+def summarise(
+    configuration: orm.Dict,
+    why: orm.Str,
+    n_labels: orm.Int,
+    core_hours: orm.Float,
+    warning: orm.Str | None = None,
+    **results: orm.Data,
+) -> orm.Dict:
+    """Put the errors of all rounds side by side, and say why there are no more.
+
+    :param why: a key of ``science.evaluation.REASONS_TO_STOP``.
+    :param n_labels: DFT calculations asked for.
+    :param core_hours: computing time of what was not taken from the cache.
+    :param warning: what must be known when the errors are read.
+    :param results: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``labels_1`` ...: errors of
+        the previous potential on the labels of a round, before training on them; ``training_1`` ...: errors that the
+        training itself reported; ``report_1`` ...: what the sampling said; ``dataset_1`` ...: what was trained on, and
+        ``dataset_0`` where the first potential was bootstrapped.
+    """
+    numbers = sorted(int(name.removeprefix('round_')) for name in results if name.startswith('round_'))
+    judged = [results['surrogate'], *(results[f'round_{number}'] for number in numbers)]
+    missed = missed_tolerances(judged[-1]['by_split'], EvaluationParameters(**configuration['evaluation']))
+    return orm.Dict(
+        {
+            'protocol': configuration['protocol'],
+            'warning': None if warning is None else warning.value,
+            'surrogate': _judgement(judged[0]),
+            'tolerances': {key: value for key, value in configuration['evaluation'].items() if key.startswith('max_')},
+            'rounds': [
+                {
+                    'round': number,
+                    **_judgement(results[f'round_{number}']),
+                    **{
+                        name: results[f'{key}_{number}'].get_dict()
+                        for name, key in (('labels', 'labels'), ('training', 'training'), ('sampling', 'report'))
+                    },
+                }
+                for number in numbers
+            ],
+            'learning_curve': _learning_curve(dict(enumerate(judged)), results),
+            'stopped': {
+                'why': why.value,
+                'n_labels': n_labels.value,
+                'core_hours': core_hours.value,
+                'above_tolerance': missed,
+            },
+        }
+    )
+
+
+def _judgement(metrics: orm.Dict) -> dict:
+    """Return the errors on the test set: where the rounds explore, hotter than that (None: no such frames), by
+    group; and what the committee's disagreement meant there."""
+    values = metrics.get_dict()
+    return {
+        'test': values['by_split']['test'],
+        'hot': values['by_split'].get('hot'),
+        'calibration': values['calibration'],
+        'breakdown': {name: groups for name, groups in values.items() if name.startswith('by_')},
+    }
+
+
+def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -> dict | None:
+    """Fit the force errors on the test set over the number of labelled structures that were trained on."""
+    points = []
+    for number, metrics in judged.items():
+        errors = metrics['by_split']['test']
+        if f'dataset_{number}' in results and errors['force_rmse_standard_error_meV_A'] is not None:
+            frames = results[f'dataset_{number}'].get_atoms()
+            n_frames = sum(not is_isolated_atom(atoms) for atoms in frames)
+            points.append((n_frames, errors['force_rmse_meV_A'], errors['force_rmse_standard_error_meV_A']))
+    if not points or min(error for _, error, _ in points) == 0:
+        return None
+    n_labels, force_errors, spreads = zip(*points, strict=True)
+    curve = fit_learning_curve(n_labels, force_errors, spreads)
+    return curve and {**curve, 'points': points}

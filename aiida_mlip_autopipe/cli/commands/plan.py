@@ -1,0 +1,208 @@
+"""``mlip-autopipe plan``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_mlip_autopipe.cli.console import console, load_profile
+
+if TYPE_CHECKING:
+    from aiida.manage.configuration.profile import Profile
+    from aiida.orm import AbstractCode
+
+    from aiida_mlip_autopipe.config import Expansion
+    from aiida_mlip_autopipe.config.plan import Plan
+
+__all__ = ['Examination', 'command', 'examine']
+
+WRONG = 2
+
+
+@click.command('plan')
+@click.argument('input_file', metavar='INPUT', type=click.Path(path_type=Path))
+@click.option('--json', 'as_json', is_flag=True, help='Print it as JSON, for scripts.')
+@click.pass_obj
+def command(profile_name: str | None, input_file: Path, as_json: bool) -> None:
+    """Show all that INPUT would run, what it costs, and what stands in its way; nothing is submitted or stored.
+
+    Counts are exact, or upper bounds where they depend on what is found. Hours follow from what the doctor measured on
+    the computer, and from earlier jobs of this profile. All problems are told at once, each with its way out. Exit
+    status 2 if there is one.
+
+    \b
+    mlip-autopipe plan input.yaml
+    mlip-autopipe plan input.yaml --json | jq .plan.totals.labels
+    """
+    profile = load_profile(profile_name)
+    with console.status(f'examining {input_file}'):
+        found = examine(input_file, profile)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        from aiida_mlip_autopipe.cli.plan_table import print_plan
+
+        print_plan(found)
+    if found.problems:
+        sys.exit(WRONG)
+
+
+@dataclass
+class Examination:
+    """What was found of an input: its plan as far as there is one, the slots of the daemon, and what is wrong.
+
+    Attributes
+    ----------
+    input_file : Path
+    profile : str
+        Its name.
+    expansion : Expansion or None
+        None if the input has problems of its own.
+    plan : Plan or None
+    slots_needed, n_workers, slots_per_worker : int or None
+        Processes alive at once; of the daemon, None where it does not run.
+    problems, warnings : list of str
+        What must be put right before a run can be submitted; what should be known.
+    """
+
+    input_file: Path
+    profile: str
+    expansion: Expansion | None = None
+    plan: Plan | None = None
+    slots_needed: int | None = None
+    n_workers: int | None = None
+    slots_per_worker: int | None = None
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data, with None for what there is none of."""
+        slots = {'needed': self.slots_needed, 'workers': self.n_workers, 'per_worker': self.slots_per_worker}
+        return {
+            'input': str(self.input_file),
+            'profile': self.profile,
+            'problems': self.problems,
+            'warnings': self.warnings,
+            'slots': slots,
+            'keep_frames': None if self.expansion is None else self.expansion.configuration.exploration.keep_frames,
+            'plan': None if self.plan is None else self.plan.as_dict(),
+        }
+
+
+def examine(path: Path, profile: Profile) -> Examination:
+    """Look at all that could stand in the way of an input, and plan it as far as that is possible."""
+    from aiida_mlip_autopipe.cli.launch import (
+        collect_problems,
+        daemon_slots,
+        expand_in_profile,
+        load_nodes,
+        needed_slots,
+    )
+
+    found = Examination(path, profile.name)
+    done, found.problems = collect_problems(
+        {'expansion': lambda: expand_in_profile(path), 'daemon': lambda: daemon_slots(profile)}
+    )
+    found.expansion = done.get('expansion')
+    if 'daemon' in done:
+        found.n_workers, found.slots_per_worker = done['daemon']
+    if found.expansion is None:
+        codes, problems = _codes_of_a_bad_input(path)
+        found.problems += problems
+    else:
+        codes, problems = load_nodes(found.expansion)
+        found.slots_needed = needed_slots(found.expansion.configuration)
+        found.problems += [*problems, *_too_few_slots(found)]
+        found.warnings += _mismatch(codes, found.expansion)
+    for name in ('worker_code', 'pw_code'):
+        if name in codes:
+            found.problems += _unreachable(codes[name])
+    if found.expansion is not None:
+        _make_plan(found, found.expansion, codes)
+    found.problems = list(dict.fromkeys(found.problems))
+    return found
+
+
+def _make_plan(found: Examination, expansion: Expansion, codes: Mapping[str, Any]) -> None:
+    from aiida_mlip_autopipe.config.plan import make_plan
+    from aiida_mlip_autopipe.provenance.speed import measured_speeds
+    from aiida_mlip_autopipe.science.existing_data import existing_data
+
+    speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('pw_code'))
+    data = existing_data(codes['data'].get_atoms()) if codes.get('data') else []
+    try:
+        found.plan = make_plan(expansion.configuration, expansion.sources, speeds, data)
+    except ValueError as error:
+        found.problems.append(str(error))
+        return
+    found.warnings += found.plan.warnings
+
+
+def _codes_of_a_bad_input(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the codes that an input names which cannot be expanded, as far as it can be read; and what is wrong."""
+    from aiida_mlip_autopipe.cli.launch import collect_problems
+    from aiida_mlip_autopipe.config import ConfigError, ConfigExpander
+    from aiida_mlip_autopipe.config.schema import CodesConfiguration
+    from aiida_mlip_autopipe.workflows.inputs import find_code
+
+    try:
+        given = ConfigExpander(path).data.get('codes') or {}
+    except ConfigError:
+        given = {}
+    defaults = CodesConfiguration().model_dump()
+    labels = {name: given.get(name, label) if isinstance(given, Mapping) else label for name, label in defaults.items()}
+    steps: dict[str, Callable[[], Any]] = {
+        f'{name}_code': partial(find_code, label, f'codes.{name}')
+        for name, label in labels.items()
+        if isinstance(label, str)
+    }
+    return collect_problems(steps)
+
+
+def _mismatch(nodes: Mapping[str, Any], expansion: Expansion) -> Iterator[str]:
+    from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
+
+    if warning := functional_mismatch(nodes.get('surrogate'), expansion.configuration.labelling):
+        yield warning
+
+
+def _too_few_slots(found: Examination) -> Iterator[str]:
+    if found.n_workers is None or found.slots_per_worker is None or found.slots_needed is None:
+        return
+    if found.n_workers * found.slots_per_worker < found.slots_needed:
+        from aiida_mlip_autopipe.cli.launch import tell_too_few_slots
+
+        yield tell_too_few_slots(found.n_workers, found.slots_per_worker, found.slots_needed)
+
+
+def _unreachable(code: AbstractCode) -> Iterator[str]:
+    """Yield why a code cannot be run now: its computer is disabled, not set up or does not answer, or it is gone."""
+    from aiida.common.exceptions import ValidationError
+    from aiida.orm import InstalledCode, User
+
+    computer, user = code.computer, User.collection.get_default()
+    if computer is None or user is None:
+        return
+    if not computer.is_configured:
+        yield (
+            f'{code.full_label}: computer {computer.label!r} is not set up for this user; '
+            f'`verdi computer configure {computer.transport_type} {computer.label}`'
+        )
+    elif not computer.is_user_enabled(user):
+        yield f'{code.full_label}: computer {computer.label!r} is disabled; `verdi computer enable {computer.label}`'
+    elif isinstance(code, InstalledCode):
+        try:
+            code.validate_filepath_executable()
+        except ValidationError as error:
+            yield (
+                f'{code.full_label}: {str(error).rstrip(".")} ({code.filepath_executable} on {computer.label}); '
+                f'`verdi computer test {computer.label}` says what does not work, `mlip-autopipe init` repairs the '
+                'codes of this computer'
+            )

@@ -1,0 +1,1 @@
+"""Labelling codes: one folder each."""

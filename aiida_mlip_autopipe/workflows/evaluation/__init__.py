@@ -1,0 +1,1 @@
+"""Evaluations on labelled frames, and physics checks."""

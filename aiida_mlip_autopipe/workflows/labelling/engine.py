@@ -1,0 +1,128 @@
+"""The labelling stage: energy, forces and stress of each candidate from Quantum ESPRESSO.
+
+Its two outputs are the whole account: each candidate is in the labelled set or, with its reason, in the ledger.
+"""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import ExitCode, ProcessSpec, WorkChain, append_
+
+from aiida_mlip_autopipe.calculations.functions.label import collect_labels
+from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.workflows.labelling.sequence import LABEL_LINK, LabelSequenceWorkChain, share_of
+
+__all__ = ['LabellingEngineWorkChain']
+
+
+class LabellingEngineWorkChain(WorkChain):
+    """Label the candidates in sequences; keep aside what fails and go on with the rest."""
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports and the outline."""
+        super().define(spec)
+        spec.expose_inputs(LabelSequenceWorkChain, exclude=('sequence', 'n_sequences'))
+        spec.output('labelled', valid_type=FramesData, required=False, help='The candidates with sound labels.')
+        spec.output('rejected', valid_type=orm.Dict, help='frame_id -> why it is not in the set.')
+        spec.inputs.validator = _can_be_labelled
+        spec.outline(
+            cls.run_sequences,
+            cls.collect,
+        )
+        spec.exit_code(
+            330,
+            'ERROR_TOO_FEW_LABELS',
+            message='{found} of {wanted} candidates were labelled, fewer than min_success_fraction asks for',
+        )
+
+    def run_sequences(self) -> None:
+        """Submit the sequences."""
+        labelling = LabellingParameters(**self.inputs.parameters.get_dict())
+        wanted = len(self.wanted())
+        n_sequences = min(labelling.max_concurrent, wanted)
+        for sequence in range(n_sequences):
+            node = self.submit(
+                LabelSequenceWorkChain,
+                **{
+                    **self.exposed_inputs(LabelSequenceWorkChain),
+                    'sequence': orm.Int(sequence),
+                    'n_sequences': orm.Int(n_sequences),
+                    'metadata': {'call_link_label': f'sequence_{sequence}'},
+                },
+            )
+            self.to_context(sequences=append_(node))
+        self.report(f'{wanted} candidates in {n_sequences} sequence(s)')
+
+    def collect(self) -> ExitCode | None:
+        """Join the labels and list the failures."""
+        pseudos = {f'pseudo_{element}': pseudo for element, pseudo in self.inputs.pseudos.items()}
+        only = {'only': self.inputs.only} if 'only' in self.inputs else {}
+        results = self.results()
+        failed = {
+            f'failed_{index}': orm.Str(reason)
+            for index, reason in self.failures().items()
+            if f'parameters_{index}' not in results
+        }
+        collected = collect_labels(
+            candidates=self.inputs.candidates,
+            parameters=self.inputs.parameters,
+            **results,
+            **failed,
+            **pseudos,
+            **only,
+            metadata={'call_link_label': 'collect'},
+        )
+        self.out_many(collected)
+        wanted = len(self.wanted())
+        found = collected['labelled'].n_frames if 'labelled' in collected else 0
+        self.report(f'{found} of {wanted} candidates labelled')
+        if not found or found < LabellingParameters(**self.inputs.parameters.get_dict()).min_success_fraction * wanted:
+            return self.exit_codes.ERROR_TOO_FEW_LABELS.format(found=found, wanted=wanted)
+        return None
+
+    def wanted(self) -> list[int]:
+        """Return the candidates to label, by their places in the set."""
+        return share_of(self.inputs.candidates, self.inputs.get('only'))
+
+    def results(self) -> dict[str, orm.Data]:
+        """Return what the sequences found; two sequences may have found labels in one earlier batch."""
+        found = [sequence.outputs.results for sequence in self.ctx.sequences if 'results' in sequence.outputs]
+        return {name: node for results in found for name, node in results.items()}
+
+    def failures(self) -> dict[int, str]:
+        """Return why candidates that were labelled alone have no label."""
+        return {
+            int(link.link_label.removeprefix(LABEL_LINK)): _reason(link.node)
+            for sequence in self.ctx.sequences
+            for link in sequence.base.links.get_outgoing(orm.WorkChainNode, LinkType.CALL_WORK, f'{LABEL_LINK}%').all()
+            if not link.node.is_finished_ok
+        }
+
+
+def _reason(label: orm.WorkChainNode) -> str:
+    """Return the words of the last pw.x, which knows more than the WorkChain that gave it up."""
+    jobs = [node for node in label.called if isinstance(node, orm.CalcJobNode)]
+    last = max(jobs, key=lambda node: node.pk, default=None)
+    told = label if last is None or last.is_finished_ok else last
+    words = told.exit_message or told.exception or f'it was {told.process_state.value}'
+    status = f' [{told.exit_status}]' if told.is_finished else ''
+    return f'{told.process_label}<{told.pk}>{status}: {words.strip()}'
+
+
+def _can_be_labelled(inputs: dict, _namespace: object) -> str | None:
+    if 'candidates' not in inputs:
+        return None
+    missing = sorted(set(inputs['candidates'].elements) - set(inputs.get('pseudos', {})))
+    if missing:
+        return f'pseudos: none for {", ".join(missing)}; install a family that has one for each element'
+    unusable = [name for atoms in inputs['candidates'].get_atoms() if '.' in (name := atoms.info['frame_id'])]
+    if unusable:
+        return f'candidates: the frame_id {unusable[0]!r} holds a dot, which no key of a ledger may; rename the frame'
+    if 'only' in inputs:
+        n_frames, only = inputs['candidates'].n_frames, inputs['only'].get_list()
+        if not only or not set(only) <= set(range(n_frames)):
+            return f'only: {only}; give places in the set of candidates, from 0 to {n_frames - 1}'
+    return None

@@ -1,0 +1,202 @@
+"""A sequence of labels: its share of the candidates, one job after the other.
+
+The number of sequences bounds how many calculations run side by side without a barrier: none waits for another, and few
+processes are alive, so that the daemon's slots cannot fill with parents waiting for children.
+
+A job labels one candidate, with the handlers of aiida-quantumespresso, or a batch of them. What a batch does not label
+is then labelled alone.
+"""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.engine import ProcessSpec, ToContext, WorkChain, while_
+from aiida.plugins import DataFactory, WorkflowFactory
+
+from aiida_mlip_autopipe.calculations.functions.label import pick_structure
+from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
+from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
+from aiida_mlip_autopipe.labelling.espresso.inputs import label_key
+from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.workflows.labelling.earlier import computed_alone, computed_in_batches
+
+__all__ = ['BATCH_LINK', 'LABEL_LINK', 'LabelSequenceWorkChain', 'share_of']
+
+UpfData = DataFactory('pseudo.upf')
+PwBaseWorkChain = WorkflowFactory('quantumespresso.pw.base')
+
+LABEL_LINK = 'label_'
+BATCH_LINK = 'batch_'
+
+
+def share_of(candidates: FramesData, only: orm.List | None, sequence: int = 0, n_sequences: int = 1) -> list[int]:
+    """Return the candidates that a sequence is to label, by their places in the set."""
+    wanted = list(range(candidates.n_frames)) if only is None else only.get_list()
+    return wanted[sequence::n_sequences]
+
+
+class LabelSequenceWorkChain(WorkChain):
+    """Label every ``n_sequences``-th candidate; a label that fails does not stop the sequence."""
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports and the outline."""
+        super().define(spec)
+        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
+        spec.input('candidates', valid_type=FramesData, help='The frames to label.')
+        spec.input(
+            'only',
+            valid_type=orm.List,
+            required=False,
+            serializer=orm.to_aiida_type,
+            help='The places in the set of the candidates to label; all if not given.',
+        )
+        spec.input(
+            'parameters',
+            valid_type=orm.Dict,
+            serializer=orm.to_aiida_type,
+            validator=validate_parameters(LabellingParameters),
+            help='The LabellingParameters.',
+        )
+        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
+        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of pw.x.')
+        for name, default, text in (
+            ('sequence', 0, 'Number of this sequence.'),
+            ('n_sequences', 1, 'Number of sequences.'),
+        ):
+            spec.input(
+                name,
+                valid_type=orm.Int,
+                default=lambda value=default: orm.Int(value),
+                serializer=orm.to_aiida_type,
+                help=text,
+            )
+        spec.output_namespace(
+            'results',
+            dynamic=True,
+            help='`batch_J`, the labels of a batch (ArrayData), and `parameters_I` and `trajectory_I`, the outputs of '
+            'pw.x for candidate I alone; of this sequence, or of earlier ones where caching is enabled.',
+        )
+        spec.outline(
+            cls.setup,
+            cls.take_earlier,
+            while_(cls.has_more)(
+                cls.label_next,
+                cls.take_results,
+            ),
+        )
+
+    def setup(self) -> None:
+        """List the share of this sequence, and the key of each candidate in it."""
+        inputs = self.inputs
+        labelling = LabellingParameters(**inputs.parameters.get_dict())
+        share = share_of(inputs.candidates, inputs.get('only'), inputs.sequence.value, inputs.n_sequences.value)
+        frames, pseudos = inputs.candidates.get_atoms(), dict(inputs.pseudos)
+        self.ctx.batch_size = labelling.batch_size
+        self.ctx.key_of = {index: label_key(frames[index], labelling, pseudos) for index in share}
+        self.ctx.queue = share
+        self.ctx.alone = []
+        self.ctx.n_batches = 0
+
+    def take_earlier(self) -> None:
+        """Leave out what was labelled before, in whichever batch; of single ones AiiDA's own cache takes care."""
+        keys = self.ctx.key_of
+        batches = computed_in_batches(self.inputs.pw_code, keys.values())
+        for node in {batch.uuid: batch for batch in batches.values()}.values():
+            self.out(f'results.batch_{node.pk}', node)
+        alone = computed_alone(self.inputs.pw_code, keys.values()) if self.ctx.batch_size > 1 else {}
+        for index, key in keys.items():
+            if key in alone and key not in batches:
+                self.take_single(index, alone[key])
+        n_all = len(self.ctx.queue)
+        self.ctx.queue = [index for index in self.ctx.queue if keys[index] not in batches and keys[index] not in alone]
+        if len(self.ctx.queue) < n_all:
+            self.report(f'{n_all - len(self.ctx.queue)} of {n_all} candidates were labelled before')
+        if self.ctx.batch_size == 1:
+            self.ctx.queue, self.ctx.alone = [], self.ctx.queue
+
+    def has_more(self) -> bool:
+        """Return whether a candidate is left."""
+        return bool(self.ctx.queue or self.ctx.alone)
+
+    def label_next(self) -> ToContext:
+        """Submit pw.x for the next candidate, or for the next batch."""
+        if self.ctx.alone:
+            return self.label_alone(self.ctx.alone.pop(0))
+        size = self.ctx.batch_size
+        batch, self.ctx.queue = self.ctx.queue[:size], self.ctx.queue[size:]
+        return self.label_batch(batch)
+
+    def label_alone(self, index: int) -> ToContext:
+        """Submit pw.x with its handlers for one candidate."""
+        picked = pick_structure(
+            candidates=self.inputs.candidates,
+            index=orm.Int(index),
+            parameters=self.inputs.parameters,
+            **self.inputs.pseudos,
+            metadata={'call_link_label': f'pick_{index}'},
+        )
+        structure = picked['structure']
+        node = self.submit(
+            PwBaseWorkChain,
+            **{
+                'pw': {
+                    'code': self.inputs.pw_code,
+                    'structure': structure,
+                    'parameters': picked['parameters'],
+                    'pseudos': {kind.name: self.inputs.pseudos[kind.symbol] for kind in structure.kinds},
+                    'metadata': {'label': self.ctx.key_of[index], 'options': dict(self.inputs.options)},
+                },
+                'kpoints': picked['kpoints'],
+                'clean_workdir': orm.Bool(True),
+                'metadata': {'call_link_label': f'{LABEL_LINK}{index}'},
+            },
+        )
+        self.ctx.index = index
+        return ToContext(job=node)
+
+    def label_batch(self, indices: list[int]) -> ToContext:
+        """Submit pw.x for several candidates."""
+        node = self.submit(
+            PwBatchCalculation,
+            code=self.inputs.pw_code,
+            candidates=self.inputs.candidates,
+            indices=orm.List(indices),
+            parameters=self.inputs.parameters,
+            pseudos=dict(self.inputs.pseudos),
+            metadata={'call_link_label': f'{BATCH_LINK}{self.ctx.n_batches}', 'options': dict(self.inputs.options)},
+        )
+        self.ctx.n_batches += 1
+        self.ctx.index = None
+        self.ctx.batch = indices
+        return ToContext(job=node)
+
+    def take_results(self) -> None:
+        """Take what there is; what a batch did not label is next, alone."""
+        node = self.ctx.job
+        if self.ctx.index is not None:
+            if node.is_finished_ok:
+                self.take_single(self.ctx.index, node)
+            return
+        found: list[int] = []
+        if 'labels' in node.outputs:
+            found = node.outputs.labels.base.attributes.get('index')
+            self.out(f'results.batch_{node.outputs.labels.pk}', node.outputs.labels)
+            _clean(node)
+        self.ctx.alone = [index for index in self.ctx.batch if index not in found]
+        if self.ctx.alone:
+            self.report(f'{node.process_label}<{node.pk}>: {node.exit_message}; {len(self.ctx.alone)} go on alone')
+
+    def take_single(self, index: int, node: orm.ProcessNode) -> None:
+        """Take the label of a calculation of its own."""
+        self.out(f'results.parameters_{index}', node.outputs.output_parameters)
+        self.out(f'results.trajectory_{index}', node.outputs.output_trajectory)
+
+
+def _clean(job: orm.CalcJobNode) -> None:
+    """Remove what pw.x left in its folders, as PwBaseWorkChain does: densities and wavefunctions of each candidate."""
+    try:
+        job.outputs.remote_folder._clean()
+    except (OSError, KeyError) as error:
+        job.logger.warning(f'the folder of {job} could not be cleaned: {error}')

@@ -1,0 +1,129 @@
+"""The training stage: split by origin, train a potential or a committee, judge what came out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain
+
+from aiida_mlip_autopipe.calculations.functions.train import committee_parameters, split_dataset
+from aiida_mlip_autopipe.calculations.mace_train import check_start
+from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
+from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
+
+__all__ = ['TrainingEngineWorkChain']
+
+
+class TrainingEngineWorkChain(WorkChain):
+    """Train a potential, or a committee that differs in its random seeds, on all labelled sets."""
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
+        """Define the ports and the outline."""
+        super().define(spec)
+        spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
+        spec.input(
+            'parameters',
+            valid_type=orm.Dict,
+            serializer=orm.to_aiida_type,
+            validator=validate_parameters(TrainingParameters),
+            help='The TrainingParameters.',
+        )
+        spec.input_namespace('labelled', valid_type=FramesData, help='The labelled sets, of one level of theory.')
+        spec.input(
+            'previous',
+            valid_type=FramesData,
+            required=False,
+            help='The data set of the round before: what trained or validated there does so again.',
+        )
+        spec.input(
+            'foundation',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential that each member fine-tunes, for the methods naive and multihead.',
+        )
+        spec.input(
+            'replay',
+            valid_type=FramesData,
+            required=False,
+            help='Frames on which the foundation is not to be forgotten, for the method multihead; without labels.',
+        )
+        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the job.')
+        spec.inputs.validator = _can_start
+        spec.expose_outputs(MaceTrainBaseWorkChain, exclude=('remote_folder', 'retrieved', 'remote_stash'))
+        spec.output_namespace(
+            'committee', valid_type=PotentialData, required=False, help='The other potentials of a committee.'
+        )
+        spec.output('dataset', valid_type=FramesData, help='Training and validation set in one.')
+        spec.outline(
+            cls.split,
+            cls.train,
+            cls.results,
+        )
+        spec.exit_code(340, 'ERROR_DATASET', message='The labelled sets cannot be split: {message}')
+        spec.exit_code(341, 'ERROR_TRAINING_FAILED', message='{message}')
+
+    def split(self) -> ExitCode | None:
+        """Split by origin."""
+        previous = {'previous': self.inputs.previous} if 'previous' in self.inputs else {}
+        try:
+            self.ctx.sets = split_dataset(
+                parameters=self.inputs.parameters,
+                **previous,
+                **self.inputs.labelled,
+                metadata={'call_link_label': 'split'},
+            )
+        except ValueError as error:
+            return self.exit_codes.ERROR_DATASET.format(message=error)
+        self.out('dataset', self.ctx.sets['dataset'])
+        return None
+
+    def train(self) -> ToContext:
+        """Submit the training of each member."""
+        members = committee_parameters(
+            parameters=self.inputs.parameters, metadata={'call_link_label': 'committee_parameters'}
+        )
+        self.ctx.members = list(members)
+        start = {name: self.inputs[name] for name in ('foundation', 'replay') if name in self.inputs}
+        return ToContext(
+            **{
+                name: self.submit(
+                    MaceTrainBaseWorkChain,
+                    job={
+                        'code': self.inputs.worker_code,
+                        'parameters': parameters,
+                        'training': self.ctx.sets['training'],
+                        'validation': self.ctx.sets['validation'],
+                        **start,
+                        'metadata': {'options': dict(self.inputs.options)},
+                    },
+                    metadata={'call_link_label': name},
+                )
+                for name, parameters in members.items()
+            }
+        )
+
+    def results(self) -> ExitCode | None:
+        """Hand on the potentials; a member that failed makes the committee smaller."""
+        trainings = [self.ctx[name] for name in self.ctx.members]
+        for training in trainings:
+            if not training.is_finished_ok:
+                self.report(f'training <{training.pk}> failed: {training.exit_message}')
+        trained = [training for training in trainings if training.is_finished_ok]
+        if not trained:
+            return self.exit_codes.ERROR_TRAINING_FAILED.format(message=trainings[0].exit_message)
+        first, *others = trained
+        self.out_many(self.exposed_outputs(first, MaceTrainBaseWorkChain))
+        if others:
+            self.out('committee', {f'member_{i}': node.outputs.potential for i, node in enumerate(others, start=1)})
+        return None
+
+
+def _can_start(inputs: dict[str, Any], _namespace: Any) -> str | None:
+    if 'parameters' not in inputs or 'labelled' not in inputs:
+        return None
+    labelled = list(inputs['labelled'].values())
+    return check_start(inputs['parameters'], labelled, inputs.get('foundation'), inputs.get('replay'))
