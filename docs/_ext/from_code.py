@@ -219,7 +219,9 @@ class CalcFunction(Directive):
         from aiida_mlip_autopipe.calculations import functions
 
         name = self.arguments[0]
-        modules = [importlib.import_module(f'{functions.__name__}.{one.name}') for one in iter_modules(functions.__path__)]
+        modules = [
+            importlib.import_module(f'{functions.__name__}.{one.name}') for one in iter_modules(functions.__path__)
+        ]
         function = next(getattr(module, name) for module in modules if hasattr(module, name)).__wrapped__
         names = ', '.join(_signature(function))
         text = f'{self.arguments[0]}({names})\n\n{inspect.cleandoc(function.__doc__ or "")}'
