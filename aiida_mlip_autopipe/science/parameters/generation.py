@@ -16,8 +16,8 @@ class GenerationParameters(StageParameters):
         8,
         ge=1,
         le=10_000,
-        description='Wanted number of atoms of a seed: the supercell is the '
-        'most isotropic one with at least as many atoms.',
+        description='Target number of atoms of a seed: the supercell is the '
+        'most isotropic one with at least this many atoms.',
     )
     n_strained: int = Field(3, ge=0, le=10_000, description='Seeds with a random symmetric strain of the cell.')
     max_strain: float = Field(0.04, ge=0, lt=0.5, description='Largest strain component (dimensionless).')
@@ -27,14 +27,14 @@ class GenerationParameters(StageParameters):
         2,
         ge=1,
         le=1000,
-        description='Further rattled seeds, kept apart: the test set is '
-        'explored from these and no training frame descends from them.',
+        description='Separate rattled seeds for the test set, which is '
+        'generated from them; no training frame descends from them.',
     )
     min_distance_factor: float = Field(
         0.7,
         gt=0,
         le=1.2,
-        description='Shortest distance allowed in a generated '
+        description='Shortest allowed distance in a generated '
         'structure, as a fraction of the sum of the covalent radii.',
     )
     isolated_atom_box_A: float = Field(9.0, ge=5, le=40, description='Edge of the cubic box of an isolated atom, in Å.')
