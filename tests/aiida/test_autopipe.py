@@ -236,7 +236,7 @@ def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
         assert story.info['temperature_K'] == 300.0
         assert {'replica', 'step', 'cluster', 'reason'} <= set(story.info)
         assert run.outputs.potential.pk in story.potentials
-        pw = orm.load_node(story.pw_pk)
+        pw = orm.load_node(story.label_job_pk)
         assert pw.process_class is PwCalculation and pw.is_finished_ok
         assert pw.outputs.output_parameters['energy'] == pytest.approx(atoms.info['REF_energy'])
 

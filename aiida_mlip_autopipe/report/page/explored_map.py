@@ -78,8 +78,8 @@ def lineage(fate: Fate, replicas: dict[tuple[str, int], tuple[int, str]]) -> lis
 
 def _label(fate: Fate) -> list[tuple[str, str]]:
     rows = [('label', f'{fate.state.value}: {fate.reason}' if fate.reason else fate.state.value)]
-    if fate.pw_pk is not None:
-        rows.append(('DFT calculation', f'<{fate.pw_pk}> {fate.pw_uuid or ""}'.rstrip()))
+    if fate.label_job_pk is not None:
+        rows.append(('DFT calculation', f'<{fate.label_job_pk}> {fate.label_job_uuid or ""}'.rstrip()))
     if fate.energy_eV is not None:
         rows.append(('energy (DFT)', f'{fate.energy_eV:.6f} eV, {fate.energy_eV / len(fate.atoms):.6f} eV/atom'))
         rows.append(('largest force (DFT)', f'{fate.max_force_eV_A:.3f} eV/Å'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
@@ -24,16 +25,21 @@ class Citations:
     """Numbers references in the order in which they are cited."""
 
     def __init__(self) -> None:
-        self.keys: list[str] = []
+        self.cited: list[tuple[str, str]] = []
 
     def __call__(self, *keys: str) -> str:
         """Return the mark of some references: '[1, 4]'."""
-        self.keys += [key for key in keys if key not in self.keys]
-        return f'[{", ".join(str(self.keys.index(key) + 1) for key in keys)}]'
+        return self.publications([REFERENCES[key] for key in keys])
+
+    def publications(self, references: Iterable[tuple[str, str]]) -> str:
+        """Return the mark of some publications, each given as text and address."""
+        asked = [(text, url) for text, url in references]
+        self.cited += [one for one in asked if one not in self.cited]
+        return f'[{", ".join(str(self.cited.index(one) + 1) for one in asked)}]'
 
     def links(self) -> Links:
         """Return the list of what was cited."""
-        return Links([REFERENCES[key] for key in self.keys])
+        return Links(self.cited)
 
 
 def methods(record: RunRecord) -> Section:
@@ -116,29 +122,15 @@ def _size(descriptor: dict[str, Any]) -> str:
 
 
 def _labels(record: RunRecord, cite: Citations) -> str:
-    asked = record.configuration['labelling']
-    version = record.versions.get('pw.x')
-    program = f'Quantum ESPRESSO{f" {version}" if version else ""} {cite("qe-2009", "qe-2017")}'
-    functional = asked['functional']
-    if functional.lower() in REFERENCES:
-        functional += f' {cite(functional.lower())}'
-    spin = 'spin-polarised' if asked['spin_polarised'] else 'without spin polarisation'
-    smearing = f'{asked["smearing"]} smearing' + (f' {cite("cold")}' if asked['smearing'] == 'cold' else '')
-    fingerprint = next((one.dataset.label_fingerprint for one in reversed(record.trained)), None)
-    return (
-        f'Labels (energy, forces, stress) are from pw.x of {program}, {functional}, {spin}, {smearing} of '
-        f'{asked["degauss_Ry"]:g} Ry, cutoffs of {asked["ecutwfc_Ry"]:g} and {asked["ecutrho_Ry"]:g} Ry, k-points at '
-        f'most {asked["kpoints_distance"]:g} Å⁻¹ apart, with {_pseudopotentials(record, cite)}'
-        + (f' (fingerprint of the level of theory {fingerprint}).' if fingerprint else '.')
-    )
-
-
-def _pseudopotentials(record: RunRecord, cite: Citations) -> str:
-    family = record.configuration['labelling']['pseudo_family']
-    files = ', '.join(pseudo.filename for _, pseudo in sorted(record.run.inputs.pseudos.items()))
-    signs = {'sssp': 'SSSP' in family, 'dojo': 'PseudoDojo' in family, 'pslibrary': '_psl.' in files}
-    sources = [key for key, is_there in signs.items() if is_there]
-    return f'the pseudopotentials {files} of the family {family}' + (f' {cite(*sources)}' if sources else '')
+    labeller = record.labeller
+    told = [labeller.sentence()]
+    if references := labeller.references():
+        told[0] = f'{told[0].removesuffix(".")} {cite.publications(references)}.'
+    if version := record.versions.get(labeller.program):
+        told.append(f'The version of {labeller.program} is {version}.')
+    if fingerprint := next((one.dataset.label_fingerprint for one in reversed(record.trained)), None):
+        told.append(f'The fingerprint of the level of theory is {fingerprint}.')
+    return ' '.join(told)
 
 
 def _training(record: RunRecord, cite: Citations) -> str:

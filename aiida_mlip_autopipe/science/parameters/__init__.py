@@ -33,7 +33,9 @@ from aiida_mlip_autopipe.science.parameters.generation import (
     GenerationParameters,
 )
 from aiida_mlip_autopipe.science.parameters.labelling import (
+    LABELLERS,
     LabellingParameters,
+    labelling_parameters,
 )
 from aiida_mlip_autopipe.science.parameters.physics import (
     PhysicsParameters,
@@ -49,6 +51,7 @@ from aiida_mlip_autopipe.science.parameters.training import (
 )
 
 __all__ = [
+    'LABELLERS',
     'AceParameters',
     'CompressionParameters',
     'DescriptorParameters',
@@ -71,5 +74,6 @@ __all__ = [
     'TrainingParameters',
     'WeightingParameters',
     'descriptor_parameters',
+    'labelling_parameters',
     'named_kind',
 ]
