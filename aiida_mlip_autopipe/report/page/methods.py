@@ -53,7 +53,7 @@ def methods(record: RunRecord) -> Section:
 
 def _outline(record: RunRecord, cite: Citations) -> str:
     versions = record.versions
-    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential {cite("mace")} for {", ".join(configuration_elements(record))} was made by active learning '
         f'with aiida-mlip-autopipe {versions["aiida-mlip-autopipe"]} in {n_rounds} '
