@@ -68,6 +68,5 @@ class Registry(Generic[Registered]):
 
     def items(self) -> Iterator[tuple[str, Registered]]:
         """Yield each name and what is registered under it, by their ``rank`` if they have one, then by name."""
-        yield from sorted(
-            ((name, self[name]) for name in self), key=lambda item: (getattr(item[1], 'rank', 0), item[0])
-        )
+        found = [(name, self[name]) for name in self]
+        yield from sorted(found, key=lambda item: (getattr(item[1], 'rank', 0), item[0]))
