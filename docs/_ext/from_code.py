@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import types
 import typing
 from collections.abc import Iterator
+from pkgutil import iter_modules
 from typing import Any
 
 import click
@@ -225,7 +227,7 @@ def _types(port: Any) -> str:
 
 
 class CalcFunction(Directive):
-    """What a calcfunction takes and gives, in its own words."""
+    """The signature and the docstring of a calcfunction."""
 
     required_arguments = 1
 
@@ -233,7 +235,11 @@ class CalcFunction(Directive):
         """Return its signature and its docstring."""
         from aiida_mlip_autopipe.calculations import functions
 
-        function = getattr(functions, self.arguments[0]).__wrapped__
+        name = self.arguments[0]
+        modules = [
+            importlib.import_module(f'{functions.__name__}.{one.name}') for one in iter_modules(functions.__path__)
+        ]
+        function = next(getattr(module, name) for module in modules if hasattr(module, name)).__wrapped__
         names = ', '.join(_signature(function))
         text = f'{self.arguments[0]}({names})\n\n{inspect.cleandoc(function.__doc__ or "")}'
         return [nodes.literal_block(text, text, language='text')]
@@ -262,7 +268,7 @@ class ExitCodes(Directive):
         return (
             [table(['status', 'label', 'message'], rows, [8, 34, 58], 2)]
             if rows
-            else [nodes.paragraph(text='None of its own: it passes on those of its job.')]
+            else [nodes.paragraph(text='Only those of its job.')]
         )
 
 

@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.worker.files import PROGRESS_FILE
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
-from tests.faults import LIMIT_S, frames_of, wait_for
+from tests.support.faults import LIMIT_S, frames_of, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'gpu_computer'
 ONE_GPU = yaml.safe_load((EXAMPLE / 'gpu.yaml').read_text())

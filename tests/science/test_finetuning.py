@@ -17,8 +17,8 @@ from aiida_mlip_autopipe.science.training import (
     split_by_origin,
     train,
 )
-from tests.labels import labelled_silicon
-from tests.potentials import tiny_potential
+from tests.support.labels import labelled_silicon
+from tests.support.potentials import tiny_potential
 
 # All sizes differ from the foundation's, which they must not disturb.
 NAIVE = TrainingParameters(method='naive', max_num_epochs=4, finetune_lr=0.01, swa_fraction=0.0, num_channels=16,

@@ -9,7 +9,7 @@ from aiida_mlip_autopipe.science.frames import FrameChunk
 from aiida_mlip_autopipe.science.potential.features import MACEFeatures
 from aiida_mlip_autopipe.science.potential.load import load_model, quiet
 from aiida_mlip_autopipe.science.training import PotentialError
-from tests.potentials import tiny_potential
+from tests.support.potentials import tiny_potential
 
 CHANNELS = 4
 

@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.science.training import (
 )
 from aiida_mlip_autopipe.science.training.checkpoints import list_checkpoints, take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
-from tests.labels import labelled_silicon
+from tests.support.labels import labelled_silicon
 
 TINY = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, max_num_epochs=2,
                           swa_fraction=0.5, batch_size=50)  # fmt: skip

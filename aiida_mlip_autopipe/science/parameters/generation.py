@@ -17,21 +17,21 @@ class _Shared(StageParameters):
         8,
         ge=1,
         le=10_000,
-        description='Wanted number of atoms of a seed: the supercell is the '
-        'most isotropic one with at least as many atoms.',
+        description='Target number of atoms of a seed: the supercell is the '
+        'most isotropic one with at least this many atoms.',
     )
     n_test_seeds: int = Field(
         2,
         ge=1,
         le=1000,
-        description='Further rattled seeds, kept apart: the test set is '
-        'explored from these and no training frame descends from them.',
+        description='Separate rattled seeds for the test set, which is '
+        'generated from them; no training frame descends from them.',
     )
     min_distance_factor: float = Field(
         0.7,
         gt=0,
         le=1.2,
-        description='Shortest distance allowed in a generated '
+        description='Shortest allowed distance in a generated '
         'structure, as a fraction of the sum of the covalent radii.',
     )
     isolated_atom_box_A: float = Field(9.0, ge=5, le=40, description='Edge of the cubic box of an isolated atom, in Å.')
