@@ -44,7 +44,13 @@ IN_THE_ORDER_OF_THE_STAGES = (
 )
 
 TINY = {
-    'generation': {'target_atoms': 2, 'n_strained': 1, 'n_rattled': 2, 'n_test_seeds': 1, 'isolated_atom_box_A': 6.0},
+    'generation': {
+        'target_atoms': 2,
+        'strained': {'n': 1},
+        'rattled': {'n': 2},
+        'n_test_seeds': 1,
+        'isolated_atom_box_A': 6.0,
+    },
     'exploration': {
         'temperatures_K': [300.0],
         'n_steps': 6,
