@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.config.schema import Configuration
 from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh
 from aiida_mlip_autopipe.provenance.cost import cores_of
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
 __all__ = ['PastLabel', 'label_rate', 'measured_speeds']

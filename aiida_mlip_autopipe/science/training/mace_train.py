@@ -25,6 +25,7 @@ from aiida_mlip_autopipe.science.potential.fine_tuning import (
 )
 from aiida_mlip_autopipe.science.potential.load import PotentialError, inspect_potential, load_model
 from aiida_mlip_autopipe.science.potential.training_command import NAME, Request, command, start_of_stage_two
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.science.training.checkpoints import go_on_after, list_checkpoints, newest_sound, take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
 from aiida_mlip_autopipe.science.training.history import History, best_epoch
@@ -37,7 +38,6 @@ from aiida_mlip_autopipe.science.training.sets import (
     start_problem,
     symbols,
 )
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.evaluation.errors import Evaluation
