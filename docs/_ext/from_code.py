@@ -166,7 +166,7 @@ class Foundations(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from aiida_mlip_autopipe.science.training import FOUNDATIONS
+        from aiida_mlip_autopipe.science.potential import FOUNDATIONS
 
         rows = [[name, one.licence, one.functional, one.elements] for name, one in FOUNDATIONS.items()]
         return [table(['name', 'licence', 'labels', 'elements'], rows, [26, 12, 22, 34], 1)]

@@ -377,6 +377,6 @@ def test_states_come_from_the_graph(submit_and_wait, daemon, tiny_surrogate, wor
 @pytest.fixture
 def tiny_surrogate(daemon, tiny_potential) -> PotentialData:
     """Return the untrained tiny potential as a stored node."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
