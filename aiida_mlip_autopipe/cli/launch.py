@@ -301,7 +301,7 @@ def _surrogate(name: str, elements: list[str]) -> PotentialData | None:
     if name.startswith(NODE_PREFIX):
         potential = _load_node(name.removeprefix(NODE_PREFIX), 'surrogate', (PotentialData,))
     else:
-        from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential, load_foundation
+        from aiida_mlip_autopipe.science.potential import FOUNDATIONS, inspect_potential, load_foundation
 
         path = load_foundation(name)
         known = FOUNDATIONS.get(name)

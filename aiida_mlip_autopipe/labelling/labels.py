@@ -12,7 +12,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida.orm import ArrayData

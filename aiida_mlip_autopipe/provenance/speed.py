@@ -19,7 +19,7 @@ from aiida_mlip_autopipe.config.plan import Rate, Speeds
 from aiida_mlip_autopipe.config.schema import Configuration
 from aiida_mlip_autopipe.labelling.base import Labeller, PastLabel, labeller_of
 from aiida_mlip_autopipe.provenance.cost import cores_of
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
 __all__ = ['label_rate', 'measured_speeds']

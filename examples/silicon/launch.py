@@ -11,7 +11,7 @@ from aiida import engine, orm
 from aiida.plugins import DataFactory, WorkflowFactory
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.training import inspect_potential
+from aiida_mlip_autopipe.science.potential import inspect_potential
 
 AutoPipeWorkChain = WorkflowFactory('mlip_autopipe.autopipe')
 PotentialData = DataFactory('mlip_autopipe.potential')

@@ -79,7 +79,7 @@ def test_a_surrogate_that_does_not_know_an_element(worker_code, pw_code, pseudo_
 
 def test_a_fine_tuning_starts_from_the_surrogate(worker_code, pw_code, pseudo_family, tiny_potential):
     """The frames to replay are an input of the run; without a surrogate there is nothing to fine-tune."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     surrogate = PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
     replay = FramesData.from_atoms([bulk('Si', 'diamond', a=5.43)]).store()

@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.labelling.labels import check_label, energy_outliers, p
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
-from tests.pw_stand_in import write_stand_in
+from tests.support.pw_stand_in import write_stand_in
 
 PLUMBING = {
     'ecutwfc_Ry': 12,

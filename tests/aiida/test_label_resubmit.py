@@ -19,7 +19,7 @@ from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, count_states
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
-from tests.pw_stand_in import write_guarded_pw
+from tests.support.pw_stand_in import write_guarded_pw
 
 LABELLING = EspressoParameters(
     ecutwfc_Ry=12,

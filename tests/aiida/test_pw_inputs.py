@@ -16,7 +16,7 @@ from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
-from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential
+from aiida_mlip_autopipe.science.potential import FOUNDATIONS, inspect_potential
 from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
 
 Z_VALENCE = {'Si': 4, 'Fe': 16, 'O': 6, 'N': 5}

@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.worker.files import PROGRESS_FILE
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
-from tests.faults import LIMIT_S, frames_of, wait_for
+from tests.support.faults import LIMIT_S, frames_of, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'gpu_computer'
 ONE_GPU = yaml.safe_load((EXAMPLE / 'gpu.yaml').read_text())
@@ -51,7 +51,7 @@ def daemon_profile(slurm, aiida_config, daemon_profile) -> Any:
 @pytest.fixture(scope='module')
 def potential(daemon_profile, tiny_potential) -> PotentialData:
     """Return the tiny potential as a node."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
 

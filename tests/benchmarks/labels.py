@@ -25,7 +25,7 @@ import psutil
 from ase import Atoms
 from ase.build import bulk
 
-from tests.pw_stand_in import write_stand_in
+from tests.support.pw_stand_in import write_stand_in
 
 PROFILE, SLOTS_OF_A_STAGE, SLOTS_PER_SEQUENCE, MOST_SEQUENCES, MIB = 'labels', 1, 3, 16, 1024**2
 OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}

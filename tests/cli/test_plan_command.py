@@ -23,7 +23,9 @@ from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling import PastLabel
 from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
-from aiida_mlip_autopipe.provenance.calls import call_tree, stage_of
+from aiida_mlip_autopipe.pipeline.outline import stages_that_run
+from aiida_mlip_autopipe.pipeline.stages import EXPLORE, Stage
+from aiida_mlip_autopipe.provenance.calls import call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.speed import label_rate, measured_speeds
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
@@ -155,7 +157,7 @@ def test_hours_in_words():
     assert tell_hours(Hours(0.131, 0.35)) == '0.13–0.35 core-h'
     assert tell_hours(Hours(1.23, 1.24)) == '1.2 core-h'
     assert tell_hours(Hours(0.0, 12.4, 'GPU')) == '≤ 12 GPU-h'
-    assert Plan((PlannedStage('explore_r1', 'explore', basis='ask'),), 1, ()).unmeasured() == {'explore': 'ask'}
+    assert Plan((PlannedStage(EXPLORE.in_round(1), basis='ask'),), 1, ()).unmeasured() == {'explore': 'ask'}
 
 
 @pytest.fixture(scope='module')
@@ -189,12 +191,16 @@ def manifests_of(stage: str, jobs: dict[str, list[orm.CalcJobNode]]) -> list[dic
     return [replica for one in outputs for replica in one.manifest['replicas']]
 
 
-def test_the_stages_are_those_that_ran(finished_run, foretold):
-    """Every stage of the plan ran under its name, and there was no other."""
-    kinds = ('generate', 'label', 'train', 'explore', 'evaluate', 'physics')
-    ran = {name for name in stages_of(finished_run) if name.split('_')[0] in kinds} - {'physics_structures'}
-    assert {stage.name for stage in foretold.stages} == ran
-    assert foretold.n_rounds == len(finished_run.outputs.summary['rounds'])
+def test_plan_and_run_follow_the_outline(finished_run, foretold):
+    """The stages of the plan, those that ran and those of the outline are the same in the same order."""
+    calls = in_time(call for call in call_tree(finished_run.pk) if call.parent == finished_run.pk)
+    ran = [stage for call in calls if (stage := Stage.parse(call.link)) is not None]
+    n_rounds = len(finished_run.outputs.summary['rounds'])
+    rounds = iter([True] * n_rounds)
+    facts = {'found_something_new': True, 'should_check_physics': True}
+    held = stages_that_run(lambda name: next(rounds, False) if name == 'should_continue' else facts.get(name, False))
+    assert ran == [stage.stage for stage in foretold.stages] == list(held)
+    assert foretold.n_rounds == n_rounds == 2
 
 
 def test_seeds_and_labels_are_those_that_ran(finished_run, foretold):

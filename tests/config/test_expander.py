@@ -71,15 +71,15 @@ def test_user_is_above_protocol_and_heuristic_and_default():
         SILICON
         + """
 exploration: {temperatures_K: [300], timestep_fs: 1.5, descriptor: {r_cut: 4.5}}
-generation: {n_rattled: 9}
+generation: {rattled: {n: 9}}
 """
     )
     expansion = ConfigExpander(text).expand(CUTOFFS)
     assert expansion.configuration.exploration.temperatures_K == [300.0]
     assert expansion.configuration.exploration.timestep_fs == 1.5
-    assert expansion.configuration.generation.n_rattled == 9
+    assert expansion.configuration.generation.rattled.n == 9
     origins = expansion.origins
-    assert origins['exploration.descriptor.r_cut'] == origins['generation.n_rattled'] == 'user'
+    assert origins['exploration.descriptor.r_cut'] == origins['generation.rattled.n'] == 'user'
     assert origins['generation.target_atoms'] == 'protocol'
     assert origins['exploration.guards.min_distance_factor'] == 'heuristic'
     assert origins['exploration.descriptor.n_max'] == 'default'

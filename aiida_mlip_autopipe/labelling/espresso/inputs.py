@@ -17,7 +17,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida_pseudo.data.pseudo import UpfData

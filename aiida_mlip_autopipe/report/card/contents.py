@@ -19,6 +19,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of_process
+from aiida_mlip_autopipe.pipeline.stages import EXPLORE_TEST, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of, stage_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
@@ -167,7 +168,7 @@ def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]
     stages: dict[str, list[dict[str, Any]]] = {}
     for pk, manifest in manifests_of(last_attempts(tree.values())).items():
         stages.setdefault(stage_of(tree[pk], tree, run), []).extend(manifest['replicas'])
-    trained = [one for stage, replicas in stages.items() if stage != 'explore_test' for one in replicas]
+    trained = [one for stage, replicas in stages.items() if stage != EXPLORE_TEST.label for one in replicas]
     return {
         'ensemble': exploration['ensemble'],
         'timestep_fs': exploration['timestep_fs'],
@@ -219,8 +220,8 @@ def _errors(
     judgements: Sequence[tuple[str, str, dict[str, Any]]], potential: PotentialData, evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the errors of the potential on the test set, of the one before on what it found, of the first one."""
-    tests = [(uuid, metrics) for stage, uuid, metrics in judgements if not stage.startswith('evaluate_labels')]
-    found = [(stage, metrics) for stage, _, metrics in judgements if stage.startswith('evaluate_labels')]
+    tests = [(uuid, metrics) for stage, uuid, metrics in judgements if not _judges_labels(stage)]
+    found = [(stage, metrics) for stage, _, metrics in judgements if _judges_labels(stage)]
     own = next((metrics for uuid, metrics in reversed(tests) if uuid == potential.uuid), None)
     errors: dict[str, Any] = {
         'dtype': evaluation['dtype'],
@@ -245,6 +246,11 @@ def _errors(
             name: value for name, value in metrics.items() if not name.startswith('by_') and name != 'calibration'
         }
     return errors
+
+
+def _judges_labels(link: str) -> bool:
+    stage = Stage.parse(link)
+    return stage is not None and stage.judges_labels
 
 
 def _rejected(run: int, tree: Mapping[int, Call]) -> dict[str, dict[str, int]]:

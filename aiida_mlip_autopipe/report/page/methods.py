@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
 from aiida_mlip_autopipe.report.page.blocks import Links, Section, Text, number, title_of
 from aiida_mlip_autopipe.report.page.references import REFERENCES
 from aiida_mlip_autopipe.report.page.verdict import ERRORS, configuration_elements, judgements
+from aiida_mlip_autopipe.science.parameters import GenerationParameters
+from aiida_mlip_autopipe.science.references import Reference
 
 __all__ = ['methods']
 
@@ -27,15 +29,15 @@ class Citations:
     def __init__(self) -> None:
         self.cited: list[tuple[str, str]] = []
 
-    def __call__(self, *keys: str) -> str:
-        """Return the mark of some references: '[1, 4]'."""
-        return self.publications([REFERENCES[key] for key in keys])
+    def __call__(self, *references: str | Reference) -> str:
+        """Return the mark of some references, given themselves or by key: '[1, 4]'."""
+        found = [REFERENCES[one] if isinstance(one, str) else one for one in references]
+        self.cited += [one for one in dict.fromkeys(found) if one not in self.cited]
+        return f'[{", ".join(str(self.cited.index(one) + 1) for one in found)}]'
 
-    def publications(self, references: Iterable[tuple[str, str]]) -> str:
-        """Return the mark of some publications, each given as text and address."""
-        asked = [(text, url) for text, url in references]
-        self.cited += [one for one in asked if one not in self.cited]
-        return f'[{", ".join(str(self.cited.index(one) + 1) for one in asked)}]'
+    def at_the_end(self, sentence: str, references: Sequence[Reference]) -> str:
+        """Return a sentence with the mark of what it cites, if anything, before its full stop."""
+        return f'{sentence.removesuffix(".")} {self(*references)}.' if references else sentence
 
     def links(self) -> Links:
         """Return the list of what was cited."""
@@ -53,7 +55,7 @@ def methods(record: RunRecord) -> Section:
 
 def _outline(record: RunRecord, cite: Citations) -> str:
     versions = record.versions
-    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential {cite("mace")} for {", ".join(configuration_elements(record))} was made by active learning '
         f'with aiida-mlip-autopipe {versions["aiida-mlip-autopipe"]} in {n_rounds} '
@@ -64,7 +66,7 @@ def _outline(record: RunRecord, cite: Citations) -> str:
 
 
 def _seeds(record: RunRecord, cite: Citations) -> str:
-    made, first = record.configuration['generation'], record.surrogate
+    made, first = GenerationParameters(**record.configuration['generation']), record.surrogate
     begin = 'trained on these labelled seeds'
     if first is not None:
         origin = first.base.attributes.get('origin', 'file')
@@ -73,11 +75,10 @@ def _seeds(record: RunRecord, cite: Citations) -> str:
     given, earlier = record.run.inputs, ''
     if 'data' in given:
         earlier = f' {given.data.n_frames} labelled frames of earlier work joined them.'
+    told = [cite.at_the_end(one.sentence(), one.references()) for one in made.methods().values() if one.count()]
     return (
-        f'Seeds were a supercell of about {made["target_atoms"]} atoms, {made["n_strained"]} strained copies (up to '
-        f'{100 * made["max_strain"]:g} %) and {made["n_rattled"]} with atoms displaced at random (standard deviation '
-        f'{made["rattle_stdev_A"]:g} Å), beside isolated atoms for the reference energies.{earlier} The first '
-        f'potential was {begin}.'
+        f'Seeds were made from the most isotropic supercell of at least {made.target_atoms} atoms. {" ".join(told)} '
+        f'Isolated atoms give the reference energies.{earlier} The first potential was {begin}.'
     )
 
 
@@ -123,9 +124,7 @@ def _size(descriptor: dict[str, Any]) -> str:
 
 def _labels(record: RunRecord, cite: Citations) -> str:
     labeller = record.labeller
-    told = [labeller.sentence()]
-    if references := labeller.references():
-        told[0] = f'{told[0].removesuffix(".")} {cite.publications(references)}.'
+    told = [cite.at_the_end(labeller.sentence(), labeller.references())]
     if version := record.versions.get(labeller.program):
         told.append(f'The version of {labeller.program} is {version}.')
     if fingerprint := next((one.dataset.label_fingerprint for one in reversed(record.trained)), None):

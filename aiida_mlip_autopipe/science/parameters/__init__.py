@@ -4,6 +4,8 @@ The schema of ``input.yaml`` composes these models, the AiiDA ports validate the
 them back from JSON, and the tables of the documentation are generated from them.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from aiida_mlip_autopipe.science.parameters.base import (
     SparseParameters,
     StageParameters,
@@ -29,9 +31,6 @@ from aiida_mlip_autopipe.science.parameters.dynamics import (
 from aiida_mlip_autopipe.science.parameters.exploration import (
     ExplorationParameters,
 )
-from aiida_mlip_autopipe.science.parameters.generation import (
-    GenerationParameters,
-)
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LABELLERS,
     LabellingParameters,
@@ -49,6 +48,9 @@ from aiida_mlip_autopipe.science.parameters.training import (
     LoopParameters,
     TrainingParameters,
 )
+
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.parameters.generation import GenerationParameters
 
 __all__ = [
     'LABELLERS',
@@ -77,3 +79,12 @@ __all__ = [
     'labelling_parameters',
     'named_kind',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``GenerationParameters`` when asked for it: from the registered methods, whose modules import this one."""
+    if name == 'GenerationParameters':
+        from aiida_mlip_autopipe.science.parameters.generation import GenerationParameters
+
+        return GenerationParameters
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

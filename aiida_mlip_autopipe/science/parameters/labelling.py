@@ -24,33 +24,33 @@ class LabellingParameters(StageParameters):
     """Energy, forces and stress of each candidate: what does not depend on the labelling code."""
 
     kind: str = Field('', description='Labelling code.')
-    max_concurrent: int = Field(2, ge=1, le=1000, description='Sequences: labels computed side by side.')
+    max_concurrent: int = Field(2, ge=1, le=1000, description='Number of sequences: labels computed at the same time.')
     batch_size: int = Field(
         1,
         ge=1,
         le=1000,
-        description='Candidates that one job labels at most, one after the other; above 1 for short '
-        'calculations, or where a queue counts jobs. The time limit of a job is then for all of them.',
+        description='Maximum number of candidates that one job labels, one after the other; above 1 for short '
+        'calculations or slow queues. The time limit of a job then applies to all of them.',
     )
     min_success_fraction: float = Field(0.5, ge=0, le=1, description='The stage fails below this fraction of labels.')
-    max_force_eV_A: PositiveFloat = Field(50.0, description='Labels with a larger force are kept aside, in eV/Å.')
+    max_force_eV_A: PositiveFloat = Field(50.0, description='Labels with a larger force are rejected, in eV/Å.')
     max_stress_GPa: PositiveFloat | None = Field(
         200.0,
-        description='Labels with a larger stress component are kept aside, in GPa; isolated atoms are not.',
+        description='Labels with a larger stress component are rejected, in GPa; not for isolated atoms.',
     )
     energy_window_eV: PositiveFloat | None = Field(
         20.0,
-        description='Labels whose energy per atom is further from the median of those of the same composition in the '
-        'set are kept aside, in eV; isolated atoms, and compositions with fewer than three labels, are not.',
+        description='Labels whose energy per atom differs more from the median for the same composition in the '
+        'set are rejected, in eV; not for isolated atoms and compositions with fewer than three labels.',
     )
     n_data_checks: int = Field(
-        3, ge=1, description='Frames of the existing data (data) that are labelled again, to see that it fits.'
+        3, ge=1, description='Number of frames of the existing data (data) that are labelled again as a check.'
     )
     max_data_energy_meV: PositiveFloat = Field(
-        5.0, description='The existing data is refused where its energies differ by more, in meV per atom.'
+        5.0, description='The existing data are refused if the energies differ by more, in meV per atom.'
     )
     max_data_force_meV_A: PositiveFloat = Field(
-        20.0, description='The existing data is refused where its forces differ by more (RMSE), in meV/Å.'
+        20.0, description='The existing data are refused if the forces differ by more (RMSE), in meV/Å.'
     )
 
 
