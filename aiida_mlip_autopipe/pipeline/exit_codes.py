@@ -203,7 +203,7 @@ ISOLATED_ATOMS = ProcessExitCode(
     351,
     'ERROR_ISOLATED_ATOMS',
     'No label for the isolated atom of {elements}: without its energy no potential can be trained; `mlip-autopipe '
-    'status` shows why pw.x failed.',
+    'status` shows why its calculation failed.',
     'The isolated atom of an element has no label.',
     advice='generation.isolated_atom_box_A or labelling.degauss_Ry',
 )

@@ -263,7 +263,7 @@ def gpus_asked_for(header: str, resources: Mapping[str, Any]) -> int:
 def _wall_seconds(pks: list[int]) -> dict[int, tuple[float, str]]:
     """Return the wall time that each job has told, and its device if it told it.
 
-    pw.x tells its time in its output, the worker in its result file.
+    The worker tells its time in its result file, other programs in an output ``wall_time_seconds``.
     """
     if not pks:
         return {}

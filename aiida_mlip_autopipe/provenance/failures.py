@@ -14,6 +14,7 @@ from enum import StrEnum
 from aiida import orm
 
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.labelling.base import job_types
 from aiida_mlip_autopipe.pipeline.exit_codes import WARNINGS, advice_on
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
@@ -166,7 +167,7 @@ def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tupl
 
 def _way_out(call: Call, run: int) -> str:
     """Return what the user can do about a process that failed."""
-    if call.process_type.startswith('aiida.calculations:quantumespresso') or call.process_type == LABEL:
+    if call.process_type == LABEL or call.process_type in job_types():
         return f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if call.exit_status in (120, 400) else '')
     hint = advice_on(call.process_type, call.exit_status)
     if call.state == 'killed' or not hint:

@@ -16,18 +16,27 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of_process
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, candidate_sets, candidate_states
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
-__all__ = ['CandidateRecord', 'Evaluated', 'Explored', 'MdJob', 'RunRecord', 'Trained', 'outputs_of']
+__all__ = [
+    'CandidateRecord',
+    'Evaluated',
+    'Explored',
+    'MdJob',
+    'RunRecord',
+    'Trained',
+    'outputs_of',
+    'versions_of_labels',
+]
 
 WORKER_JOBS = 'aiida.calculations:mlip_autopipe.'
 SAMPLING = f'{WORKER_JOBS}direct_sampling'
-PW = 'aiida.calculations:quantumespresso.pw'
 FIGURES_FILE = 'figures/figures.json'
 
 
@@ -110,7 +119,7 @@ class CandidateRecord:
     state : CandidateState
     reason : str
         Why its label failed, if it did.
-    pw_pk, pw_uuid : int, str or None
+    label_job_pk, label_job_uuid : int, str or None
         The job that labelled it; the process that tried where it failed.
     energy_eV, max_force_eV_A : float or None
         Of its label.
@@ -122,8 +131,8 @@ class CandidateRecord:
     atoms: Atoms
     state: CandidateState
     reason: str = ''
-    pw_pk: int | None = None
-    pw_uuid: str | None = None
+    label_job_pk: int | None = None
+    label_job_uuid: str | None = None
     energy_eV: float | None = None
     max_force_eV_A: float | None = None
     used: dict[str, str] = field(default_factory=dict)
@@ -161,6 +170,11 @@ class RunRecord:
             if found := list(self._outputs.get(call.pk, {}).values()):
                 return found[0].get_dict()
         return self.run.inputs.configuration.get_dict()
+
+    @cached_property
+    def labeller(self) -> Labeller:
+        """Return the labelling code, with the nodes that it was given."""
+        return labeller_of_process(self.run)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -236,10 +250,8 @@ class RunRecord:
                 told = json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)).get('versions', {})
                 for name, value in told.items():
                     found.setdefault(name, set()).add(value)
-        for outputs in self._outputs_of_jobs(PW):
-            if 'output_parameters' in outputs:
-                value = outputs['output_parameters'].base.attributes.get('creator_version', '?')
-                found.setdefault('pw.x', set()).add(value)
+        told = versions_of_labels(self.run, self.calls.values())
+        found |= {self.labeller.program: told} if told else {}
         return {name: ', '.join(sorted(values)) for name, values in found.items()}
 
     def _outputs_of_jobs(self, kind: str) -> Iterable[dict[str, orm.Data]]:
@@ -259,6 +271,13 @@ class RunRecord:
             stage, outputs = Stage.parse(call.link), self._outputs.get(call.pk, {})
             if stage is not None and stage.kind is kind and output in outputs:
                 yield stage, outputs
+
+
+def versions_of_labels(run: orm.WorkChainNode, calls: Iterable[Call]) -> set[str]:
+    """Return the versions of the program that labels, as its jobs among some calls have told them."""
+    labeller = labeller_of_process(run)
+    jobs = outputs_of(call.pk for call in calls if call.process_type == labeller.job_type)
+    return {version for outputs in jobs.values() if (version := labeller.version(outputs))}
 
 
 def outputs_of(pks: Iterable[int]) -> dict[int, dict[str, orm.Data]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, while_
-from aiida.plugins import DataFactory
 
 from aiida_mlip_autopipe.calculations.functions.configure import change_configuration
 from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data, choose_data_checks
@@ -15,6 +14,7 @@ from aiida_mlip_autopipe.calculations.functions.generate import generate_structu
 from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.labelling.labels import pressure_warning
 from aiida_mlip_autopipe.pipeline.exit_codes import (
     ISOLATED_ATOMS,
@@ -46,7 +46,7 @@ from aiida_mlip_autopipe.pipeline.stages import (
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
-from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LabellingParameters, LoopParameters
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
@@ -55,11 +55,10 @@ from aiida_mlip_autopipe.workflows.inputs import (
     validate_configuration,
     validate_inputs,
 )
+from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling
 from aiida_mlip_autopipe.workflows.stage_inputs import SubmitsStages
 
 __all__ = ['AutoPipeWorkChain']
-
-UpfData = DataFactory('pseudo.upf')
 
 
 class AutoPipeWorkChain(SubmitsStages):
@@ -123,8 +122,7 @@ class AutoPipeWorkChain(SubmitsStages):
             help='The full configuration, as ConfigExpander makes it.',
         )
         spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
-        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
-        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
+        define_labelling(spec)
         spec.inputs.validator = validate_inputs
 
     @classmethod
@@ -143,7 +141,7 @@ class AutoPipeWorkChain(SubmitsStages):
     def get_builder_from_protocol(
         cls,
         worker_code: orm.AbstractCode | str,
-        pw_code: orm.AbstractCode | str,
+        labelling_code: orm.AbstractCode | str | None,
         structure: orm.StructureData | FramesData,
         protocol: str = 'fast',
         overrides: Mapping[str, Any] | None = None,
@@ -154,14 +152,15 @@ class AutoPipeWorkChain(SubmitsStages):
         """Return a builder with all inputs set.
 
         :param worker_code: ``mlip-autopipe-worker`` (a node or its full label).
-        :param pw_code: ``pw.x`` (a node or its full label).
+        :param labelling_code: the code that labels, such as ``pw.x`` (a node or its full label); None where it needs
+            none.
         :param structure: the structure to start from.
         :param protocol: ``fast``, ``balanced`` or ``stringent``.
         :param overrides: sections of ``input.yaml`` (``exploration``, ``training`` ...) with the values to change.
         :param surrogate: the potential that explores first; None bootstraps one.
         :param replay: frames on which a fine-tuned surrogate is not to be forgotten.
         :param data: labelled frames of earlier work, as ``read_labelled`` gives them.
-        :raises ValueError: if a value is out of its bounds, a pseudopotential is missing or the surrogate does not
+        :raises ValueError: if a value is out of its bounds, an element cannot be labelled or the surrogate does not
             know an element.
         """
         expansion = expand_for(structure, protocol, overrides or {}, surrogate, replay, data)
@@ -173,7 +172,7 @@ class AutoPipeWorkChain(SubmitsStages):
             replay=replay,
             data=data,
             worker_code=worker_code,
-            pw_code=pw_code,
+            labelling_code=labelling_code,
         )
 
     def generate_seeds(self) -> None:
@@ -331,9 +330,9 @@ class AutoPipeWorkChain(SubmitsStages):
     def finish(self) -> None:
         """Hand on the potential, the data and the summary."""
         self.hand_on()
-        labelling = LabellingParameters(**self.ctx.configuration['labelling'])
+        labeller = labeller_of(self.ctx.configuration['labelling'])
         warnings = (
-            functional_mismatch(self.inputs.get('surrogate'), labelling),
+            functional_mismatch(self.inputs.get('surrogate'), labeller),
             pressure_warning(self.ctx.labelled['round_0'].get_atoms()),
         )
         if any(warnings):

@@ -65,11 +65,10 @@ class SubmitsStages(WorkChain):
             stage,
             LabellingEngineWorkChain,
             {
-                'pw_code': self.inputs.pw_code,
                 'candidates': candidates,
                 'parameters': self.ctx.parameters['labelling'],
-                'pseudos': self.inputs.pseudos,
-                'options': self.ctx.configuration['options']['pw'],
+                'labelling': dict(self.inputs.get('labelling', {})),
+                'options': self.ctx.configuration['options']['labelling'],
             },
         )
 

@@ -121,7 +121,7 @@ def test_the_map_has_all_frames_and_each_pick_its_lineage(page, record):
         candidate, lineage = candidates[one['frame_id']], dict(one['lineage'])
         if candidate.energy_eV is not None:
             assert lineage['energy (DFT)'].startswith(f'{candidate.energy_eV:.6f} eV')
-            assert orm.load_node(candidate.pw_uuid).pk == candidate.pw_pk
+            assert orm.load_node(candidate.label_job_uuid).pk == candidate.label_job_pk
 
 
 def test_each_structure_is_that_of_its_frame(page, record):
@@ -166,7 +166,7 @@ def begun(finished_run):
     node.set_process_type(finished_run.process_type)
     node.set_process_state('running')
     inputs = {'configuration': finished_run.inputs.configuration}
-    inputs |= {f'pseudos__{name}': pseudo for name, pseudo in finished_run.inputs.pseudos.items()}
+    inputs |= {f'labelling__{name}': node for name, node in finished_run.inputs.labelling.items()}
     for name, source in inputs.items():
         node.base.links.add_incoming(source, LinkType.INPUT_WORK, name)
     return node.store()

@@ -20,11 +20,13 @@ from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage, make_plan
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.labelling import PastLabel
+from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.pipeline.outline import stages_that_run
 from aiida_mlip_autopipe.pipeline.stages import EXPLORE, Stage
 from aiida_mlip_autopipe.provenance.calls import call_tree, in_time, stage_of
-from aiida_mlip_autopipe.provenance.speed import PastLabel, label_rate, measured_speeds
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.provenance.speed import label_rate, measured_speeds
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
 WRONG = (
@@ -33,7 +35,7 @@ WRONG = (
 exploration: {temprature_K: [3], n_to_select: 0}
 labelling: {pseudo_family: none/such}
 surrogate: ./no.model
-codes: {pw: qe@nowhere}
+codes: {labelling: qe@nowhere}
 """
 )
 
@@ -53,15 +55,16 @@ def plan(tmp_path: Path) -> Callable[..., Result]:
 def test_labels_of_other_sizes_are_scaled():
     """From 8 to 16 atoms between twice and eight times; the points of the mesh in proportion; others are not taken."""
     crystal = bulk('Si', cubic=True)
-    labelling = LabellingParameters(kpoints_distance=0.6)
+    labeller = EspressoLabeller(EspressoParameters(kpoints_distance=0.6))
+    one_core: dict[str, int] = {'num_machines': 1}
     silicon, carbon = frozenset({'Si'}), frozenset({'C'})
-    rate = label_rate([PastLabel(silicon, 8, 8, 40.0), PastLabel(silicon, 8, 8, 60.0)], labelling)
+    rate = label_rate([PastLabel(silicon, 8, 8, 40.0, one_core), PastLabel(silicon, 8, 8, 60.0, one_core)], labeller)
     same = rate(crystal)  # 2 pi / 5.43 Å over 0.6/Å: two points along each axis
     assert (same.least_s, same.most_s) == (40.0, 60.0)
     larger = rate(make_supercell(crystal, [[2, 0, 0], [0, 1, 0], [0, 0, 1]]))
     assert (larger.least_s, larger.most_s) == (pytest.approx(2 * 40 * 4 / 8), pytest.approx(8 * 60 * 4 / 8))
     assert 'scaled to 16' in larger.basis
-    assert label_rate([PastLabel(carbon, 8, 8, 40.0)], labelling)(crystal) is None
+    assert label_rate([PastLabel(carbon, 8, 8, 40.0, one_core)], labeller)(crystal) is None
     isolated = bulk('Si')[:1]
     isolated.info['config_type'] = 'IsolatedAtom'
     assert rate(isolated) is None
@@ -79,7 +82,7 @@ def test_all_that_is_wrong_is_told_at_once(plan):
         'exploration.n_to_select: 0 is not >= 1; give a value',
         "'none/such' is not installed",
         'there is no file',
-        "codes.pw: 'qe@nowhere' is not the label of one code",
+        "codes.labelling: 'qe@nowhere' is not the label of one code",
         '`mlip-autopipe init` sets up codes',
         'has no broker',
         '6 problems to put right; nothing was submitted',
@@ -113,7 +116,7 @@ def test_what_cannot_be_run_is_told(plan, localhost, pw_code):
         filepath_executable='/nowhere/pw.x',
         default_calc_job_plugin='core.arithmetic.add',
     ).store()
-    told = ' '.join(plan(f'{SILICON}codes: {{pw: gone@{localhost.label}}}\n').output.split())
+    told = ' '.join(plan(f'{SILICON}codes: {{labelling: gone@{localhost.label}}}\n').output.split())
     assert '/nowhere/pw.x` does not exist' in told and f'verdi computer test {localhost.label}' in told
     localhost.get_authinfo(user).enabled = False
     try:
@@ -161,7 +164,7 @@ def test_hours_in_words():
 def foretold(finished_run: orm.WorkChainNode) -> Plan:
     """Return the plan of the configuration that the recorded run had, with the speeds that it left."""
     configuration = Configuration(**finished_run.inputs.configuration.get_dict())
-    speeds = measured_speeds(configuration, finished_run.inputs.worker_code, finished_run.inputs.pw_code)
+    speeds = measured_speeds(configuration, finished_run.inputs.worker_code, finished_run.inputs.labelling.code)
     return make_plan(configuration, source_atoms(finished_run.inputs.structure), speeds)
 
 

@@ -78,8 +78,8 @@ def lineage(candidate: CandidateRecord, replicas: dict[tuple[str, int], tuple[in
 
 def _label(candidate: CandidateRecord) -> list[tuple[str, str]]:
     rows = [('label', f'{candidate.state.value}: {candidate.reason}' if candidate.reason else candidate.state.value)]
-    if candidate.pw_pk is not None:
-        rows.append(('DFT calculation', f'<{candidate.pw_pk}> {candidate.pw_uuid or ""}'.rstrip()))
+    if candidate.label_job_pk is not None:
+        rows.append(('DFT calculation', f'<{candidate.label_job_pk}> {candidate.label_job_uuid or ""}'.rstrip()))
     if candidate.energy_eV is not None:
         rows.append(
             ('energy (DFT)', f'{candidate.energy_eV:.6f} eV, {candidate.energy_eV / len(candidate.atoms):.6f} eV/atom')

@@ -12,6 +12,7 @@ from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number,
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+from aiida_mlip_autopipe.workflows.inputs import elements_of
 
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
 
@@ -61,8 +62,8 @@ def _what(record: RunRecord) -> str:
 
 
 def configuration_elements(record: RunRecord) -> list[str]:
-    """Return the elements of the run: those that have a pseudopotential."""
-    return sorted(record.run.inputs.pseudos)
+    """Return the elements of the run."""
+    return elements_of(record.run.inputs.structure)
 
 
 def _how_it_ended(record: RunRecord) -> list[Text]:
