@@ -8,16 +8,22 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, while_
 
-from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions.configure import change_configuration
 from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data, choose_data_checks
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.labelling.labels import pressure_warning
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    ISOLATED_ATOMS,
+    NOTHING_NEW,
+    OTHER_LEVEL_OF_THEORY,
+    STAGE_FAILED,
+    WARNINGS,
+    add_exit_codes,
+)
 from aiida_mlip_autopipe.pipeline.outline import OUTLINE, Rounds, Step
 from aiida_mlip_autopipe.pipeline.stages import (
     EVALUATE,
@@ -70,19 +76,7 @@ class AutoPipeWorkChain(SubmitsStages):
         cls.define_inputs(spec)
         cls.define_outputs(spec)
         spec.outline(*cls.methods_of(OUTLINE))
-        spec.exit_code(350, 'ERROR_STAGE_FAILED', message='{stage} failed: {message}')
-        spec.exit_code(
-            351,
-            'ERROR_ISOLATED_ATOMS',
-            message='No label for the isolated atom of {elements}: without its '
-            'energy no potential can be trained; `mlip-autopipe status` shows why its calculation failed.',
-        )
-        spec.exit_code(
-            352,
-            'ERROR_OTHER_LEVEL_OF_THEORY',
-            message='data: {message}. It cannot be trained on beside the labels of this run: set labelling to the '
-            'level of theory of the data, or leave data out and label its structures again (system.structure).',
-        )
+        add_exit_codes(spec, STAGE_FAILED, ISOLATED_ATOMS, OTHER_LEVEL_OF_THEORY)
 
     @classmethod
     def methods_of(cls, steps: Iterable[Step]) -> Iterator[Any]:
@@ -310,7 +304,7 @@ class AutoPipeWorkChain(SubmitsStages):
 
     def found_something_new(self) -> bool:
         """Return whether the last stage has not just been an exploration that found nothing to label."""
-        return self.ctx.stage.exit_status != NOTHING_NEW
+        return self.ctx.stage.exit_status != NOTHING_NEW.status
 
     def label(self) -> ToContext:
         """Label the candidates."""

@@ -268,13 +268,16 @@ class ExitCodes(Directive):
         process = _load_process(*self.arguments)
         base = _base_of(process)
         inherited = set(base.spec().exit_codes)
+        from aiida_mlip_autopipe.pipeline.exit_codes import EXIT_CODES
+
+        meanings = {code.status: code.meaning for code in EXIT_CODES}
         rows = [
-            [str(code.status), label, code.message]
+            [str(code.status), label, meanings[code.status], code.message]
             for label, code in sorted(process.spec().exit_codes.items(), key=lambda item: item[1].status)
             if label not in inherited
         ]
         return (
-            [table(['status', 'label', 'message'], rows, [8, 34, 58], 2)]
+            [table(['status', 'label', 'meaning', 'message'], rows, [8, 28, 30, 34], 2)]
             if rows
             else [nodes.paragraph(text='Only those of its job.')]
         )
