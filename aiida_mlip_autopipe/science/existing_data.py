@@ -32,7 +32,7 @@ def read_labelled(path: str | Path) -> list[Atoms]:
     Parameters
     ----------
     path : str or Path
-        A file that ASE reads: extxyz, vasprun.xml, OUTCAR, the output of pw.x ...
+        A file that ASE reads: extxyz, vasprun.xml, OUTCAR ...
 
     Raises
     ------

@@ -25,9 +25,9 @@ from aiida_mlip_autopipe.science.potential.training_files import WORK, read_resu
 from aiida_mlip_autopipe.science.training import split_by_origin
 from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
 from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
-from tests.faults import wait_for
-from tests.labels import labelled_silicon
-from tests.potentials import tiny_potential as tiny_potential_of
+from tests.support.faults import wait_for
+from tests.support.labels import labelled_silicon
+from tests.support.potentials import tiny_potential as tiny_potential_of
 
 N_EPOCHS = 25
 NAIVE = TrainingParameters(method='naive', batch_size=1, max_num_epochs=N_EPOCHS, finetune_lr=0.003, swa_fraction=0)

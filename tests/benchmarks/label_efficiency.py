@@ -94,11 +94,10 @@ class Arms:
         """Return labelled candidates."""
         labelled = run(
             LabellingEngineWorkChain,
-            pw_code=self.builder.pw_code,
             candidates=candidates,
             parameters=orm.Dict(self.configuration['labelling']),
-            pseudos=dict(self.builder.pseudos),
-            options=self.configuration['options']['pw'],
+            labelling=dict(self.builder.labelling),
+            options=self.configuration['options']['labelling'],
         )
         return labelled.outputs.labelled
 

@@ -16,7 +16,7 @@ from aiida_mlip_autopipe.science.dynamics import NoFramesError, run_replicas, si
 from aiida_mlip_autopipe.science.frames import iter_chunks, load_frames, read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, GuardParameters
 from aiida_mlip_autopipe.science.potential import PotentialError
-from tests.trajectories import few_steps, run_one, silicon
+from tests.support.trajectories import few_steps, run_one, silicon
 
 
 def clashing_structure():

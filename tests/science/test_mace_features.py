@@ -9,7 +9,7 @@ from aiida_mlip_autopipe.science.descriptors import MACEFeatures
 from aiida_mlip_autopipe.science.frames import FrameChunk
 from aiida_mlip_autopipe.science.potential import PotentialError
 from aiida_mlip_autopipe.science.potential.load import load_model, quiet
-from tests.potentials import tiny_potential
+from tests.support.potentials import tiny_potential
 
 CHANNELS = 4
 

@@ -24,7 +24,7 @@ from aiida_mlip_autopipe.science.frames.shards import (
     find_parts,
     first_frames,
 )
-from tests.md_job import write_md_job
+from tests.support.md_job import write_md_job
 
 SMALL = 0.05
 NOISE = np.random.default_rng(0).normal(scale=0.1, size=(997, 2, 3))

@@ -42,7 +42,7 @@ from aiida_mlip_autopipe.science.potential.batch import (
     neighbours,
 )
 from aiida_mlip_autopipe.science.potential.load import load_calculator
-from tests.potentials import tiny_potential as make_potential
+from tests.support.potentials import tiny_potential as make_potential
 
 # ------------------------------------------------------------------------------------------------------------- numbers
 

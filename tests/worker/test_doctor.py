@@ -21,7 +21,7 @@ from aiida_mlip_autopipe.science.potential.untrained import untrained_potential
 from aiida_mlip_autopipe.worker.advice import advise
 from aiida_mlip_autopipe.worker.doctor import ProbeError, in_process
 from aiida_mlip_autopipe.worker.probes import memory_limits
-from tests.potentials import tiny_potential as tiny_potential_of
+from tests.support.potentials import tiny_potential as tiny_potential_of
 
 SMALL = {'n_atoms': [8], 'n_steps': 2, 'write_megabytes': 1.5}
 WORKER = [sys.executable, '-m', 'aiida_mlip_autopipe.worker', 'doctor', 'input.json']

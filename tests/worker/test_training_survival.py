@@ -16,8 +16,8 @@ from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.training_files import read_results
 from aiida_mlip_autopipe.science.training import split_by_origin
 from aiida_mlip_autopipe.worker.job import run_job
-from tests.faults import LIMIT_S, wait_for
-from tests.labels import labelled_silicon
+from tests.support.faults import LIMIT_S, wait_for
+from tests.support.labels import labelled_silicon
 
 N_EPOCHS = 25
 PARAMETERS = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, batch_size=1,

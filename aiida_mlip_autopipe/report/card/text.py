@@ -113,16 +113,8 @@ def _data(card: Mapping[str, Any]) -> list[str]:
 def _level(card: Mapping[str, Any]) -> list[str]:
     level = card['level_of_theory']
     rows = [
-        ['code', level['code'] + f' {card["versions"].get("pw.x", "")}'.rstrip()],
-        ['functional', level['functional']],
-        ['cutoffs', f'{level["ecutwfc_Ry"]:g} Ry (wavefunctions), {level["ecutrho_Ry"]:g} Ry (density)'],
-        ['k-points', f'no further apart than {level["kpoints_distance"]:g} 1/Å'],
-        ['smearing', f'{level["smearing"]}, {level["degauss_Ry"]:g} Ry'],
-        ['spin', 'polarised' if level['spin_polarised'] else 'isolated atoms only'],
-        *(
-            [f'pseudopotential of {one["element"]}', f'`{one["file"]}`, md5 `{one["md5"]}`']
-            for one in level['pseudopotentials']
-        ),
+        ['code', level['code'] + f' {card["versions"].get(level["program"], "")}'.rstrip()],
+        *level['in_words'],
         ['fingerprint', f'`{level["label_fingerprint"]}`: labels with another one must not be mixed with these'],
     ]
     return _table(['', ''], rows)

@@ -63,7 +63,7 @@ def split_by_origin(
     if len(ranked) < 2:
         raise ValueError(
             f'the frames descend from {len(ranked)} structure(s); training and validation need one each: '
-            'generate more seed structures (n_strained, n_rattled)'
+            'generate more seed structures (generation)'
         )
     fixed = fixed or {}
     validating = {origin for origin in ranked if fixed.get(origin) == 'validation'}
