@@ -18,7 +18,7 @@ TEST_PROCESSES ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SKLEARN_EXTRA := .venv/.sklearn-extra
-# torch-sim needs Python 3.12. Where .venv has an older one, its tests have an environment beside it, with the worker alone.
+# torch-sim needs Python 3.12. Where .venv has an older one, its tests run in an environment beside it, with the worker alone.
 TORCHSIM := .venv-torchsim
 TORCHSIM_CANDIDATES := python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[23]*/bin/python)
 TORCHSIM_PYTHON ?= $(firstword $(foreach python,$(TORCHSIM_CANDIDATES),$(shell $(python) -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null)))
@@ -106,16 +106,14 @@ test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 quick: $(INSTALLED)
 	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-torchsim: $(INSTALLED)
-	@if $(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch_sim") is None)'; then \
-	  echo 'torch-sim is in .venv: make test runs its tests.'; \
-	elif [ -z '$(TORCHSIM_PYTHON)' ]; then \
-	  echo 'No Python 3.12 or newer: torch-sim is not tested here. TORCHSIM_PYTHON=... names one.'; \
-	else \
-	  $(MAKE) --no-print-directory $(TORCHSIM)/.installed && \
-	  $(TORCHSIM)/bin/pytest $(TORCHSIM_TESTS) -m torchsim -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS) && \
-	  $(TORCHSIM)/bin/pytest tests/worker/test_alone.py $(PYTEST_ARGS); \
-	fi
+test-torchsim:
+ifeq ($(strip $(TORCHSIM_PYTHON)),)
+	@echo 'No Python 3.12 or newer was found, so torch-sim is NOT tested here; TORCHSIM_PYTHON=... names one.'
+else
+	$(MAKE) $(TORCHSIM)/.installed
+	$(TORCHSIM)/bin/pytest $(TORCHSIM_TESTS) -m torchsim -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(TORCHSIM)/bin/pytest tests/worker/test_alone.py $(PYTEST_ARGS)
+endif
 
 test-psql: $(INSTALLED) pw postgres
 	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
