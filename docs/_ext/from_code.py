@@ -1,16 +1,18 @@
 """Reference pages that are made from the code: what is written once is shown once.
 
-``{parameters} ExplorationParameters``, ``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
+``{parameters} ExplorationParameters``, ``{generators}``, ``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
 ``{exit-codes} workflows mlip_autopipe.explore``, ``{calcfunction} pick_structure``, ``{foundations}``,
 ``{command} run``.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import types
 import typing
 from collections.abc import Iterator
+from pkgutil import iter_modules
 from typing import Any
 
 import click
@@ -55,12 +57,29 @@ class Parameters(Directive):
         from aiida_mlip_autopipe.science import parameters
 
         name = self.arguments[0]
-        model = getattr(parameters, name, None) or getattr(schema, name)
-        rows = [
-            [field, _default(info), _bounds(info), info.description or ''] for field, info in model.model_fields.items()
-        ]
-        introduction = nodes.paragraph(text=' '.join((model.__doc__ or '').replace('``', '').split()))
-        return [introduction, table(['key', 'default', 'allowed', 'meaning'], rows, [24, 18, 20, 48], 2)]
+        return _described(getattr(parameters, name, None) or getattr(schema, name))
+
+
+class Generators(Directive):
+    """The section of each method of making seeds."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a heading, what the method does, and the table of its parameters, for each."""
+        from aiida_mlip_autopipe.science.generate import GENERATORS
+
+        found: list[nodes.Node] = []
+        for name, method in GENERATORS.items():
+            key = f'generation.{name}'
+            found += [nodes.rubric('', '', nodes.literal(key, key)), *_described(method)]
+        return found
+
+
+def _described(model: Any) -> list[nodes.Node]:
+    """Return what a model says of itself, and the table of its fields."""
+    fields = model.model_fields
+    rows = [[name, _default(info), _bounds(info), info.description or ''] for name, info in fields.items()]
+    introduction = nodes.paragraph(text=' '.join((model.__doc__ or '').replace('``', '').split()))
+    return [introduction, table(['key', 'default', 'allowed', 'meaning'], rows, [24, 18, 20, 48], 2)]
 
 
 def _default(info: Any) -> str:
@@ -147,7 +166,7 @@ class Foundations(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from aiida_mlip_autopipe.science.training import FOUNDATIONS
+        from aiida_mlip_autopipe.science.potential import FOUNDATIONS
 
         rows = [[name, one.licence, one.functional, one.elements] for name, one in FOUNDATIONS.items()]
         return [table(['name', 'licence', 'labels', 'elements'], rows, [26, 12, 22, 34], 1)]
@@ -208,7 +227,7 @@ def _types(port: Any) -> str:
 
 
 class CalcFunction(Directive):
-    """What a calcfunction takes and gives, in its own words."""
+    """The signature and the docstring of a calcfunction."""
 
     required_arguments = 1
 
@@ -216,7 +235,11 @@ class CalcFunction(Directive):
         """Return its signature and its docstring."""
         from aiida_mlip_autopipe.calculations import functions
 
-        function = getattr(functions, self.arguments[0]).__wrapped__
+        name = self.arguments[0]
+        modules = [
+            importlib.import_module(f'{functions.__name__}.{one.name}') for one in iter_modules(functions.__path__)
+        ]
+        function = next(getattr(module, name) for module in modules if hasattr(module, name)).__wrapped__
         names = ', '.join(_signature(function))
         text = f'{self.arguments[0]}({names})\n\n{inspect.cleandoc(function.__doc__ or "")}'
         return [nodes.literal_block(text, text, language='text')]
@@ -245,7 +268,7 @@ class ExitCodes(Directive):
         return (
             [table(['status', 'label', 'message'], rows, [8, 34, 58], 2)]
             if rows
-            else [nodes.paragraph(text='None of its own: it passes on those of its job.')]
+            else [nodes.paragraph(text='Only those of its job.')]
         )
 
 
@@ -275,6 +298,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     directives = {
         'parameters': Parameters,
+        'generators': Generators,
         'protocols': Protocols,
         'foundations': Foundations,
         'ports': Ports,

@@ -22,7 +22,8 @@ from aiida_mlip_autopipe.science.frames import (
     write_extxyz,
     write_manifest,
 )
-from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
+from aiida_mlip_autopipe.science.potential import PotentialError
+from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError
 from aiida_mlip_autopipe.worker.errors import InputError, error_code
 from aiida_mlip_autopipe.worker.job import read_input, run_job
 from aiida_mlip_autopipe.worker.stages import STAGES

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aiida_mlip_autopipe.report.card import snippets
+from aiida_mlip_autopipe.science.potential import snippets
 
-__all__ = ['card_markdown', 'licence_text']
+__all__ = ['card_markdown', 'exported', 'licence_text']
 
 NO_COMMERCIAL_USE = 'ASL'
 ERRORS = (
@@ -113,16 +113,8 @@ def _data(card: Mapping[str, Any]) -> list[str]:
 def _level(card: Mapping[str, Any]) -> list[str]:
     level = card['level_of_theory']
     rows = [
-        ['code', level['code'] + f' {card["versions"].get("pw.x", "")}'.rstrip()],
-        ['functional', level['functional']],
-        ['cutoffs', f'{level["ecutwfc_Ry"]:g} Ry (wavefunctions), {level["ecutrho_Ry"]:g} Ry (density)'],
-        ['k-points', f'no further apart than {level["kpoints_distance"]:g} 1/Å'],
-        ['smearing', f'{level["smearing"]}, {level["degauss_Ry"]:g} Ry'],
-        ['spin', 'polarised' if level['spin_polarised'] else 'isolated atoms only'],
-        *(
-            [f'pseudopotential of {one["element"]}', f'`{one["file"]}`, md5 `{one["md5"]}`']
-            for one in level['pseudopotentials']
-        ),
+        ['code', level['code'] + f' {card["versions"].get(level["program"], "")}'.rstrip()],
+        *level['in_words'],
         ['fingerprint', f'`{level["label_fingerprint"]}`: labels with another one must not be mixed with these'],
     ]
     return _table(['', ''], rows)
@@ -179,7 +171,7 @@ def _calibration(card: Mapping[str, Any]) -> list[str]:
         'Do not trust it where the test set has not been: potentials that were trained alike err alike, and agree on '
         'what all of them have never seen. A small disagreement is no proof; a large one is a warning.',
         '',
-        *_code('python', snippets.committee(card) if card['potential']['committee'] else ''),
+        *_code('python', snippets.committee(exported(card)) if card['potential']['committee'] else ''),
     ]
 
 
@@ -235,35 +227,49 @@ def _licence(card: Mapping[str, Any]) -> list[str]:
     return [f'- {line}' for line in licence_text(card)]
 
 
+def exported(card: Mapping[str, Any]) -> snippets.Exported:
+    """Return what the snippets need to know: they compute the frames of the test set, if there is one."""
+    data, errors, potential = card['data'], card['errors'], card['potential']
+    return snippets.Exported(
+        file=potential['file'],
+        committee=tuple(member['file'] for member in potential['committee']),
+        frames=data['test' if 'test' in data else 'training']['file'],
+        dtype=errors['dtype'],
+        elements=tuple(sorted(data['training']['n_atoms_by_element'])),
+        error_by_disagreement=(errors['calibration'] or {}).get('factor'),
+    )
+
+
 def _load(card: Mapping[str, Any]) -> list[str]:
+    potential = exported(card)
     return [
         f'In this folder. The errors above were found in {card["errors"]["dtype"]}; a GPU is `cuda` for `cpu`.',
         '',
         'ASE, with mace-torch:',
         '',
-        *_code('python', snippets.ase(card)),
+        *_code('python', snippets.ase(potential)),
         '',
         'torch-sim, many systems at once, with mace-torch and torch-sim-atomistic (Python 3.12):',
         '',
-        *_code('python', snippets.torch_sim(card)),
+        *_code('python', snippets.torch_sim(potential)),
         '',
         'LAMMPS reads a converted file, made where mace-torch is, and a structure:',
         '',
-        *_code('console', '$ ' + snippets.lammps_convert(card)),
+        *_code('console', '$ ' + snippets.lammps_convert(potential)),
         '',
-        *_code('python', snippets.lammps_data(card)),
+        *_code('python', snippets.lammps_data(potential)),
         '',
         'On CPUs, with the branch of LAMMPS that has `pair_style mace`, the input is:',
         '',
-        *_code('text', snippets.lammps_input(card)),
+        *_code('text', snippets.lammps_input(potential)),
         '',
         'On a GPU, with a LAMMPS that has ML-IAP with Python and Kokkos, convert it there (it needs cuEquivariance):',
         '',
-        *_code('console', '$ ' + snippets.lammps_convert_for_gpu(card)),
+        *_code('console', '$ ' + snippets.lammps_convert_for_gpu(potential)),
         '',
         'and write in the input instead:',
         '',
-        *_code('text', snippets.lammps_pair_for_gpu(card)),
+        *_code('text', snippets.lammps_pair_for_gpu(potential)),
         '',
         "All but the inputs of LAMMPS is run by this package's tests. mace's documentation tells how either LAMMPS is "
         'built: https://mace-docs.readthedocs.io.',

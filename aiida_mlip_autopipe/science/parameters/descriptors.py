@@ -29,7 +29,7 @@ __all__ = [
 Average = Literal['inner', 'outer']
 AVERAGE = (
     'inner: average the expansion coefficients over the atoms, then multiply them; outer: average the products, '
-    'so that atoms in different surroundings do not cancel.'
+    'so that atoms in different environments do not cancel.'
 )
 
 
@@ -41,17 +41,17 @@ class WeightingParameters(SparseParameters):
         description='poly: c (1 + 2 (r/r0)³ - 3 (r/r0)²)^m up to r0, then 0; pow: c / (d + (r/r0)^m); '
         'exp: c / (d + exp(-r/r0)). null: no function, w0 alone.',
     )
-    r0: PositiveFloat | None = Field(None, description='The length that r is measured in, in Å.')
+    r0: PositiveFloat | None = Field(None, description='Length scale of the function, in Å.')
     c: NotNegative | None = Field(None, description='Factor of the function.')
     d: NotNegative | None = Field(None, description='Offset in the denominator of pow and exp.')
     m: NotNegative | None = Field(None, description='Exponent of poly and pow.')
     w0: NotNegative | None = Field(
-        None, description='Weight of the centre itself in place of the function there; 0 hides it.'
+        None, description='Weight of the central atom, instead of the value of the function; 0 removes it.'
     )
     threshold: PositiveFloat | None = Field(
         None,
-        description='Taken so that a mapping made for dscribe can be copied. It changes nothing: dscribe derives a '
-        'cutoff from it where none is given, and r_cut is always given here.',
+        description='Accepted so that a mapping made for dscribe can be copied; it has no effect. dscribe derives a '
+        'cutoff from it if none is given, and r_cut is always given here.',
     )
 
     @model_validator(mode='after')
@@ -79,11 +79,11 @@ class CompressionParameters(StageParameters):
 
     mode: Literal['off', 'crossover', 'mu2', 'mu1nu1'] = Field(
         'off',
-        description='off: all pairs of elements, features grow with their square; crossover: like pairs only; '
-        'mu1nu1: each element with the sum over all, features grow in proportion; mu2: all elements in one.',
+        description='off: all pairs of elements, features grow with the square of their number; crossover: like pairs '
+        'only; mu1nu1: each element with the sum over all, features grow linearly; mu2: all elements in one.',
     )
     species_weighting: dict[str, FiniteFloat] | None = Field(
-        None, description='Weight of each element (element: number), so that mu2 can tell them apart.'
+        None, description='Weight of each element (element: number), so that mu2 can distinguish them.'
     )
 
 
@@ -95,8 +95,8 @@ class SoapParameters(StageParameters):
         5.0,
         gt=1,
         le=12,
-        description='Cutoff radius, in Å: the second shell and beyond. Above 1 Å, where the innermost radial function '
-        'ends; the cost grows with its cube. Atoms count up to r_cut + 3.717 sigma.',
+        description='Cutoff radius, in Å; the second shell or more. Above 1 Å, where the innermost radial function '
+        'ends; the cost grows with its cube. Atoms contribute up to r_cut + 3.717 sigma.',
     )
     n_max: int = Field(
         6,
@@ -112,17 +112,17 @@ class SoapParameters(StageParameters):
         ge=0.1,
         le=3,
         description='Width of the atomic Gaussians, in Å. Below 0.1 Å the radial functions cannot resolve them, '
-        'above 3 Å all surroundings look alike.',
+        'above 3 Å all environments look alike.',
     )
     rbf: Literal['gto', 'polynomial'] = Field(
         'gto', description='Radial functions: Gaussian-type orbitals, or polynomials that vanish smoothly at r_cut.'
     )
     average: Average = Field('outer', description=AVERAGE)
     weighting: WeightingParameters | None = Field(
-        None, description='Weight of a neighbour by its distance; null: none.'
+        None, description='Distance-dependent weight of a neighbour; null: none.'
     )
     compression: CompressionParameters = Field(
-        default_factory=CompressionParameters, description='Fewer features for many elements.'
+        default_factory=CompressionParameters, description='Reduces the number of features for many elements.'
     )
 
 
@@ -141,25 +141,25 @@ class AceParameters(StageParameters):
         3,
         ge=1,
         le=4,
-        description='Neighbours that are correlated at once: 2 is what SOAP sees, 3 adds the shape of triples '
-        'around an atom. Features grow steeply with it, hence the bound.',
+        description='Number of neighbours correlated at once: 2 corresponds to SOAP, 3 adds the shape of triples '
+        'around an atom. The number of features grows steeply with it, hence the bound.',
     )
     n_max: list[Annotated[int, Field(ge=1, le=16)]] | None = Field(
         None,
         description='Number of radial functions for each order, from the first to correlation_order; '
-        'null: 8, 4, 2, 1 as far as the order goes.',
+        'null: 8, 4, 2, 1 up to correlation_order.',
     )
     l_max: list[Annotated[int, Field(ge=0, le=12)]] | None = Field(
         None,
         description='Largest degree for each order: 0 for the first, where a single neighbour has no angle, at most '
-        '12, 11 and 5 for the others, where couplings are tabulated; null: 0, 4, 2, 1 as far as the order goes.',
+        '12, 11 and 5 for the others, where couplings are tabulated; null: 0, 4, 2, 1 up to correlation_order.',
     )
     max_degree: int | None = Field(
         None,
         ge=1,
         le=16,
-        description='Functions are kept whose sum of n - 1 + l over the neighbours is at most this; '
-        'in place of n_max and l_max.',
+        description='Keep functions whose sum of n - 1 + l over the neighbours is at most this; '
+        'replaces n_max and l_max.',
     )
     average: Average = Field('outer', description=AVERAGE)
 
@@ -193,26 +193,26 @@ class MaceFeaturesParameters(StageParameters):
     layers: list[Annotated[int, Field(ge=0, le=15)]] | None = Field(
         None,
         min_length=1,
-        description='Which message-passing layers: 0 sees atoms within the cutoff of the potential, each further one '
-        'as far again; null: all.',
+        description='Message-passing layers to use: 0 covers atoms within the cutoff of the potential, each further '
+        'layer one cutoff more; null: all.',
     )
     invariants_only: bool = Field(
         True,
-        description='Only the components that do not change under rotation. false adds the others, which rotate '
-        'with the frame: turned copies then count as different.',
+        description='Only the rotationally invariant components. false adds the equivariant ones, which rotate '
+        'with the frame: rotated copies then count as different.',
     )
     average: Literal['outer'] = Field(
-        'outer', description='The features are averaged over the atoms; inner has no meaning for learned ones.'
+        'outer', description='The features are averaged over the atoms; inner is not defined for learned features.'
     )
     batch_size: int | None = Field(
         None,
         ge=1,
         le=4096,
         description='Frames in a forward pass; null: as many as make 4096 atoms on a GPU and 256 on a CPU. Halved '
-        'where the memory of the GPU does not suffice.',
+        'if the memory of the GPU does not suffice.',
     )
     model_dtype: Literal['float32', 'float64'] = Field('float32', description='Precision of the potential.')
-    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
 
 
 def named_kind(value: Any) -> Any:

@@ -36,17 +36,18 @@ class GuardParameters(StageParameters):
     min_volume_ratio: float = Field(0.6, gt=0, lt=1, description='Stop below this volume over the initial volume.')
     max_volume_ratio: float = Field(1.6, gt=1, description='Stop above this volume over the initial volume.')
     energy_window_eV: PositiveFloat = Field(
-        5.0, description='Stop when the potential energy leaves the initial one by more than this, in eV per atom.'
+        5.0,
+        description='Stop when the potential energy differs from the initial one by more than this, in eV per atom.',
     )
     max_bond_stretch: float | None = Field(
         None,
         gt=1,
         le=5,
         description='Stop when a bond of the starting structure is longer than this multiple of the sum of the '
-        'covalent radii: keeps molecules whole. null: bonds may break.',
+        'covalent radii (for molecules). null: bonds may break.',
     )
     check_interval: int = Field(10, ge=1, description='Steps between two checks of distances, bonds and energy.')
-    n_drop: int = Field(2, ge=0, description='Frames dropped before a tripped guard: they are already on the way.')
+    n_drop: int = Field(2, ge=0, description='Frames dropped before a guard stops: they are already unphysical.')
 
 
 class EarlyStopParameters(StageParameters):
@@ -59,18 +60,18 @@ class EarlyStopParameters(StageParameters):
     min_novelty: NotNegative = Field(
         0.0,
         description='A frame is new if its descriptor is farther than this from the start of the replica and from all '
-        'its new frames before, as a fraction of the norm of the descriptor of the start. 0: not asked.',
+        'earlier new frames of it, as a fraction of the norm of the descriptor of the start. 0: not used.',
     )
     min_disagreement_eV_A: NotNegative = Field(
         0.0,
         description='A frame is new if the forces of the committee disagree by more than this on an atom, in eV/Å. '
-        '0: not asked; needs several potentials.',
+        '0: not used; needs several potentials.',
     )
     chunk_frames: int = Field(10, ge=1, description='Frames of a chunk.')
-    patience: int = Field(3, ge=1, description='A replica ends after so many chunks without a new frame.')
+    patience: int = Field(3, ge=1, description='A replica ends after this many chunks without a new frame.')
     descriptor: DescriptorParameters = Field(
         default_factory=lambda: SoapParameters(n_max=4, l_max=3),
-        description='How a frame becomes a vector: soap or ace.',
+        description='Descriptor of the frames: soap or ace.',
     )
 
 
@@ -88,64 +89,64 @@ class DynamicsParameters(StageParameters):
         '(torchsim); nve: no thermostat.',
     )
     pressures_GPa: list[Annotated[float, Field(ge=-100, le=1000)]] = Field(
-        default=[0.0], min_length=1, description='Pressure grid, in GPa; used by npt only.'
+        default=[0.0], min_length=1, description='Pressure grid, in GPa; only for npt.'
     )
     supercell_atoms: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
-        description='Each seed is repeated to the most isotropic supercell with at least so many atoms; null: as is.',
+        description='Each seed is repeated to the most isotropic supercell of at least this size; null: not repeated.',
     )
     strains: list[Annotated[float, Field(gt=-0.3, lt=0.3)]] = Field(
         default=[0.0], min_length=1, description='Isotropic strains of the starting cell (dimensionless).'
     )
-    n_steps: int = Field(1000, ge=1, description='Steps of each replica.')
+    n_steps: int = Field(1000, ge=1, description='Number of steps of each replica.')
     equilibration_steps: int = Field(
-        0, ge=0, description='Steps before those, with a Berendsen thermostat (and barostat); no frame is written.'
+        0, ge=0, description='Equilibration steps, with a Berendsen thermostat (and barostat); no frame is written.'
     )
     timestep_fs: float = Field(2.0, gt=0, le=10, description='Time step, in fs.')
-    sample_interval: int = Field(20, ge=1, description='A frame is written every so many steps.')
+    sample_interval: int = Field(20, ge=1, description='Number of steps between two written frames.')
     friction_per_fs: PositiveFloat = Field(0.02, description='Langevin friction, in 1/fs.')
     thermostat_time_fs: PositiveFloat = Field(100.0, description='Time constant of the npt thermostat, in fs.')
     barostat_time_fs: PositiveFloat = Field(
         500.0,
-        description='Time constant of the npt barostat, in fs. In ase, the volume of a solid then swings with a period '
-        'four to ten times shorter, which timestep_fs must resolve.',
+        description='Time constant of the npt barostat, in fs. In ase, the volume of a solid then oscillates with a '
+        'period four to ten times shorter, which timestep_fs must resolve.',
     )
     engine: Literal['auto', 'ase', 'torchsim'] = Field(
         'auto',
         description='ase: replicas side by side as processes; torchsim: many replicas in one batch on a GPU. auto: '
-        'torchsim where there is a GPU and the package, else ase.',
+        'torchsim if there is a GPU and the package is installed, else ase.',
     )
     dtype: Literal['float32', 'float64'] = Field('float32', description='Precision of the potential.')
-    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
     n_processes: int = Field(
         0,
         ge=0,
-        description='Replicas side by side on CPUs, one thread each; 0: one for each core that the job was given.',
+        description='Replicas side by side on CPUs, one thread each; 0: one for each core of the job.',
     )
     max_batch_atoms: int | None = Field(
         None,
         ge=1,
-        description='Atoms in a batch of torchsim; null: as many as the memory of the GPU is likely to hold. Halved '
-        'where it does not.',
+        description='Atoms in a batch of torchsim; null: as many as are likely to fit in the memory of the GPU. Halved '
+        'if they do not.',
     )
     cuequivariance: bool = Field(
-        False, description='Kernels of cuEquivariance, if installed; dropped if the forces of the first frame differ.'
+        False, description='Use cuEquivariance, if installed; switched off if the forces of the first frame differ.'
     )
     compile: bool = Field(
-        False, description='Compile the potential for the GPU; dropped if the forces of the first frame differ.'
+        False, description='Compile the potential for the GPU; switched off if the forces of the first frame differ.'
     )
     shard_megabytes: PositiveFloat = Field(
-        256.0, description='A trajectory is continued in a further file beyond this size, in MB.'
+        256.0, description='Beyond this size a trajectory is continued in another file, in MB.'
     )
     checkpoint_interval_s: PositiveFloat = Field(
-        60.0, description='Wall time between two checkpoints of a replica, in s: what a killed job loses at most.'
+        60.0, description='Wall time between two checkpoints of a replica, in s: the most that a killed job loses.'
     )
     early_stop: EarlyStopParameters = Field(
-        default_factory=EarlyStopParameters, description='When a replica makes room because it shows nothing new.'
+        default_factory=EarlyStopParameters, description='When to stop a replica that generates no new frames.'
     )
-    guards: GuardParameters = Field(default_factory=GuardParameters, description='When a replica is stopped.')
+    guards: GuardParameters = Field(default_factory=GuardParameters, description='When to stop an unphysical replica.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
 
     @model_validator(mode='after')

@@ -20,22 +20,22 @@ class ExplorationParameters(DynamicsParameters, SamplingParameters):
 
     melting_fractions: MeltingFractions | None = Field(
         None,
-        description='Temperatures as fractions of the melting estimate of the system, in place of temperatures_K; '
-        'expanded into them.',
+        description='Temperatures as fractions of the estimated melting temperature; replaces temperatures_K and is '
+        'expanded into it.',
     )
-    n_jobs: int = Field(1, ge=1, le=1000, description='MD jobs over which the replicas are spread.')
+    n_jobs: int = Field(1, ge=1, le=1000, description='Number of MD jobs over which the replicas are distributed.')
     max_concurrent: int = Field(
         1,
         ge=1,
         le=100,
-        description='MD jobs side by side, at most; each sequence runs its share of the jobs one after the other. A '
-        'computer without a queue starts whatever is submitted: one sequence for each GPU, or one in all.',
+        description='Maximum number of MD jobs at the same time; each sequence runs its jobs one after the other. A '
+        'computer without a queue starts all submitted jobs at once: use one sequence per GPU, or one in total.',
     )
     keep_frames: Literal['keep', 'clean', 'stash'] = Field(
         'keep',
-        description='What becomes of the MD folders after the sampling. keep: they stay; clean: they are removed; '
-        'stash: the frames are copied to stash_folder and compared with the manifest there, then the folders are '
-        'removed.',
+        description='Treatment of the MD folders after the sampling. keep: kept; clean: deleted; '
+        'stash: the frames are copied to stash_folder and compared with the manifest, then the folders are '
+        'deleted.',
     )
     stash_folder: str | None = Field(
         None, description='Absolute path of a folder on the computer of the MD jobs; for keep_frames: stash.'
@@ -45,8 +45,8 @@ class ExplorationParameters(DynamicsParameters, SamplingParameters):
     def _is_resolved(self) -> ExplorationParameters:
         if self.melting_fractions is not None:
             raise ValueError(
-                f'melting_fractions {self.melting_fractions} needs the melting estimate of a system; expand the input '
-                'with ConfigExpander, or give temperatures_K'
+                f'melting_fractions {self.melting_fractions} needs the melting estimate of a system; expand '
+                'the input with ConfigExpander, or give temperatures_K'
             )
         return self
 
@@ -56,7 +56,7 @@ class ExplorationParameters(DynamicsParameters, SamplingParameters):
             raise ValueError("keep_frames 'stash' needs a stash_folder; give the path of a folder on the computer")
         if self.keep_frames != 'stash' and self.stash_folder is not None:
             raise ValueError(
-                f'stash_folder {self.stash_folder!r} is used by keep_frames: stash only, and keep_frames is '
+                f'stash_folder {self.stash_folder!r} is used with keep_frames: stash only, but keep_frames is '
                 f'{self.keep_frames!r}; change it or remove the folder'
             )
         if self.stash_folder is not None and not PurePosixPath(self.stash_folder).is_absolute():

@@ -19,25 +19,25 @@ class PhysicsParameters(StageParameters):
 
     checks: list[CheckName] = Field(
         default=[],
-        description='equation_of_state, elastic, phonons and vacancy are compared with DFT and cost labels; nve and '
+        description='equation_of_state, elastic, phonons and vacancy are compared with DFT and need labels; nve and '
         'stability are molecular dynamics with the potential alone.',
     )
     max_volume_error_percent: PositiveFloat | None = Field(
-        1.0, description='Tolerance of the equilibrium volume, in percent; null: reported, not judged.'
+        1.0, description='Tolerance of the equilibrium volume, in percent; null: reported without a verdict.'
     )
     max_bulk_modulus_error_percent: PositiveFloat | None = Field(
         10.0, description='Tolerance of the bulk modulus of the equation of state, in percent.'
     )
     max_elastic_error_percent: PositiveFloat | None = Field(
         15.0,
-        description='Tolerance of each elastic constant and modulus, in percent of itself; of small ones, in percent '
-        'of a tenth of the largest.',
+        description='Tolerance of each elastic constant and modulus, in percent of its value; for small ones, in '
+        'percent of a tenth of the largest.',
     )
     max_phonon_rmse_THz: PositiveFloat | None = Field(
         0.3, description='Tolerance of the phonon frequencies (root mean square over a mesh), in THz.'
     )
     max_vacancy_error_eV: PositiveFloat | None = Field(
-        0.2, description='Tolerance of the energy of forming a vacancy, in eV.'
+        0.2, description='Tolerance of the vacancy formation energy, in eV.'
     )
     max_drift_meV_ps: PositiveFloat | None = Field(
         0.1, description='Tolerance of the drift of the total energy with nve, in meV per atom and ps.'
@@ -45,12 +45,12 @@ class PhysicsParameters(StageParameters):
     max_volume_strain: float = Field(
         0.06, gt=0, le=0.3, description='Largest relative change of the volume in the equation of state.'
     )
-    n_volumes: int = Field(7, ge=5, le=51, description='Volumes of the equation of state; odd: the given one is one.')
+    n_volumes: int = Field(7, ge=5, le=51, description='Number of volumes in the equation of state; odd.')
     max_elastic_strain: float = Field(
         0.005, gt=0, le=0.05, description='Largest component of the strain for elastic constants (engineering shear).'
     )
     n_elastic_strains: int = Field(
-        2, ge=2, le=10, description='Strains of each component, even: half of them negative.'
+        2, ge=2, le=10, description='Number of strains of each component; even, half of them are negative.'
     )
     displacement_A: float = Field(0.02, gt=0, le=0.2, description='Displacement of an atom for phonons, in Å.')
     supercell_atoms: int = Field(
@@ -58,19 +58,17 @@ class PhysicsParameters(StageParameters):
         ge=1,
         le=10_000,
         description='Atoms of the supercell of phonons, vacancy, nve and stability: the most isotropic one with at '
-        'least so many.',
+        'least this many.',
     )
     temperature_K: float = Field(300.0, gt=0, le=20_000, description='Temperature of nve and stability, in K.')
     timestep_fs: float = Field(1.0, gt=0, le=10, description='Time step of nve and stability, in fs.')
-    nve_steps: int = Field(2000, ge=100, description='Steps of nve.')
-    stability_steps: int = Field(10_000, ge=100, description='Steps of stability.')
+    nve_steps: int = Field(2000, ge=100, description='Number of steps of nve.')
+    stability_steps: int = Field(10_000, ge=100, description='Number of steps of stability.')
     friction_per_fs: PositiveFloat = Field(0.01, description='Langevin friction of stability, in 1/fs.')
-    guards: GuardParameters = Field(
-        default_factory=GuardParameters, description='What nve and stability must not break.'
-    )
-    symprec_A: float = Field(1e-3, gt=0, le=0.5, description='Tolerance within which atoms are symmetric, in Å.')
+    guards: GuardParameters = Field(default_factory=GuardParameters, description='Guards of nve and stability.')
+    symprec_A: float = Field(1e-3, gt=0, le=0.5, description='Tolerance of the symmetry analysis, in Å.')
     dtype: Literal['float32', 'float64'] = Field('float64', description='Precision of the potential.')
-    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
 
     @field_validator('checks')

@@ -16,8 +16,8 @@ class TrainingParameters(StageParameters):
 
     method: Literal['scratch', 'naive', 'multihead'] = Field(
         'scratch',
-        description='scratch: from random weights. naive: go on training a foundation potential. multihead: the same, '
-        'while a second head rehearses what the foundation says of the frames of a replay set.',
+        description='scratch: from random weights. naive: continue the training of a foundation potential. multihead: '
+        "the same, while a second head is trained on the foundation's predictions for a replay set.",
     )
     num_channels: int = Field(32, ge=1, le=1024, description='Channels of the node features.')
     max_L: int = Field(0, ge=0, le=3, description='Largest degree of the messages.')
@@ -32,23 +32,21 @@ class TrainingParameters(StageParameters):
     energy_weight: float = Field(1.0, ge=0, description='Weight of the energy in the loss.')
     forces_weight: float = Field(10.0, ge=0, description='Weight of the forces in the loss.')
     stress_weight: float = Field(10.0, ge=0, description='Weight of the stress in the loss.')
-    batch_size: int = Field(2, ge=1, description='Frames in a batch; capped by the size of the set.')
-    lr: PositiveFloat = Field(0.01, description='Learning rate, from scratch.')
-    finetune_lr: PositiveFloat = Field(
-        0.0003, description='Learning rate of a fine-tuning, and the most that its last part has.'
-    )
+    batch_size: int = Field(2, ge=1, description='Frames in a batch; at most the size of the set.')
+    lr: PositiveFloat = Field(0.01, description='Learning rate of a training from scratch.')
+    finetune_lr: PositiveFloat = Field(0.0003, description='Learning rate of a fine-tuning; the upper limit of swa_lr.')
     lr_gamma: float = Field(0.96, gt=0, le=1, description='Factor of the learning rate per epoch.')
     max_num_epochs: int = Field(85, ge=1, description='Epochs.')
     patience: int | None = Field(
         None,
         ge=1,
-        description='Epochs without a lower validation loss after which a part of the training ends; none: no limit.',
+        description='Stop a stage of the training after this many epochs without a lower validation loss; none: off.',
     )
     swa_fraction: float = Field(
         0.3,
         ge=0,
         lt=1,
-        description='Last fraction of the epochs, with averaged weights and a larger weight of the energy; 0: off.',
+        description='Last fraction of the epochs, with averaged weights and a larger energy weight; 0: off.',
     )
     swa_energy_weight: float = Field(100.0, ge=0, description='Weight of the energy in that last part.')
     swa_lr: PositiveFloat = Field(0.0005, description='Learning rate in that last part.')
@@ -57,23 +55,23 @@ class TrainingParameters(StageParameters):
         0.15,
         gt=0,
         lt=0.9,
-        description='Fraction of the origins (seed structures and what descends from them) that validate.',
+        description='Fraction of the origins (seed structures and their descendants) in the validation set.',
     )
     committee_size: int = Field(
         1,
         ge=1,
         le=16,
-        description='Potentials trained side by side, from different random seeds. How much they disagree is stored '
-        'with each frame that the first of them explores.',
+        description='Number of potentials trained in parallel, from different random seeds. Their disagreement is '
+        'stored with each frame that the first of them explores.',
     )
     dtype: Literal['float32', 'float64'] = Field('float32', description='Precision.')
-    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
 
     @model_validator(mode='after')
     def _loss_that_mace_takes(self) -> TrainingParameters:
         if self.method == 'multihead' and self.loss != 'universal':
-            raise ValueError(f"loss: {self.loss!r}, but mace takes 'universal' alone for the method 'multihead'")
+            raise ValueError(f"loss: {self.loss!r}, but with the method 'multihead' mace only accepts 'universal'")
         return self
 
 
@@ -83,35 +81,35 @@ class EvaluationParameters(StageParameters):
     n_test: int = Field(
         12,
         ge=1,
-        description='Test frames: drawn at random from the MD of the test seeds, as many at each temperature, the '
-        "corner's included.",
+        description='Number of test frames: drawn at random from the MD of the test seeds, equally from each '
+        'temperature, including that of the hotter test set.',
     )
     hot_factor: float | None = Field(
         1.2,
         gt=1,
         le=3,
-        description='The hotter part of the test set is so many times as hot as the hottest exploration of a round: it '
-        'tells how far the potential can be trusted beyond what it was trained for. null: no such part.',
+        description='Temperature of the hotter test set, as a multiple of the highest temperature of the rounds. It '
+        'tests the extrapolation beyond the training conditions. null: no hotter test set.',
     )
-    max_energy_rmse_meV: PositiveFloat | None = Field(None, description='Tolerance, in meV per atom.')
-    max_force_rmse_meV_A: PositiveFloat | None = Field(None, description='Tolerance, in meV/Å.')
-    max_stress_rmse_GPa: PositiveFloat | None = Field(None, description='Tolerance, in GPa.')
+    max_energy_rmse_meV: PositiveFloat | None = Field(None, description='Tolerance of the energy, in meV per atom.')
+    max_force_rmse_meV_A: PositiveFloat | None = Field(None, description='Tolerance of the forces, in meV/Å.')
+    max_stress_rmse_GPa: PositiveFloat | None = Field(None, description='Tolerance of the stress, in GPa.')
     dtype: Literal['float32', 'float64'] = Field('float64', description='Precision of the potential.')
-    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU where there is one.')
+    device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
 
 
 class LoopParameters(StageParameters):
     """When to stop: at the tolerances of the evaluation, where nothing new is found, or when the budget is spent."""
 
-    min_rounds: int = Field(2, ge=1, le=100, description='Rounds before the tolerances may end the run.')
-    max_rounds: int = Field(2, ge=1, le=100, description='Rounds of explore, label, train, evaluate.')
+    min_rounds: int = Field(2, ge=1, le=100, description='Minimum number of rounds before the tolerances end the run.')
+    max_rounds: int = Field(2, ge=1, le=100, description='Maximum number of rounds (explore, label, train, evaluate).')
     max_labels: int | None = Field(
         None,
         ge=1,
-        description='Budget of DFT calculations: seeds, test set and rounds. A round begins only if its labels fit.',
+        description='Budget of DFT calculations: seeds, test set and rounds. A round starts only if its labels fit.',
     )
     max_core_hours: PositiveFloat | None = Field(
         None,
-        description='Budget of computing time, of all jobs that were not taken from the cache: wall time times cores. '
-        'No round begins once it is spent.',
+        description='Budget of core hours (wall time times cores) of all jobs that were not taken from the cache. '
+        'No round starts once it is used up.',
     )
