@@ -69,7 +69,7 @@ def ensure_profile(name: str | None, report: Report) -> Profile:
         profile = load_profile(name, allow_switch=True)
         if profile.process_control_backend is None:
             raise ValueError(
-                f'profile {name!r}: has no broker, so nothing can be submitted; choose another name with '
+                f'profile {name!r}: has no broker, so no run can be submitted; choose another name with '
                 '`mlip-autopipe --profile NAME init`, or `verdi profile configure-broker core.zeromq`'
             )
         report.found('profile', f'{name} ({profile.storage_backend}, {profile.process_control_backend})')
@@ -154,7 +154,7 @@ def find_pw(given: Path | None) -> Path:
         if on_path is None:
             raise ValueError(
                 'pw.x: not on PATH; install Quantum ESPRESSO (Debian: apt install quantum-espresso '
-                'quantum-espresso-data libopenblas0-serial) or say where it is with --pw PATH'
+                'quantum-espresso-data libopenblas0-serial) or give its path with --pw PATH'
             )
         given = Path(on_path)
     return _executable(given, '--pw')
