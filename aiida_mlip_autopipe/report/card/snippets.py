@@ -91,7 +91,7 @@ def lammps_data(card: Mapping[str, Any]) -> str:
 from ase.io import read, write
 
 atoms = read('{_frames(card)}', index=0)
-# LAMMPS wants the cell in a certain direction; ASE turns it, and what is in it.
+# LAMMPS requires a certain orientation of the cell; ASE rotates the cell and the atoms.
 write('frame.data', atoms, format='lammps-data', specorder={_elements(card)!r}, masses=True)
 """
 
