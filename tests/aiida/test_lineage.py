@@ -89,7 +89,7 @@ def test_a_training_frame_was_judged_before_it_was_trained_on(finished_run):
         assert words in told
     seed = next(one for one in finished_run.outputs.dataset.get_atoms() if one.info['config_type'] == 'seed')
     assert frame_lineage(seed.info['frame_id']).residuals == []
-    assert 'no evaluation had this frame' in shown(seed.info['frame_id'])
+    assert 'no evaluation contains this frame' in shown(seed.info['frame_id'])
 
 
 def test_any_node_of_a_frame_or_a_potential_leads_to_it(finished_run):
