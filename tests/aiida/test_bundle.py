@@ -275,9 +275,9 @@ def test_of_a_killed_run_there_is_what_its_stages_reached(finished_run, ended_fr
 def test_a_run_without_a_potential_has_nothing_to_hand_on(ended_from_outside):
     run = ended_from_outside(trained=False)
     run.set_process_state(ProcessState.KILLED)
-    with pytest.raises(ValueError, match='has trained no potential'):
+    with pytest.raises(ValueError, match='has not trained a potential'):
         what_it_reached(run)
-    with pytest.raises(ValueError, match='no run of the pipeline'):
+    with pytest.raises(ValueError, match='not a run of the pipeline'):
         what_it_reached(orm.WorkChainNode())
 
 
