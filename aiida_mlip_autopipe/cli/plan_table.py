@@ -69,7 +69,7 @@ def stages_table(plan: Plan, configuration: Configuration) -> Table:
         number = _round(stage)
         if plan.n_rounds > ROUNDS_SHOWN and number not in (0, 1, plan.n_rounds):
             if number == 2 and last_round != number:
-                table.add_row(Text(f'... r2 to r{plan.n_rounds - 1} are the same', 'dim'))
+                table.add_row(Text(f'... r2 to r{plan.n_rounds - 1}: same', 'dim'))
         else:
             table.add_row(stage.name, *_counts({name: getattr(stage, name) for name in COLUMNS}), _told(stage))
         last_round = number
