@@ -29,7 +29,7 @@ WARNINGS = range(700, 800)
 
 OURS = 'mlip_autopipe.'
 WALL_TIME = 'raise max_wallclock_seconds in options'
-UNFIT_THERE = 'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unfit there'
+UNFIT_THERE = 'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unsuitable there'
 END_OF_LOG = 'look at the end of the log in the message; training.method, precision and batch size'
 SMALLER_BATCH = 'more memory in options, or a lower exploration.max_batch_atoms'
 

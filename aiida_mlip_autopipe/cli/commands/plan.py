@@ -31,11 +31,11 @@ WRONG = 2
 @click.option('--json', 'as_json', is_flag=True, help='Print it as JSON, for scripts.')
 @click.pass_obj
 def command(profile_name: str | None, input_file: Path, as_json: bool) -> None:
-    """Show all that INPUT would run, what it costs, and what stands in its way; nothing is submitted or stored.
+    """Show what INPUT would run, its cost, and any problems; nothing is submitted or stored.
 
-    Counts are exact, or upper bounds where they depend on what is found. Hours follow from what the doctor measured on
-    the computer, and from earlier jobs of this profile. All problems are told at once, each with its way out. Exit
-    status 2 if there is one.
+    Counts are exact, or upper bounds if they depend on results. Hours are estimated from `doctor` measurements on
+    the computer, and from earlier jobs of this profile. All problems are listed at once, with solutions. Exit
+    status 2 if there are any.
 
     \b
     mlip-autopipe plan input.yaml

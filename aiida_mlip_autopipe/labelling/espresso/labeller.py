@@ -197,7 +197,7 @@ class EspressoLabeller(Labeller):
         from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, FAMILY_LABEL
 
         return (
-            SetupOption('pw', 'pw.x; the one on PATH if not given.'),
+            SetupOption('pw', 'pw.x; by default the one on PATH.'),
             SetupOption('pseudos', f'Folder of UPF files for the family {FAMILY_LABEL}.', DEBIAN_FOLDER),
         )
 
