@@ -47,7 +47,7 @@ WAYS_OUT = {
     314: BROKE,
     340: 'the labelled sets must be of one level of theory',
     341: 'look at the end of the log in the message; training.method, precision and batch size',
-    351: 'generation.isolated_atom_box_A or labelling.degauss_Ry',
+    351: 'generation.isolated_atom_box_A, or what labelling asks of an isolated atom',
     352: 'set labelling to the level of theory of the data, or leave data out',
     400: WALL_TIME,
     410: WALL_TIME,
