@@ -205,7 +205,7 @@ ISOLATED_ATOMS = ProcessExitCode(
     'No label for the isolated atom of {elements}: without its energy no potential can be trained; `mlip-autopipe '
     'status` shows why its calculation failed.',
     'The isolated atom of an element has no label.',
-    advice='generation.isolated_atom_box_A or labelling.degauss_Ry',
+    advice='generation.isolated_atom_box_A, or what labelling asks of an isolated atom',
 )
 OTHER_LEVEL_OF_THEORY = ProcessExitCode(
     352,

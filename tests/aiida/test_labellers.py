@@ -19,7 +19,6 @@ from aiida_mlip_autopipe.labelling.base import job_types, labeller_of, validate_
 from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER
 
 OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
-SYSTEM = {'system': {'prototype': 'diamond', 'composition': 'Si'}}
 COMMON = set(LabellingParameters.model_fields)
 
 
@@ -31,9 +30,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def labeller(kind: str, pseudo_family: orm.Group, localhost: orm.Computer) -> Labeller:
-    """Return a labelling code with its defaults, and what it needs to label silicon."""
+    """Return a labelling code with its defaults, and what it needs for one element."""
     found = LABELLERS[kind]
-    nodes: dict[str, Any] = found.find_nodes(found.parameters_class(), ['Si'])
+    nodes: dict[str, Any] = found.find_nodes(found.parameters_class(), [element_of(kind)])
     if found.default_code is not None:
         nodes['code'] = orm.InstalledCode(
             label=f'labels-{kind}', computer=localhost, filepath_executable='/bin/true'
@@ -41,9 +40,20 @@ def labeller(kind: str, pseudo_family: orm.Group, localhost: orm.Computer) -> La
     return labeller_of({'kind': kind}, nodes)
 
 
-def silicon(shift: float = 0.0) -> Atoms:
-    """Return two atoms of silicon, the second displaced by ``shift`` Å along x, y and z."""
-    atoms = bulk('Si', 'diamond', a=5.43)
+def element_of(kind: str) -> str:
+    """Return an element that a labelling code knows."""
+    return next(symbol for symbol in ('Si', 'Cu', 'H') if not LABELLERS[kind].problems([symbol], {}, None))
+
+
+def input_of(kind: str) -> dict[str, Any]:
+    """Return an input that names a labelling code."""
+    system = {'prototype': 'fcc', 'composition': element_of(kind), 'lattice_constant_A': 4.0}
+    return {'system': system, 'labelling': {'kind': kind}}
+
+
+def crystal(labeller: Labeller, shift: float = 0.0) -> Atoms:
+    """Return four atoms, the second displaced by ``shift`` Å along x, y and z."""
+    atoms = bulk(element_of(labeller.kind), 'fcc', a=4.0, cubic=True)
     atoms.positions[1] += shift
     atoms.info.update(frame_id='candidate', origin='candidate', config_type='candidate')
     return atoms
@@ -87,7 +97,7 @@ def test_it_is_named(kind):
 
 def test_an_input_names_it(kind):
     """Its kind alone is an input; the full configuration has its parameters and its code, and expands to itself."""
-    full = ConfigExpander({**SYSTEM, 'labelling': {'kind': kind}}).expand().configuration
+    full = ConfigExpander(input_of(kind)).expand().configuration
     assert full.labelling.kind == kind and isinstance(full.labelling, LABELLERS[kind].parameters_class)
     assert full.codes.labelling == LABELLERS[kind].default_code
     assert ConfigExpander(full.model_dump()).expand().configuration == full
@@ -108,30 +118,32 @@ def test_the_level_of_theory_is_what_decides_the_energies(labeller):
 
 def test_the_key_is_what_is_asked(labeller):
     """The same for the same calculation, whatever the frame is called; another one for another candidate or theory."""
-    key = labeller.key(silicon())
-    renamed, atom, strained = silicon(), silicon(), silicon()
+    key = labeller.key(crystal(labeller))
+    renamed, atom, strained = (crystal(labeller) for _ in range(3))
     renamed.info['frame_id'] = 'another'
     atom.info['config_type'] = 'IsolatedAtom'
     strained.set_cell(1.01 * strained.cell.array)
     assert labeller.key(renamed) == key and len(key) <= 255
-    assert all(with_other(labeller, name).key(silicon()) == key for name in COMMON - {'kind'})
-    others = [labeller.key(atoms) for atoms in (silicon(1e-4), strained)]
-    others += [with_other(labeller, name).key(silicon()) for name in labeller.level_fields if name != 'functional']
+    assert all(with_other(labeller, name).key(crystal(labeller)) == key for name in COMMON - {'kind'})
+    others = [labeller.key(atoms) for atoms in (crystal(labeller, 1e-4), strained)]
+    others += [
+        with_other(labeller, name).key(crystal(labeller)) for name in labeller.level_fields if name != 'functional'
+    ]
     assert key not in others
     without_code = {name: node for name, node in labeller.nodes.items() if name != 'code'}
-    assert type(labeller)(labeller.parameters, without_code).key(silicon()) == key
+    assert type(labeller)(labeller.parameters, without_code).key(crystal(labeller)) == key
 
 
 def test_the_processes_take_what_it_gives_them(labeller):
     """The inputs of the process for one candidate, and of the job for several, are valid; its outputs are there."""
     parameters = orm.Dict(labeller.parameters.model_dump(mode='json'))
-    picked = labeller.pick(silicon())
+    picked = labeller.pick(crystal(labeller))
     assert picked and all(isinstance(node, orm.Data) and not node.is_stored for node in picked.values())
-    task = labeller.single(picked, parameters, labeller.key(silicon()), OPTIONS)
+    task = labeller.single(picked, parameters, labeller.key(crystal(labeller)), OPTIONS)
     assert task.process.spec().inputs.validate(task.inputs) is None
     assert labeller.results and set(labeller.results) <= set(task.process.spec().outputs)
     if labeller.batch_type is not None:
-        batch = labeller.batch(FramesData.from_atoms([silicon()]), [0], parameters, OPTIONS)
+        batch = labeller.batch(FramesData.from_atoms([crystal(labeller)]), [0], parameters, OPTIONS)
         assert batch.process.spec().inputs.validate(batch.inputs) is None
         assert 'indices' in batch.process.spec().inputs and 'labels' in batch.process.spec().outputs
         assert batch.process is CalculationFactory(labeller.batch_type.removeprefix('aiida.calculations:'))
@@ -139,9 +151,9 @@ def test_the_processes_take_what_it_gives_them(labeller):
 
 def test_a_missing_element_is_told(labeller):
     """With the key to change; where all is there, or all elements are alike to it, there is nothing to tell."""
-    assert labeller.problem(['Si']) is None
-    told = type(labeller)(labeller.parameters, {}).problem(['Si', 'Po'])
-    assert told is None or ('Po' in told and 'Si' in told and 'labelling' in told and ';' in told)
+    assert labeller.problem([element_of(labeller.kind)]) is None
+    told = type(labeller)(labeller.parameters, {}).problem(['Po'])
+    assert told is None or ('Po' in told and 'labelling' in told and ';' in told)
 
 
 def test_it_speaks(labeller):
@@ -151,7 +163,7 @@ def test_it_speaks(labeller):
     assert all(text and url.startswith('https://') for text, url in labeller.references())
     assert all(isinstance(what, str) and isinstance(value, str) for what, value in labeller.rows())
     assert orm.Dict(labeller.record()).store().get_dict() == labeller.record()
-    assert labeller.effort(silicon()) > 0
+    assert labeller.effort(crystal(labeller)) > 0
     node = orm.WorkChainNode()
     node.set_process_label('Labels')
     node.set_process_state('finished')
@@ -164,7 +176,7 @@ def test_it_speaks(labeller):
 def test_what_is_registered_is_named():
     """An unknown kind, in an input or in a node, is answered with those that there are."""
     with pytest.raises(ConfigError, match=r"labelling\.kind: 'espreso' is not .*espresso"):
-        ConfigExpander({**SYSTEM, 'labelling': {'kind': 'espreso'}}).expand()
+        ConfigExpander({**input_of(DEFAULT_LABELLER), 'labelling': {'kind': 'espreso'}}).expand()
     assert 'espresso' in str(validate_labelling(orm.Dict({'kind': 'espreso'}), None))
     assert DEFAULT_LABELLER in LABELLERS
 
@@ -173,7 +185,7 @@ def test_an_input_is_read_without_aiida():
     """The parameters of each code, the suggestions that need no profile, and the words: AiiDA costs seconds."""
     code = (
         'import sys; from aiida_mlip_autopipe.config import ConfigExpander; '
-        f'ConfigExpander({SYSTEM!r}).expand(); '
+        f'ConfigExpander({input_of(DEFAULT_LABELLER)!r}).expand(); '
         'assert not [name for name in sys.modules if name.split(".")[0] in ("aiida", "torch")]'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
