@@ -80,7 +80,8 @@ def test_the_errors_of_the_worker_are_exit_codes():
     """Each word for an error that the worker writes is the label of a code."""
     from aiida_mlip_autopipe.science.dynamics import NoFramesError
     from aiida_mlip_autopipe.science.frames import ManifestError
-    from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
+    from aiida_mlip_autopipe.science.potential import PotentialError
+    from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError
     from aiida_mlip_autopipe.worker.errors import error_code
 
     raised = [MemoryError, ManifestError, NoFramesError, PotentialError, TrainingSetError, TrainingError, ValueError]
