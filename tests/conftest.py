@@ -73,7 +73,7 @@ def profile_factory(
     """Return a factory of profiles on the chosen database: ``profile_factory(broker_backend=None)``."""
     backend = request.config.getoption('--db-backend')
     if backend == 'psql':
-        from tests.postgres import prepare_postgres
+        from tests.support.postgres import prepare_postgres
 
         server = fast_folder / 'postgres'
         server.mkdir()
@@ -174,7 +174,7 @@ def slurm(fast_folder: Path) -> Iterator[Any]:
 
     A module that uses both says so by a ``daemon_profile`` of its own that asks for ``slurm`` first.
     """
-    from tests.slurm import slurm_node
+    from tests.support.slurm import slurm_node
 
     with (
         slurm_node(Path(tempfile.mkdtemp(prefix='slurm-', dir=fast_folder))) as node,
@@ -286,7 +286,7 @@ def pseudo_family(aiida_profile: Any, tmp_path: Path) -> Any:
 @pytest.fixture(scope='session', name='tiny_potential')
 def tiny_potential_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of a small untrained MACE potential for silicon."""
-    from tests.potentials import tiny_potential
+    from tests.support.potentials import tiny_potential
 
     return tiny_potential(tmp_path_factory.mktemp('potential'))
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.potentials import tiny_potential
+from tests.support.potentials import tiny_potential
 
 DATA = Path(__file__).parent / 'data'
 INPUT, ARCHIVE = DATA / 'finished_run.yaml', DATA / 'finished_run.aiida'

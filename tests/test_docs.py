@@ -72,4 +72,5 @@ def test_docs_build(tmp_path: Path):
     folders = ['-d', tmp_path / 'doctrees', ROOT / 'docs', tmp_path / 'html']
     done = subprocess.run([*command, *map(str, folders)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 'n_to_select' in (tmp_path / 'html/reference/parameters.html').read_text()
+    parameters = (tmp_path / 'html/reference/parameters.html').read_text()
+    assert 'n_to_select' in parameters and 'stdev_A' in parameters

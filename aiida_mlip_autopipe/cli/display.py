@@ -158,18 +158,14 @@ def _title(progress: RunProgress) -> str:
 def _to_go_of(progress: RunProgress) -> float | None:
     """Return how long a run still takes if each stage takes what it took in the round before; None in the first."""
     newest = max((stage.round for stage in progress.stages), default=0)
-    before = {
-        stage.name.replace(f'_r{newest - 1}', ''): stage.seconds
-        for stage in progress.stages
-        if stage.round == newest - 1
-    }
+    before = {stage.name_in_round: stage.seconds for stage in progress.stages if stage.round == newest - 1}
     if progress.is_terminated or newest < 2 or progress.max_rounds is None:
         return None
     left = dict(before)
     for stage in progress.stages:
-        kind = stage.name.replace(f'_r{newest}', '')
-        if stage.round == newest and kind in left:
-            left[kind] = max(before[kind] - stage.seconds, 0.0) if stage.state == 'running' else 0.0
+        name = stage.name_in_round
+        if stage.round == newest and name in left:
+            left[name] = max(before[name] - stage.seconds, 0.0) if stage.state == 'running' else 0.0
     return sum(left.values()) + (progress.max_rounds - newest) * sum(before.values())
 
 

@@ -17,9 +17,9 @@ def frame_tree(frame: FrameLineage) -> Tree:
     """Return what became of a frame, and what potentials say of it."""
     tree = Tree(f'[bold]frame {frame.frame_id}[/] ({frame.config_type})')
     label = tree.add(f'label: {frame.state.value}' + (f' ({frame.reason})' if frame.reason else ''))
-    if frame.pw_pk is not None:
+    if frame.label_job_pk is not None:
         energy = f', energy {frame.energy_eV:.6f} eV' if frame.energy_eV is not None else ''
-        label.add(f'pw.x calculation <{frame.pw_pk}>{energy}')
+        label.add(f'calculation <{frame.label_job_pk}>{energy}')
     _add_origin(tree, frame)
     trained = tree.add('trained on it: ' + ('' if frame.potentials else 'no potential'))
     for pk, part in frame.potentials.items():
@@ -100,7 +100,7 @@ def _add_set(tree: Tree, one: SetLineage) -> None:
     name = f'{one.stage}: ' if one.stage else ''
     branch = tree.add(
         f'{name}labelled set <{one.labelled_pk}>, {one.n_frames} frames, {one.source}, candidates '
-        f'<{one.candidates_pk}>, {one.n_pw} pw.x jobs'
+        f'<{one.candidates_pk}>, {one.n_label_jobs} labelling jobs'
     )
     if one.md_job_pks:
         jobs = ' '.join(f'<{pk}>' for pk in one.md_job_pks)

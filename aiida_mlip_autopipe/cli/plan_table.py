@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
+from aiida_mlip_autopipe.pipeline.stages import Kind
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.cli.commands.plan import Examination
@@ -28,7 +29,13 @@ COLUMNS = {
     'trainings': 'trainings',
 }
 ROUNDS_SHOWN = 3
-KINDS = {'explore': 'MD', 'label': 'labels', 'train': 'trainings', 'evaluate': 'evaluations', 'physics': 'physics'}
+KINDS = {
+    Kind.EXPLORE: 'MD',
+    Kind.LABEL: 'labels',
+    Kind.TRAIN: 'trainings',
+    Kind.EVALUATE: 'evaluations',
+    Kind.PHYSICS: 'physics',
+}
 KEPT = {
     'keep': 'kept in the folders of the MD jobs (exploration.keep_frames: keep)',
     'clean': 'deleted after each selection (exploration.keep_frames: clean)',
@@ -66,7 +73,7 @@ def stages_table(plan: Plan, configuration: Configuration) -> Table:
     table.add_column('hours', no_wrap=True, justify='right')
     last_round = 0
     for stage in plan.stages:
-        number = _round(stage)
+        number = stage.stage.round
         if plan.n_rounds > ROUNDS_SHOWN and number not in (0, 1, plan.n_rounds):
             if number == 2 and last_round != number:
                 table.add_row(Text(f'... r2 to r{plan.n_rounds - 1}: same', 'dim'))
@@ -88,19 +95,13 @@ def _sum(plan: Plan) -> str:
     return ' + '.join(f'> {_short(one.least)} {one.on}-h' for one in plan.hours().values() if one.least)
 
 
-def _round(stage: PlannedStage) -> int:
-    """Return the round of a stage; 0 outside of the rounds."""
-    last = stage.name.rsplit('_', 1)[-1]
-    return int(last[1:]) if last[:1] == 'r' and last[1:].isdigit() else 0
-
-
 def _shortest(plan: Plan, configuration: Configuration) -> Plan | None:
     """Return what runs if the tolerances hold as soon as they may end the run; None if that is not sooner."""
     tolerances = [value for name, value in configuration.evaluation if name.startswith('max_') and value is not None]
     least = configuration.loop.min_rounds
     if not tolerances or least >= plan.n_rounds:
         return None
-    return replace(plan, n_rounds=least, stages=tuple(stage for stage in plan.stages if _round(stage) <= least))
+    return replace(plan, n_rounds=least, stages=tuple(stage for stage in plan.stages if stage.stage.round <= least))
 
 
 def _counts(counts: dict[str, int]) -> list[str]:

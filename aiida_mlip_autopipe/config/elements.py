@@ -22,6 +22,7 @@ __all__ = [
     'MELTING_K',
     'MeltingEstimate',
     'element_problems',
+    'elements_not_there',
     'formula_problems',
     'melting_estimate',
     'timestep_fs',
@@ -118,6 +119,16 @@ def element_problems(symbols: Iterable[str]) -> list[str]:
         problems.append(
             f'{symbol!r} is not an element; ' + (f'did you mean {near!r}?' if near else "give one such as 'Si'")
         )
+    return problems
+
+
+def elements_not_there(symbols: Iterable[str], elements: Iterable[str], prefix: str) -> list[str]:
+    """Return what is wrong with symbols that are keys, each below ``prefix``, and no elements of the system."""
+    known, problems = list(elements), []
+    for symbol in symbols:
+        if symbol not in known:
+            wrong = element_problems([symbol]) or [f'{symbol} is not in the system ({", ".join(known)}); remove it']
+            problems += [f'{prefix}{symbol}: {problem}' for problem in wrong]
     return problems
 
 

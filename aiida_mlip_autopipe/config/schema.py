@@ -7,12 +7,15 @@ configuration have the same structure: the expansion of an expansion is itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from aiida_mlip_autopipe.science.parameters import (
+    LABELLERS,
     EvaluationParameters,
     ExplorationParameters,
     GenerationParameters,
@@ -23,6 +26,7 @@ from aiida_mlip_autopipe.science.parameters import (
     StageParameters,
     TrainingParameters,
 )
+from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER, kind_of
 
 __all__ = [
     'CodesConfiguration',
@@ -80,7 +84,10 @@ class CodesConfiguration(StageParameters):
     """The AiiDA codes."""
 
     worker: str = Field('mlip-worker@localhost', description='The label of the code of mlip-autopipe-worker.')
-    pw: str = Field('pw@localhost', description='The label of the code of pw.x.')
+    labelling: str | None = Field(
+        None,
+        description='The label of the code that labels; by default the one that mlip-autopipe init makes for it.',
+    )
 
 
 class JobOptions(SparseParameters):
@@ -110,7 +117,23 @@ class OptionsConfiguration(StageParameters):
     """Options of the jobs, per code."""
 
     worker: JobOptions = Field(default_factory=JobOptions, description='Options of the worker jobs.')
-    pw: JobOptions = Field(default_factory=JobOptions, description='Options of the pw.x jobs.')
+    labelling: JobOptions = Field(default_factory=JobOptions, description='Options of the labelling jobs.')
+
+
+def _with_kind(value: Any) -> Any:
+    """Return what a labelling code is asked with its kind: the default one, where none is named."""
+    return {'kind': kind_of(value), **value} if isinstance(value, Mapping) else value
+
+
+if TYPE_CHECKING:
+    Labelling = LabellingParameters
+else:
+    _MODELS = [labeller.parameters_class for _, labeller in LABELLERS.items()]
+    #: The parameters of any registered labelling code; ``kind`` says of which.
+    Labelling = Annotated[
+        Annotated[reduce(or_, _MODELS), Field(discriminator='kind' if len(_MODELS) > 1 else None)],
+        BeforeValidator(_with_kind),
+    ]
 
 
 class Configuration(StageParameters):
@@ -140,13 +163,26 @@ class Configuration(StageParameters):
     )
     generation: GenerationParameters = Field(default_factory=GenerationParameters, description='Seed structures.')
     exploration: ExplorationParameters = Field(default_factory=ExplorationParameters, description='MD and DIRECT.')
-    labelling: LabellingParameters = Field(default_factory=LabellingParameters, description='Quantum ESPRESSO.')
+    labelling: Labelling = Field(
+        default_factory=LABELLERS[DEFAULT_LABELLER].parameters_class, description='The labelling code.'
+    )
     training: TrainingParameters = Field(default_factory=TrainingParameters, description='MACE training.')
     evaluation: EvaluationParameters = Field(default_factory=EvaluationParameters, description='The test set.')
     physics: PhysicsParameters = Field(default_factory=PhysicsParameters, description='Physics checks.')
     loop: LoopParameters = Field(default_factory=LoopParameters, description='When to stop.')
     codes: CodesConfiguration = Field(default_factory=CodesConfiguration, description='AiiDA codes.')
     options: OptionsConfiguration = Field(default_factory=OptionsConfiguration, description='Options of the jobs.')
+
+    @model_validator(mode='before')
+    @classmethod
+    def _code_that_labels(cls, data: Any) -> Any:
+        """Name the usual code of the labelling code, where the input names none."""
+        if not isinstance(data, Mapping) or not isinstance(codes := data.get('codes', {}), Mapping):
+            return data
+        kind = kind_of(data.get('labelling'))
+        if codes.get('labelling') is not None or kind not in LABELLERS:
+            return data
+        return {**data, 'codes': {**codes, 'labelling': LABELLERS[kind].default_code}}
 
     @model_validator(mode='after')
     def _consistent(self) -> Configuration:

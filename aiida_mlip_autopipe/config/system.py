@@ -10,10 +10,9 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.config.elements import element_problems, formula_problems
 from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
-from aiida_mlip_autopipe.config.heuristics import Cutoffs
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
 
-__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate', 'pseudopotential_problems']
+__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate']
 
 MODEL_SUFFIXES = {'.model', '.pt', '.pth', '.ckpt'}
 
@@ -104,18 +103,6 @@ def check_surrogate_elements(surrogate_elements: Iterable[str], system_elements:
                 "that does, or 'surrogate: bootstrap' to train one from the seeds"
             ]
         )
-
-
-def pseudopotential_problems(elements: Iterable[str], cutoffs: Cutoffs, family: str) -> list[str]:
-    """Return a problem if the family has no pseudopotential for an element."""
-    missing = [symbol for symbol in elements if symbol not in cutoffs]
-    if not missing:
-        return []
-    return [
-        f'labelling.pseudo_family: {family!r} has no pseudopotential for {", ".join(missing)} (it has '
-        f'{_some(sorted(cutoffs))}); give the label of a family that has it (`aiida-pseudo install sssp`), or a '
-        'folder of UPF files to `mlip-autopipe init --pseudos`'
-    ]
 
 
 def _absolute(path: str, base: Path) -> Path:

@@ -30,7 +30,7 @@ class PotentialData(SinglefileData):
         """Return an unstored node that holds the file.
 
         :param path: the ``.model`` file.
-        :param properties: what ``science.training.inspect_potential`` says of the file.
+        :param properties: what ``science.potential.inspect_potential`` says of the file.
         :param origin: where it comes from: a foundation name, ``file`` or ``trained``.
         :param licence: the licence of the weights.
         """

@@ -15,6 +15,7 @@ from aiida import orm
 
 from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.labelling.base import job_types
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
@@ -188,7 +189,7 @@ def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tupl
 
 def _way_out(call: Call, run: int) -> str:
     """Return what the user can do about a process that failed."""
-    if call.process_type.startswith('aiida.calculations:quantumespresso') or call.process_type == LABEL:
+    if call.process_type == LABEL or call.process_type in job_types():
         return f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if call.exit_status in (120, 400) else '')
     hint = WAYS_OUT.get(call.exit_status or 0)
     if call.process_type == MACE_MD and call.exit_status == 330:

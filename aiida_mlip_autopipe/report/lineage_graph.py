@@ -102,7 +102,7 @@ def _add_set(boxes: dict[str, Box], arrows: list[Arrow], one: SetLineage, column
         arrows += [Arrow(f'potential {pk}', source) for pk in one.driver_pks]
     else:
         boxes[source] = Box(column, row, 'structure', [f'{one.source} structures', f'candidates <{one.candidates_pk}>'])
-    lines = [one.stage or 'labels', f'{one.n_frames} frames <{one.labelled_pk}>', f'{one.n_pw} pw.x jobs']
+    lines = [one.stage or 'labels', f'{one.n_frames} frames <{one.labelled_pk}>', f'{one.n_label_jobs} labelling jobs']
     boxes[labels] = Box(column, row + 1, 'labels', lines)
     arrows.append(Arrow(source, labels))
 
@@ -135,8 +135,8 @@ def _of_frame(frame: FrameLineage) -> tuple[dict[str, Box], list[Arrow]]:
         column = 2
     boxes['frame'] = Box(column, 0, 'structure', list(_about_frame(frame)))
     lines = [f'label: {frame.state.value}']
-    if frame.pw_pk is not None:
-        lines.append(f'pw.x <{frame.pw_pk}>')
+    if frame.label_job_pk is not None:
+        lines.append(f'job <{frame.label_job_pk}>')
     if frame.energy_eV is not None:
         lines.append(f'{frame.energy_eV:.4f} eV')
     boxes['label'] = Box(column + 1, 0, 'labels', lines)

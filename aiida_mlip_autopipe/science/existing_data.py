@@ -17,7 +17,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 __all__ = ['EXISTING_DATA', 'differences_between', 'existing_data', 'read_labelled', 'spread_over', 'too_different']
 
@@ -32,7 +32,7 @@ def read_labelled(path: str | Path) -> list[Atoms]:
     Parameters
     ----------
     path : str or Path
-        A file that ASE reads: extxyz, vasprun.xml, OUTCAR, the output of pw.x ...
+        A file that ASE reads: extxyz, vasprun.xml, OUTCAR ...
 
     Raises
     ------

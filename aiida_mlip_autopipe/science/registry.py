@@ -67,6 +67,6 @@ class Registry(Generic[Registered]):
         return loaded
 
     def items(self) -> Iterator[tuple[str, Registered]]:
-        """Yield each name and what is registered under it, in the order of the names."""
-        for name in self:
-            yield name, self[name]
+        """Yield each name and what is registered under it, by their ``rank`` if they have one, then by name."""
+        found = [(name, self[name]) for name in self]
+        yield from sorted(found, key=lambda item: (getattr(item[1], 'rank', 0), item[0]))

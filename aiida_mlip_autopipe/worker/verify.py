@@ -6,13 +6,11 @@ The manifest that the job returned is the measure, not the one beside the copy, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida_mlip_autopipe.science.frames import ManifestError, read_manifest
 from aiida_mlip_autopipe.worker.errors import InputError
-
-if TYPE_CHECKING:
-    from aiida_mlip_autopipe.worker.stages import Job
+from aiida_mlip_autopipe.worker.inputs import Job
 
 __all__ = ['MEASURED', 'verify_folders']
 

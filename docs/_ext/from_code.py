@@ -1,6 +1,6 @@
 """Reference pages that are made from the code: what is written once is shown once.
 
-``{parameters} ExplorationParameters``, ``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
+``{parameters} ExplorationParameters``, ``{generators}``, ``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
 ``{exit-codes} workflows mlip_autopipe.explore``, ``{calcfunction} pick_structure``, ``{foundations}``,
 ``{command} run``.
 """
@@ -57,12 +57,29 @@ class Parameters(Directive):
         from aiida_mlip_autopipe.science import parameters
 
         name = self.arguments[0]
-        model = getattr(parameters, name, None) or getattr(schema, name)
-        rows = [
-            [field, _default(info), _bounds(info), info.description or ''] for field, info in model.model_fields.items()
-        ]
-        introduction = nodes.paragraph(text=' '.join((model.__doc__ or '').replace('``', '').split()))
-        return [introduction, table(['key', 'default', 'allowed', 'meaning'], rows, [24, 18, 20, 48], 2)]
+        return _described(getattr(parameters, name, None) or getattr(schema, name))
+
+
+class Generators(Directive):
+    """The section of each method of making seeds."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a heading, what the method does, and the table of its parameters, for each."""
+        from aiida_mlip_autopipe.science.generate import GENERATORS
+
+        found: list[nodes.Node] = []
+        for name, method in GENERATORS.items():
+            key = f'generation.{name}'
+            found += [nodes.rubric('', '', nodes.literal(key, key)), *_described(method)]
+        return found
+
+
+def _described(model: Any) -> list[nodes.Node]:
+    """Return what a model says of itself, and the table of its fields."""
+    fields = model.model_fields
+    rows = [[name, _default(info), _bounds(info), info.description or ''] for name, info in fields.items()]
+    introduction = nodes.paragraph(text=' '.join((model.__doc__ or '').replace('``', '').split()))
+    return [introduction, table(['key', 'default', 'allowed', 'meaning'], rows, [24, 18, 20, 48], 2)]
 
 
 def _default(info: Any) -> str:
@@ -149,7 +166,7 @@ class Foundations(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from aiida_mlip_autopipe.science.training import FOUNDATIONS
+        from aiida_mlip_autopipe.science.potential import FOUNDATIONS
 
         rows = [[name, one.licence, one.functional, one.elements] for name, one in FOUNDATIONS.items()]
         return [table(['name', 'licence', 'labels', 'elements'], rows, [26, 12, 22, 34], 1)]
@@ -281,6 +298,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     directives = {
         'parameters': Parameters,
+        'generators': Generators,
         'protocols': Protocols,
         'foundations': Foundations,
         'ports': Ports,

@@ -311,7 +311,7 @@ from aiida_mlip_autopipe.provenance.lineage import frame_lineage
 
 lone = orm.load_node(uuid=said[0].split('surrogate: node:')[1].split()[0])
 frame = frame_lineage(frame_id)
-pks = (frame.pw_pk, frame.md_job_pk, frame.potential_pk, frame.candidates_pk, *frame.potentials)
+pks = (frame.label_job_pk, frame.md_job_pk, frame.potential_pk, frame.candidates_pk, *frame.potentials)
 uuids = [orm.load_node(pk).uuid for pk in pks]
 json.dump({'said': said, 'lone': lone.base.attributes.all, 'uuid': lone.uuid, 'uuids': uuids}, sys.stdout)
 """
@@ -343,7 +343,7 @@ def test_a_frame_has_its_lineage_in_another_profile(whole, finished_run, fast_fo
 
     assert there['lone'] == finished_run.outputs.potential.base.attributes.all
     here = frame_lineage(frame_id)
-    pks = (here.pw_pk, here.md_job_pk, here.potential_pk, here.candidates_pk)
+    pks = (here.label_job_pk, here.md_job_pk, here.potential_pk, here.candidates_pk)
     assert there['uuids'][:4] == [orm.load_node(pk).uuid for pk in pks]
     assert set(there['uuids'][4:]) == {orm.load_node(pk).uuid for pk in here.potentials}
     assert there['uuid'] not in there['uuids']

@@ -27,7 +27,7 @@ from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
 from aiida_mlip_autopipe.workflows.exploration.mace_md_sequence import MaceMdSequenceWorkChain
 from aiida_mlip_autopipe.workflows.exploration.stash import StashFramesWorkChain
-from tests.potentials import tiny_potential as make_potential
+from tests.support.potentials import tiny_potential as make_potential
 
 DYNAMICS = DynamicsParameters(
     temperatures_K=[300.0], strains=[0.0, 0.01], n_steps=6, sample_interval=1, random_seed=3, n_processes=1
@@ -52,7 +52,7 @@ def as_dict(parameters: Any) -> orm.Dict:
 @pytest.fixture(scope='module')
 def potentials(aiida_profile, tiny_potential, tmp_path_factory) -> list[PotentialData]:
     """Return two different tiny potentials as nodes."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     other = make_potential(tmp_path_factory.mktemp('committee'), seed=1)
     return [

@@ -37,7 +37,7 @@ def test_a_prepared_input_has_everything(write):
     launch = prepare(write(SILICON + 'loop: {max_rounds: 1}\n'))
     builder = launch.builder
     assert builder.structure.get_formula() == 'Si2'
-    assert set(builder.pseudos) == {'Si'}
+    assert set(builder.labelling) == {'code', 'pseudo_Si'}
     assert builder.configuration['labelling']['ecutwfc_Ry'] == 16.0
     assert builder.configuration['loop']['max_rounds'] == 1
     assert builder.metadata.label == 'input'
@@ -67,7 +67,7 @@ def test_a_structure_from_a_node(write):
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
-        (SILICON + 'codes: {pw: qe@nowhere}', ['codes.pw', 'qe@nowhere', 'mlip-autopipe init']),
+        (SILICON + 'codes: {labelling: qe@nowhere}', ['codes.labelling', 'qe@nowhere', 'mlip-autopipe init']),
         (SILICON + 'codes: {worker: w@nowhere}', ['codes.worker', 'w@nowhere', 'mlip-autopipe init']),
         ('system: {prototype: fcc, composition: Al}', ['labelling.pseudo_family', 'autopipe/pbe', 'Al']),
         (SILICON + 'labelling: {pseudo_family: none/such}', ['labelling.pseudo_family', 'none/such', 'init']),

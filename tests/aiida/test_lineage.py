@@ -95,7 +95,7 @@ def test_a_training_frame_was_judged_before_it_was_trained_on(finished_run):
 def test_any_node_of_a_frame_or_a_potential_leads_to_it(finished_run):
     """What belongs to a label leads to its frame, to a training to its potential; a set is refused."""
     frame = frame_lineage(newest_explored(finished_run).info['frame_id'])
-    pw = orm.load_node(frame.pw_pk)
+    pw = orm.load_node(frame.label_job_pk)
     for pk in (pw.inputs.structure.pk, pw.outputs.output_trajectory.pk, pw.caller.pk):
         assert shown(pk).startswith(f'frame {frame.frame_id}')
     potential = finished_run.outputs.potential

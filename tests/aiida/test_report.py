@@ -116,20 +116,20 @@ def test_the_map_has_all_frames_and_each_pick_its_lineage(page, record):
         frames = widgets['dynamics']['explorations'][one['exploration']]['frames']
         assert np.array_equal(decoded(frames['step']), explored.frames['step'])
         assert len(one['picks']['candidate']) == explored.report['n_selected']
-    fates = {fate.atoms.info['frame_id']: fate for fate in record.fates}
+    candidates = {candidate.atoms.info['frame_id']: candidate for candidate in record.candidates}
     for one in widgets['map']['candidates']:
-        fate, lineage = fates[one['frame_id']], dict(one['lineage'])
-        if fate.energy_eV is not None:
-            assert lineage['energy (DFT)'].startswith(f'{fate.energy_eV:.6f} eV')
-            assert orm.load_node(fate.pw_uuid).pk == fate.pw_pk
+        candidate, lineage = candidates[one['frame_id']], dict(one['lineage'])
+        if candidate.energy_eV is not None:
+            assert lineage['energy (DFT)'].startswith(f'{candidate.energy_eV:.6f} eV')
+            assert orm.load_node(candidate.label_job_uuid).pk == candidate.label_job_pk
 
 
 def test_each_structure_is_that_of_its_frame(page, record):
     widget = page.data['widgets']['map']
-    for one, fate in zip(widget['candidates'], record.fates, strict=True):
+    for one, candidate in zip(widget['candidates'], record.candidates, strict=True):
         shown = widget['structures']['structures'][one['structure']]
-        assert shown['size'] == len(fate.atoms)
-        assert shown['x'] == pytest.approx(fate.atoms.positions[:, 0], abs=1e-4)
+        assert shown['size'] == len(candidate.atoms)
+        assert shown['x'] == pytest.approx(candidate.atoms.positions[:, 0], abs=1e-4)
 
 
 def test_what_identifies_a_run_is_in_the_page(path, finished_run):
@@ -166,7 +166,7 @@ def begun(finished_run):
     node.set_process_type(finished_run.process_type)
     node.set_process_state('running')
     inputs = {'configuration': finished_run.inputs.configuration}
-    inputs |= {f'pseudos__{name}': pseudo for name, pseudo in finished_run.inputs.pseudos.items()}
+    inputs |= {f'labelling__{name}': node for name, node in finished_run.inputs.labelling.items()}
     for name, source in inputs.items():
         node.base.links.add_incoming(source, LinkType.INPUT_WORK, name)
     return node.store()
@@ -194,7 +194,7 @@ def test_a_failed_run_says_why(begun):
 
 
 def test_what_is_too_large_is_left_out_from_the_oldest(record):
-    frames = [fate.atoms for fate in record.fates]
+    frames = [candidate.atoms for candidate in record.candidates]
     data, places = structures_data(frames, max_atoms=len(frames[-1]) + len(frames[-2]))
     assert places[-2:] == [0, 1]
     assert set(places[:-2]) == {None}

@@ -21,7 +21,7 @@ from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.frames import read_manifest
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
-from tests.faults import EVERY, MD, fill, frames_of, in_the_middle, small_disk, wait_for, without_numbers
+from tests.support.faults import EVERY, MD, fill, frames_of, in_the_middle, small_disk, wait_for, without_numbers
 
 
 class Fault(threading.Thread):
@@ -95,7 +95,7 @@ def potential(aiida_profile, tiny_potential) -> PotentialData:
 
 def potential_of(path: Path, like: Path) -> PotentialData:
     """Return a file as a potential that says of itself what another one says."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(path, inspect_potential(like), origin='file').store()
 

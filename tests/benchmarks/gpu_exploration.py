@@ -36,7 +36,7 @@ from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.batch import atoms_that_fit, fastest_model
 from aiida_mlip_autopipe.science.potential.load import load_calculator, quiet, resolve_device
-from tests.potentials import tiny_potential
+from tests.support.potentials import tiny_potential
 
 CELLS = {8: 1, 64: 2, 216: 3}
 REPLICAS = (1, 4, 16, 64, 256, 1024)

@@ -45,7 +45,7 @@ def replica_frames(job: int, replica: int, n_frames: int) -> Iterator[tuple[Any,
 
 def write(folder: Path, n_frames: int) -> dict[str, dict[str, float]]:
     """Write all jobs."""
-    from tests.md_job import write_md_job
+    from tests.support.md_job import write_md_job
 
     each = n_frames // (N_JOBS * REPLICAS)
     for job in range(N_JOBS):

@@ -116,11 +116,11 @@ def test_expand_uses_the_cutoffs_of_the_family(cli, profile, tmp_path):
 def test_a_bad_input_is_told_in_words(cli, profile, tmp_path):
     """Exit code 2, a message with the way out, no traceback, nothing submitted."""
     source = tmp_path / 'input.yaml'
-    source.write_text('system: {prototype: diamond, composition: Si}\ncodes: {pw: qe@nowhere}')
+    source.write_text('system: {prototype: diamond, composition: Si}\ncodes: {labelling: qe@nowhere}')
     done = cli('submit', source)
     assert done.returncode == 2, done.stdout
     assert 'Traceback' not in done.stderr
-    assert all(word in done.stderr for word in ('codes.pw', 'qe@nowhere', 'mlip-autopipe init')), done.stderr
+    assert all(word in done.stderr for word in ('codes.labelling', 'qe@nowhere', 'mlip-autopipe init')), done.stderr
     assert 'no runs' in cli('status').stdout
 
 

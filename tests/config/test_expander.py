@@ -71,15 +71,15 @@ def test_user_is_above_protocol_and_heuristic_and_default():
         SILICON
         + """
 exploration: {temperatures_K: [300], timestep_fs: 1.5, descriptor: {r_cut: 4.5}}
-generation: {n_rattled: 9}
+generation: {rattled: {n: 9}}
 """
     )
     expansion = ConfigExpander(text).expand(CUTOFFS)
     assert expansion.configuration.exploration.temperatures_K == [300.0]
     assert expansion.configuration.exploration.timestep_fs == 1.5
-    assert expansion.configuration.generation.n_rattled == 9
+    assert expansion.configuration.generation.rattled.n == 9
     origins = expansion.origins
-    assert origins['exploration.descriptor.r_cut'] == origins['generation.n_rattled'] == 'user'
+    assert origins['exploration.descriptor.r_cut'] == origins['generation.rattled.n'] == 'user'
     assert origins['generation.target_atoms'] == 'protocol'
     assert origins['exploration.guards.min_distance_factor'] == 'heuristic'
     assert origins['exploration.descriptor.n_max'] == 'default'
@@ -140,8 +140,8 @@ def test_dump_is_yaml_that_gives_the_same_configuration_again():
 protocol: stringent
 labelling: {pseudo_family: 'NO'}
 evaluation: {max_energy_rmse_meV: null}
-options: {pw: {prepend_text: "export A='x'  # y\\nulimit -s unlimited", account: '1e5'}}
-codes: {pw: 'on'}
+options: {labelling: {prepend_text: "export A='x'  # y\\nulimit -s unlimited", account: '1e5'}}
+codes: {labelling: 'on'}
 """
     )
     expansion = ConfigExpander(text).expand(CUTOFFS)
@@ -180,7 +180,7 @@ def test_defaults_of_the_cutoffs_say_that_nothing_is_known():
 def test_cutoffs_are_the_highest_and_may_come_from_a_callable():
     text = 'system: {prototype: zincblende, composition: SiC}\nlabelling: {pseudo_family: mine}'
     asked = []
-    expansion = ConfigExpander(text).expand(lambda label: asked.append(label) or CUTOFFS)
+    expansion = ConfigExpander(text).expand(lambda given: asked.append(given['pseudo_family']) or CUTOFFS)
     assert asked == ['mine']
     assert expansion.configuration.labelling.ecutwfc_Ry == 40.0
     assert expansion.configuration.labelling.ecutrho_Ry == 320.0
@@ -374,9 +374,10 @@ def test_melting_estimates(composition, temperature, basis):
                                                '...]: temperature grid, in K'),
         ('exploration: {temperatures_K: }', 'exploration.temperatures_K: null is not a list'),
         ('training: 3', 'training: 3 is not a section; give keys and values: MACE training'),
-        ('codes: {pw: 3}', 'codes.pw: 3 is not text; give it in quotes: the label of the code of pw.x'),
-        ('options: {pw: {resources: {num_machines: 1.5}}}', 'options.pw.resources.num_machines: 1.5 is not a whole '
-                                                            'number'),
+        ('codes: {labelling: 3}', 'codes.labelling: 3 is not text; give it in quotes: the label of the code that '
+                                  'labels'),
+        ('options: {labelling: {resources: {num_machines: 1.5}}}', 'options.labelling.resources.num_machines: 1.5 is '
+                                                                   'not a whole number'),
         ('exploration: {n_steps: 5, sample_interval: 6}', 'exploration: sample_interval (6) is larger than n_steps'),
         ('labelling: {ecutwfc_Ry: 40, ecutrho_Ry: 100}', 'labelling: ecutrho_Ry (100.0) is below 4 x ecutwfc_Ry'),
         ('training: {r_max: 9.5}', 'generation.isolated_atom_box_A (9.0) is not > training.r_max (9.5)'),
@@ -386,7 +387,7 @@ def test_melting_estimates(composition, temperature, basis):
     ],
 )  # fmt: skip
 def test_bad_values(extra, expected):
-    assert only_problem(SILICON + extra, cutoffs=CUTOFFS).startswith(expected)
+    assert only_problem(SILICON + extra, recommended=CUTOFFS).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_bad_values(extra, expected):
     ],
 )  # fmt: skip
 def test_bad_systems(system, expected):
-    assert problems(f'system: {system}\nprotocol: fast', cutoffs=CUTOFFS)[0].startswith(expected)
+    assert problems(f'system: {system}\nprotocol: fast', recommended=CUTOFFS)[0].startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -444,13 +445,13 @@ def test_bad_systems(system, expected):
 )  # fmt: skip
 def test_bad_descriptors(descriptor, expected):
     """The key, the value and the bound, without the kind that pydantic puts between the section and its key."""
-    found = only_problem(f'{SILICON}exploration: {{descriptor: {descriptor}}}', cutoffs=CUTOFFS)
+    found = only_problem(f'{SILICON}exploration: {{descriptor: {descriptor}}}', recommended=CUTOFFS)
     assert found.startswith(f'exploration.descriptor{expected}')
 
 
 def test_weights_of_elements_cover_the_system():
     text = 'system: {prototype: zincblende, composition: SiC}\nexploration: {descriptor: {compression: '
-    found = only_problem(text + '{species_weighting: {Si: 1}}}}', cutoffs=CUTOFFS)
+    found = only_problem(text + '{species_weighting: {Si: 1}}}}', recommended=CUTOFFS)
     assert found.endswith('species_weighting: no weight for C; give one for each element')
 
 
@@ -474,15 +475,16 @@ def test_unreadable_structure_files(tmp_path):
 
 
 def test_no_pseudopotential():
-    found = only_problem(SILICON, cutoffs={'C': (40.0, 320.0)})
+    found = only_problem(SILICON, recommended={'C': (40.0, 320.0)})
     assert found.startswith("labelling.pseudo_family: 'autopipe/pbe' has no pseudopotential for Si (it has C); give")
 
 
 def test_missing_family_is_a_problem_among_others():
-    def missing(label):
+    def missing(given):
+        label = given.get('pseudo_family', 'autopipe/pbe')
         raise ValueError(f'labelling.pseudo_family: {label!r} is not installed; install it')
 
-    found = problems(SILICON + 'loop: {max_rounds: 0}', cutoffs=missing)
+    found = problems(SILICON + 'loop: {max_rounds: 0}', recommended=missing)
     assert found[0] == "labelling.pseudo_family: 'autopipe/pbe' is not installed; install it"
     assert len(found) == 2
 

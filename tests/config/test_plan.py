@@ -12,7 +12,7 @@ from aiida_mlip_autopipe.config.plan import Hours, Plan, Rate, Speeds, make_plan
 
 INPUT: dict[str, Any] = {
     'system': {'prototype': 'diamond', 'composition': 'Si'},
-    'generation': {'target_atoms': 8, 'n_strained': 1, 'n_rattled': 2, 'n_test_seeds': 2},
+    'generation': {'target_atoms': 8, 'strained': {'n': 1}, 'rattled': {'n': 2}, 'n_test_seeds': 2},
     'exploration': {'temperatures_K': [300.0, 600.0], 'n_steps': 100, 'sample_interval': 20, 'n_to_select': 5},
     'training': {'committee_size': 2, 'max_num_epochs': 10},
     'evaluation': {'n_test': 6},
@@ -139,7 +139,7 @@ def test_physics_is_planned_after_the_rounds():
 def test_a_larger_supercell_is_labelled_and_timed():
     """Candidates have the atoms of the replica, not of the seed."""
     exploration = {**INPUT['exploration'], 'supercell_atoms': 64}
-    generation = {'target_atoms': 8, 'n_strained': 0, 'n_rattled': 0, 'n_test_seeds': 1}
+    generation = {'target_atoms': 8, 'strained': {'n': 0}, 'rattled': {'n': 0}, 'n_test_seeds': 1}
     stages = stages_of(plan(MEASURED, exploration=exploration, generation=generation))
     assert stages['label_r1'].basis == '64 atoms'
     assert stages['label_initial'].basis == '1 atoms; 8 atoms'
@@ -147,7 +147,7 @@ def test_a_larger_supercell_is_labelled_and_timed():
 
 def test_seeds_that_cannot_be_made_are_told_of():
     """Strains that bring atoms together are found before anything runs."""
-    generation = {**INPUT['generation'], 'max_strain': 0.2, 'min_distance_factor': 1.05}
+    generation = {**INPUT['generation'], 'strained': {'n': 1, 'max_strain': 0.2}, 'min_distance_factor': 1.05}
     with pytest.raises(ValueError, match='min_distance_factor'):
         plan(generation=generation)
 

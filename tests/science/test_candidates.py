@@ -16,8 +16,8 @@ from aiida_mlip_autopipe.science.frames import (
 from aiida_mlip_autopipe.science.parameters import SamplingParameters, descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler, describe_folders, select_candidates
 from aiida_mlip_autopipe.science.sampling.overview import note, overview
-from tests.md_job import write_md_job
-from tests.potentials import tiny_potential
+from tests.support.md_job import write_md_job
+from tests.support.potentials import tiny_potential
 
 DESCRIPTOR = {'r_cut': 3.5, 'n_max': 3, 'l_max': 2}
 

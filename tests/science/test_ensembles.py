@@ -29,7 +29,7 @@ from aiida_mlip_autopipe.science.dynamics.guards import degrees_of_freedom
 from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
 from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
-from tests.pair_crystal import PairCrystal, PairCrystalModel, argon, lithium_argon
+from tests.support.pair_crystal import PairCrystal, PairCrystalModel, argon, lithium_argon
 
 ENGINES = ['ase'] + (['torchsim'] if find_spec('torch_sim') else [])
 each_engine = pytest.mark.parametrize('engine', ENGINES)

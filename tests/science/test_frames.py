@@ -18,7 +18,7 @@ from aiida_mlip_autopipe.science.frames import (
     write_extxyz,
     write_manifest,
 )
-from tests.md_job import write_md_job
+from tests.support.md_job import write_md_job
 
 
 def write_job(folder, md_job, lengths, seed=0, **entries):

@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.data import covalent_radii
 
 from aiida_mlip_autopipe.science.generate import (
-    METHODS,
+    GENERATORS,
     StructureGenerator,
     build_prototype,
     isolated_atoms,
@@ -73,10 +73,10 @@ def test_slab_is_repeated_in_its_plane_only_and_strained_there_only():
 
 
 def test_counts_order_and_names():
-    parameters = GenerationParameters(n_strained=2, n_rattled=3)
+    parameters = GenerationParameters(strained={'n': 2}, rattled={'n': 3})
     seeds = StructureGenerator(parameters).generate([bulk('Si')])
     assert [seed.info['method'] for seed in seeds] == ['pristine'] + ['strained'] * 2 + ['rattled'] * 3
-    assert list(METHODS) == ['pristine', 'strained', 'rattled']
+    assert [name for name, _ in GENERATORS.items()] == ['pristine', 'strained', 'rattled']
     for seed in seeds:
         assert seed.info['config_type'] == 'seed'
         assert seed.info['origin'] == seed.info['frame_id']
@@ -85,7 +85,7 @@ def test_counts_order_and_names():
 
 
 def test_rattled_keep_their_centre_and_strained_their_fractions():
-    parameters = GenerationParameters(n_strained=4, n_rattled=4, max_strain=0.03)
+    parameters = GenerationParameters(strained={'n': 4, 'max_strain': 0.03}, rattled={'n': 4, 'max_strain': 0.015})
     seeds = StructureGenerator(parameters).generate([bulk('Si')])
     pristine = seeds[0]
     for seed in seeds[1:]:
@@ -110,8 +110,8 @@ def test_same_seed_same_structures_other_seed_others():
 
 
 def test_methods_have_streams_of_their_own():
-    few = StructureGenerator(GenerationParameters(n_strained=1)).generate([bulk('Si')])
-    many = StructureGenerator(GenerationParameters(n_strained=5)).generate([bulk('Si')])
+    few = StructureGenerator(GenerationParameters(strained={'n': 1})).generate([bulk('Si')])
+    many = StructureGenerator(GenerationParameters(strained={'n': 5})).generate([bulk('Si')])
     for a, b in zip(few[-4:], many[-4:], strict=True):
         assert a.info['method'] == 'rattled'
         assert a.info['frame_id'] == b.info['frame_id']
@@ -133,13 +133,13 @@ def test_a_source_given_twice_gives_its_pristine_cell_once():
 
 
 def test_shortest_distances_hold_under_violent_rattling():
-    parameters = GenerationParameters(n_strained=0, n_rattled=5, rattle_stdev_A=0.6, min_distance_factor=0.8)
+    parameters = GenerationParameters(strained={'n': 0}, rattled={'n': 5, 'stdev_A': 0.6}, min_distance_factor=0.8)
     for seed in StructureGenerator(parameters).generate([bulk('Si')]):
         assert shortest_ratio(seed) >= 0.8
 
 
 def test_distances_count_periodic_images():
-    parameters = GenerationParameters(target_atoms=1, n_strained=10, max_strain=0.3, n_rattled=0)
+    parameters = GenerationParameters(target_atoms=1, strained={'n': 10, 'max_strain': 0.3}, rattled={'n': 0})
     for seed in StructureGenerator(parameters).generate([Atoms('Si', cell=[2.0] * 3, pbc=True)]):
         assert shortest_ratio(seed) >= 0.7
 
@@ -201,13 +201,17 @@ def test_bad_prototypes(prototype, composition, message):
         (Atoms('Si', cell=[9] * 3), {}, 'no direction is periodic'),
         (Atoms('X', cell=[9] * 3, pbc=True), {}, 'atoms without an element'),
         (Atoms('Si', positions=[[np.nan, 0, 0]], cell=[9] * 3, pbc=True), {}, 'not finite'),
-        (bulk('Si'), {'max_strain': 0.0}, 'raise max_strain'),
-        (bulk('Si'), {'n_strained': 0, 'max_strain': 0.0, 'rattle_stdev_A': 0.0}, 'raise one of them'),
-        (Atoms('Si', cell=[1.56] * 3, pbc=True), {'target_atoms': 1, 'max_strain': 0.45, 'n_rattled': 0}, 'no strain'),
+        (bulk('Si'), {'strained': {'max_strain': 0.0}}, 'raise max_strain'),
+        (bulk('Si'), {'strained': {'n': 0}, 'rattled': {'max_strain': 0, 'stdev_A': 0}}, 'raise one of them'),
+        (
+            Atoms('Si', cell=[1.56] * 3, pbc=True),
+            {'target_atoms': 1, 'strained': {'n': 30, 'max_strain': 0.45}},
+            'no strain',
+        ),
     ],
 )
 def test_bad_sources_and_parameters(source, changes, message):
-    generator = StructureGenerator(GenerationParameters(n_strained=changes.pop('n_strained', 30), **changes))
+    generator = StructureGenerator(GenerationParameters(**changes))
     with pytest.raises(ValueError, match=message):
         generator.generate([source])
 

@@ -15,8 +15,8 @@ from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames
 from aiida_mlip_autopipe.science.frames import iter_chunks
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, GuardParameters
-from tests.pair_crystal import PairCrystal, argon
-from tests.trajectories import few_steps, run_one
+from tests.support.pair_crystal import PairCrystal, argon
+from tests.support.trajectories import few_steps, run_one
 
 INTERVAL = 2
 SETTINGS = {'temperatures_K': [25], 'n_steps': 60, 'sample_interval': INTERVAL, 'timestep_fs': 8.0,

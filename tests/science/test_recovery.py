@@ -16,7 +16,7 @@ from aiida_mlip_autopipe.science.dynamics.recorder import Record
 from aiida_mlip_autopipe.science.frames import iter_chunks, read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, EarlyStopParameters
 from aiida_mlip_autopipe.science.potential.load import load_calculator
-from tests.trajectories import few_steps, run_one, silicon
+from tests.support.trajectories import few_steps, run_one, silicon
 
 
 class StopAfter(Stop):
@@ -153,7 +153,7 @@ from pathlib import Path
 from aiida_mlip_autopipe.science.dynamics import run_replicas
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.load import load_calculator
-from tests.trajectories import silicon
+from tests.support.trajectories import silicon
 
 if __name__ == '__main__':
     folder, potential, parameters = Path(sys.argv[1]), Path(sys.argv[2]), DynamicsParameters(**json.loads(sys.argv[3]))

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
-from tests.trajectories import few_steps, silicon
+from tests.support.trajectories import few_steps, silicon
 
 
 def test_plan_is_the_product_with_seeds_of_its_own():

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.h5md import tail_path
-from aiida_mlip_autopipe.science.shards import (
+from aiida_mlip_autopipe.science.frames.h5md import tail_path
+from aiida_mlip_autopipe.science.frames.shards import (
     ManifestError,
     ShardReader,
     ShardWriter,
@@ -24,7 +24,7 @@ from aiida_mlip_autopipe.science.shards import (
     find_parts,
     first_frames,
 )
-from tests.md_job import write_md_job
+from tests.support.md_job import write_md_job
 
 SMALL = 0.05
 NOISE = np.random.default_rng(0).normal(scale=0.1, size=(997, 2, 3))

@@ -10,20 +10,18 @@ from ase.build import bulk
 from aiida_mlip_autopipe.science.dynamics import single_point
 from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.training import (
+from aiida_mlip_autopipe.science.potential import (
     FOUNDATIONS,
     FoundationError,
     PotentialError,
-    TrainingError,
-    TrainingSetError,
     inspect_potential,
     load_foundation,
-    split_by_origin,
-    train,
 )
-from aiida_mlip_autopipe.science.training.checkpoints import list_checkpoints, take_up
+from aiida_mlip_autopipe.science.potential.training_files import list_checkpoints
+from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError, split_by_origin, train
+from aiida_mlip_autopipe.science.training.checkpoints import take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
-from tests.labels import labelled_silicon
+from tests.support.labels import labelled_silicon
 
 TINY = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, max_num_epochs=2,
                           swa_fraction=0.5, batch_size=50)  # fmt: skip

@@ -15,13 +15,13 @@ import pytest
 
 from aiida_mlip_autopipe.science.frames import file_sha256
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.science.potential import inspect_potential
 from aiida_mlip_autopipe.science.potential.load import load_model
 from aiida_mlip_autopipe.science.potential.untrained import untrained_potential
-from aiida_mlip_autopipe.science.training import inspect_potential
 from aiida_mlip_autopipe.worker.advice import advise
 from aiida_mlip_autopipe.worker.doctor import ProbeError, in_process
 from aiida_mlip_autopipe.worker.probes import memory_limits
-from tests.potentials import tiny_potential as tiny_potential_of
+from tests.support.potentials import tiny_potential as tiny_potential_of
 
 SMALL = {'n_atoms': [8], 'n_steps': 2, 'write_megabytes': 1.5}
 WORKER = [sys.executable, '-m', 'aiida_mlip_autopipe.worker', 'doctor', 'input.json']

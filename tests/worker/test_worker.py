@@ -22,12 +22,13 @@ from aiida_mlip_autopipe.science.frames import (
     write_extxyz,
     write_manifest,
 )
-from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
+from aiida_mlip_autopipe.science.potential import PotentialError
+from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError
 from aiida_mlip_autopipe.worker.errors import InputError, error_code
 from aiida_mlip_autopipe.worker.job import read_input, run_job
 from aiida_mlip_autopipe.worker.stages import STAGES
-from tests.labels import labelled_silicon
-from tests.potentials import tiny_potential as tiny_potential_of
+from tests.support.labels import labelled_silicon
+from tests.support.potentials import tiny_potential as tiny_potential_of
 
 MD = {'n_steps': 6, 'sample_interval': 2, 'timestep_fs': 1.0, 'temperatures_K': [300, 600], 'n_processes': 1}
 SAMPLE = {'n_to_select': 3, 'descriptor': {'n_max': 2, 'l_max': 1, 'r_cut': 4.0}}

@@ -16,7 +16,7 @@ from ase.build import bulk
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, checkpoint_path
 from aiida_mlip_autopipe.science.frames import iter_chunks, read_manifest, write_extxyz
 from aiida_mlip_autopipe.worker.job import run_job
-from tests.faults import (
+from tests.support.faults import (
     EVERY,
     INTERVAL,
     LIMIT_S,
@@ -34,7 +34,7 @@ from tests.faults import (
     wait_for,
     without_numbers,
 )
-from tests.potentials import tiny_potential as tiny_potential_of
+from tests.support.potentials import tiny_potential as tiny_potential_of
 
 HERE = MD | {'n_processes': 1}
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from aiida_mlip_autopipe.cli.commands.status import RUN, load_run
 from aiida_mlip_autopipe.cli.console import console, load_profile, tell_errors
+from aiida_mlip_autopipe.pipeline.stages import Stage
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.provenance.comparison import Comparison, Difference
@@ -97,11 +98,12 @@ def _errors_table(titles: Sequence[str], found: Comparison) -> Table:
         table.add_column(title, justify='right', no_wrap=True)
     table.add_column('same frames')
     for row in found.errors:
+        stage = Stage.parse(row.stage)
         both = [row.first or {}, row.second or {}]
         cells = [' | '.join(cell(one.get(key), text) for one in both) for key, _, text in ERROR_COLUMNS]
         numbers = ' | '.join(cell(one.get('n_frames'), '{}') for one in both)
         verdict = '' if row.first is None or row.second is None else 'yes' if row.comparable else '[bold red]no[/]'
-        table.add_row(row.stage.removeprefix('evaluate_'), row.frames, numbers, *cells, verdict)
+        table.add_row(stage.subject if stage else row.stage, row.frames, numbers, *cells, verdict)
     return table
 
 

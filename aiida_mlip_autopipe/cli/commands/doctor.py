@@ -121,7 +121,7 @@ def _submit(code: InstalledCode, potential: Path | None, options: dict[str, Any]
     builder.metadata.options = options
     if potential is not None:
         from aiida_mlip_autopipe.data import PotentialData
-        from aiida_mlip_autopipe.science.training import inspect_potential
+        from aiida_mlip_autopipe.science.potential import inspect_potential
 
         builder.potential = PotentialData.from_file(potential, inspect_potential(potential), origin='file')
     job: Any = submit(builder)

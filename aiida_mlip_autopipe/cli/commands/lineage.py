@@ -73,7 +73,7 @@ def _target(pk: int) -> Any:
     if found is None:
         raise UsageProblem(
             f'{pk} ({type(node).__name__}) does not belong to a single potential or frame: give the PK of a '
-            'potential, a run, a pw.x calculation, or a frame_id'
+            'potential, a run, a labelling job, or a frame_id'
         )
     return found
 
@@ -99,7 +99,8 @@ def _of_process(process: ProcessNode) -> Any:
     """Return the potential or the frame that a process is about: what it made, or else what it was given."""
     for links in (process.base.links.get_outgoing(), process.base.links.get_incoming()):
         nodes = {link.link_label: link.node for link in links.all()}
-        for name in ('potential', 'structure', 'pw__structure', 'job__potential'):
+        structures = [name for name in nodes if name.endswith('__structure')]
+        for name in ('potential', 'structure', *structures, 'job__potential'):
             if name in nodes and (found := _of_data(nodes[name])) is not None:
                 return found
     if 'indices' in process.inputs:

@@ -121,8 +121,8 @@ def examine(path: Path, profile: Profile) -> Examination:
         found.slots_needed = needed_slots(found.expansion.configuration)
         found.problems += [*problems, *_too_few_slots(found)]
         found.warnings += _mismatch(codes, found.expansion)
-    for name in ('worker_code', 'pw_code'):
-        if name in codes:
+    for name in ('worker_code', 'labelling_code'):
+        if codes.get(name) is not None:
             found.problems += _unreachable(codes[name])
     if found.expansion is not None:
         _make_plan(found, found.expansion, codes)
@@ -135,7 +135,7 @@ def _make_plan(found: Examination, expansion: Expansion, codes: Mapping[str, Any
     from aiida_mlip_autopipe.provenance.speed import measured_speeds
     from aiida_mlip_autopipe.science.existing_data import existing_data
 
-    speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('pw_code'))
+    speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('labelling_code'))
     data = existing_data(codes['data'].get_atoms()) if codes.get('data') else []
     try:
         found.plan = make_plan(expansion.configuration, expansion.sources, speeds, data)
@@ -150,13 +150,16 @@ def _codes_of_a_bad_input(path: Path) -> tuple[dict[str, Any], list[str]]:
     from aiida_mlip_autopipe.cli.launch import collect_problems
     from aiida_mlip_autopipe.config import ConfigError, ConfigExpander
     from aiida_mlip_autopipe.config.schema import CodesConfiguration
+    from aiida_mlip_autopipe.science.parameters.labelling import LABELLERS, kind_of
     from aiida_mlip_autopipe.workflows.inputs import find_code
 
     try:
-        given = ConfigExpander(path).data.get('codes') or {}
+        data = ConfigExpander(path).data
     except ConfigError:
-        given = {}
-    defaults = CodesConfiguration().model_dump()
+        data = {}
+    kind, given = kind_of(data.get('labelling')), data.get('codes') or {}
+    usual = LABELLERS[kind].default_code if kind in LABELLERS else None
+    defaults = {**CodesConfiguration().model_dump(), 'labelling': usual}
     labels = {name: given.get(name, label) if isinstance(given, Mapping) else label for name, label in defaults.items()}
     steps: dict[str, Callable[[], Any]] = {
         f'{name}_code': partial(find_code, label, f'codes.{name}')
@@ -167,9 +170,10 @@ def _codes_of_a_bad_input(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _mismatch(nodes: Mapping[str, Any], expansion: Expansion) -> Iterator[str]:
+    from aiida_mlip_autopipe.labelling.base import labeller_of
     from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
 
-    if warning := functional_mismatch(nodes.get('surrogate'), expansion.configuration.labelling):
+    if warning := functional_mismatch(nodes.get('surrogate'), labeller_of(expansion.configuration.labelling)):
         yield warning
 
 

@@ -94,7 +94,6 @@ def _without_label(stage: WorkChainNode) -> list[int]:
 
 def _level_of(stage: WorkChainNode) -> str:
     """Return the fingerprint of the level of theory of a labelling stage."""
-    from aiida_mlip_autopipe.labelling.labels import fingerprint
-    from aiida_mlip_autopipe.science.parameters import LabellingParameters
+    from aiida_mlip_autopipe.labelling.base import labeller_of_process
 
-    return fingerprint(LabellingParameters(**stage.inputs.parameters.get_dict()), dict(stage.inputs.pseudos.items()))
+    return labeller_of_process(stage).fingerprint()

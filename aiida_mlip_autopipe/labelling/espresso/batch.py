@@ -16,7 +16,7 @@ from aiida.plugins import DataFactory
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, pseudo_file, pw_input
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 
 __all__ = ['PwBatchCalculation']
 
@@ -43,8 +43,8 @@ class PwBatchCalculation(CalcJob):
             'parameters',
             valid_type=orm.Dict,
             serializer=orm.to_aiida_type,
-            validator=validate_parameters(LabellingParameters),
-            help='The LabellingParameters.',
+            validator=validate_parameters(EspressoParameters),
+            help='The EspressoParameters.',
         )
         spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
         options = spec.inputs['metadata']['options']
@@ -54,9 +54,9 @@ class PwBatchCalculation(CalcJob):
         spec.output(
             'labels',
             valid_type=orm.ArrayData,
-            help='Arrays energy (eV), forces (eV/Å, of all one after the other), stress (GPa, with the sign of Quantum '
-            'ESPRESSO) and n_atoms, a row for each label; attributes index and keys, of the labels, and failed, the '
-            'reason of each candidate without one.',
+            help='Arrays energy (eV), forces (eV/Å, of all one after the other), stress (eV/Å³, as xx, yy, zz, yz, '
+            'xz, xy, with the sign of ASE) and n_atoms, a row for each label; attributes index and keys, of the '
+            'labels, and failed, the reason of each candidate without one.',
         )
         spec.exit_code(
             310,
@@ -92,7 +92,7 @@ class PwBatchCalculation(CalcJob):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write an input file for each candidate and list the runs."""
-        labelling = LabellingParameters(**self.inputs.parameters.get_dict())
+        labelling = EspressoParameters(**self.inputs.parameters.get_dict())
         pseudos = self.inputs.pseudos
         z_valence = {element: pseudo.z_valence for element, pseudo in pseudos.items()}
         frames = self.inputs.candidates.get_atoms()

@@ -22,10 +22,11 @@ from aiida.common.exceptions import AiidaException
 from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.report.bundle.check import ARCHIVE, CARD, CHECKSUMS
-from aiida_mlip_autopipe.report.card import POTENTIAL_FILE, model_card, snippets
-from aiida_mlip_autopipe.report.card.text import card_markdown, licence_text
+from aiida_mlip_autopipe.report.card import POTENTIAL_FILE, model_card
+from aiida_mlip_autopipe.report.card.text import card_markdown, exported, licence_text
 from aiida_mlip_autopipe.report.reached import Reached, what_it_reached
 from aiida_mlip_autopipe.science.frames import file_sha256, write_extxyz
+from aiida_mlip_autopipe.science.potential import snippets
 
 __all__ = ['default_name', 'write_bundle']
 
@@ -188,7 +189,7 @@ def _readme(card: dict[str, Any], names: list[str]) -> str:
         'for torch-sim and LAMMPS):',
         '',
         '```python',
-        *snippets.ase(card).splitlines(),
+        *snippets.ase(exported(card)).splitlines(),
         '```',
         '',
         'Labels are in `info` and `arrays` of the frames, as `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` '

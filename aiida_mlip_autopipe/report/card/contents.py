@@ -18,11 +18,13 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import PotentialData
-from aiida_mlip_autopipe.labelling.labels import LEVEL_OF_THEORY
+from aiida_mlip_autopipe.labelling.base import labeller_of_process
+from aiida_mlip_autopipe.pipeline.stages import EXPLORE_TEST, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of, stage_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
+from aiida_mlip_autopipe.provenance.rounds import versions_of_labels
 from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
 from aiida_mlip_autopipe.report.reached import Reached
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
@@ -62,7 +64,7 @@ def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
         'schema_version': SCHEMA_VERSION,
         'potential': _potential(reached),
         'run': _run(run, configuration),
-        'level_of_theory': _level_of_theory(run, configuration['labelling'], reached.potential),
+        'level_of_theory': _level_of_theory(run, reached.potential),
         'data': _data(reached.splits()),
         'explored': _explored(pk_of(run), tree, configuration['exploration']),
         'errors': _errors(_judgements(pk_of(run), tree), reached.potential, configuration['evaluation'] | changed),
@@ -120,16 +122,13 @@ def _inputs(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[st
     return given | {name: f'node:{run.inputs[name].uuid}' for name in ('surrogate', 'replay') if name in run.inputs}
 
 
-def _level_of_theory(run: orm.WorkChainNode, labelling: Mapping[str, Any], potential: PotentialData) -> dict[str, Any]:
-    pseudos = run.inputs.pseudos
+def _level_of_theory(run: orm.WorkChainNode, potential: PotentialData) -> dict[str, Any]:
+    labeller = labeller_of_process(run)
     return {
-        'code': 'Quantum ESPRESSO, pw.x',
-        **{name: labelling[name] for name in LEVEL_OF_THEORY},
-        'pseudo_family': labelling['pseudo_family'],
-        'pseudopotentials': [
-            {'element': element, 'file': pseudo.filename, 'md5': pseudo.md5}
-            for element, pseudo in sorted(pseudos.items())
-        ],
+        'code': f'{labeller.name}, {labeller.program}',
+        'program': labeller.program,
+        **labeller.record(),
+        'in_words': [list(row) for row in labeller.rows()],
         'label_fingerprint': potential.base.attributes.get('label_fingerprint', None),
     }
 
@@ -169,7 +168,7 @@ def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]
     stages: dict[str, list[dict[str, Any]]] = {}
     for pk, manifest in manifests_of(last_attempts(tree.values())).items():
         stages.setdefault(stage_of(tree[pk], tree, run), []).extend(manifest['replicas'])
-    trained = [one for stage, replicas in stages.items() if stage != 'explore_test' for one in replicas]
+    trained = [one for stage, replicas in stages.items() if stage != EXPLORE_TEST.label for one in replicas]
     return {
         'ensemble': exploration['ensemble'],
         'timestep_fs': exploration['timestep_fs'],
@@ -221,8 +220,8 @@ def _errors(
     judgements: Sequence[tuple[str, str, dict[str, Any]]], potential: PotentialData, evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the errors of the potential on the test set, of the one before on what it found, of the first one."""
-    tests = [(uuid, metrics) for stage, uuid, metrics in judgements if not stage.startswith('evaluate_labels')]
-    found = [(stage, metrics) for stage, _, metrics in judgements if stage.startswith('evaluate_labels')]
+    tests = [(uuid, metrics) for stage, uuid, metrics in judgements if not _judges_labels(stage)]
+    found = [(stage, metrics) for stage, _, metrics in judgements if _judges_labels(stage)]
     own = next((metrics for uuid, metrics in reversed(tests) if uuid == potential.uuid), None)
     errors: dict[str, Any] = {
         'dtype': evaluation['dtype'],
@@ -247,6 +246,11 @@ def _errors(
             name: value for name, value in metrics.items() if not name.startswith('by_') and name != 'calibration'
         }
     return errors
+
+
+def _judges_labels(link: str) -> bool:
+    stage = Stage.parse(link)
+    return stage is not None and stage.judges_labels
 
 
 def _rejected(run: int, tree: Mapping[int, Call]) -> dict[str, dict[str, int]]:
@@ -306,7 +310,7 @@ def _cost(run: int, tree: Mapping[int, Call]) -> dict[str, Any]:
 
 
 def _versions(run: orm.WorkChainNode, potential: PotentialData, tree: Mapping[int, Call]) -> dict[str, str]:
-    """Return the versions of what made the potential: the worker's packages, AiiDA, this package, pw.x."""
+    """Return the versions of what made the potential: the worker's packages, AiiDA, this package, what labels."""
     training = potential.creator
     versions: dict[str, str] = {}
     if training is not None and 'retrieved' in training.outputs:
@@ -319,14 +323,5 @@ def _versions(run: orm.WorkChainNode, potential: PotentialData, tree: Mapping[in
         for name, key in (('aiida-core', 'core'), ('aiida-mlip-autopipe (workflows)', 'plugin'))
         if key in told
     }
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={'id': {'in': list(tree)}}, tag='pw')
-    query.append(
-        orm.Dict,
-        with_incoming='pw',
-        edge_filters={'label': 'output_parameters'},
-        project='attributes.creator_version',
-    )
-    query.distinct()
-    pw = sorted({version for version in query.all(flat=True) if version})
-    return versions | ({'pw.x': ', '.join(pw)} if pw else {})
+    labels = versions_of_labels(run, tree.values())
+    return versions | ({labeller_of_process(run).program: ', '.join(sorted(labels))} if labels else {})

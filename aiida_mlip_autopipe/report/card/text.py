@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aiida_mlip_autopipe.report.card import snippets
+from aiida_mlip_autopipe.science.potential import snippets
 
-__all__ = ['card_markdown', 'licence_text']
+__all__ = ['card_markdown', 'exported', 'licence_text']
 
 NO_COMMERCIAL_USE = 'ASL'
 ERRORS = (
@@ -113,16 +113,8 @@ def _data(card: Mapping[str, Any]) -> list[str]:
 def _level(card: Mapping[str, Any]) -> list[str]:
     level = card['level_of_theory']
     rows = [
-        ['code', level['code'] + f' {card["versions"].get("pw.x", "")}'.rstrip()],
-        ['functional', level['functional']],
-        ['cutoffs', f'{level["ecutwfc_Ry"]:g} Ry (wavefunctions), {level["ecutrho_Ry"]:g} Ry (density)'],
-        ['k-points', f'at most {level["kpoints_distance"]:g} 1/Å apart'],
-        ['smearing', f'{level["smearing"]}, {level["degauss_Ry"]:g} Ry'],
-        ['spin', 'polarised' if level['spin_polarised'] else 'isolated atoms only'],
-        *(
-            [f'pseudopotential of {one["element"]}', f'`{one["file"]}`, md5 `{one["md5"]}`']
-            for one in level['pseudopotentials']
-        ),
+        ['code', level['code'] + f' {card["versions"].get(level["program"], "")}'.rstrip()],
+        *level['in_words'],
         ['fingerprint', f'`{level["label_fingerprint"]}`: labels with a different one must not be combined with these'],
     ]
     return _table(['', ''], rows)
@@ -179,7 +171,7 @@ def _calibration(card: Mapping[str, Any]) -> list[str]:
         'Do not rely on it outside the range of the test set: potentials trained on the same data make similar errors '
         'and may agree far from the data. A small disagreement does not prove accuracy; a large one is a warning.',
         '',
-        *_code('python', snippets.committee(card) if card['potential']['committee'] else ''),
+        *_code('python', snippets.committee(exported(card)) if card['potential']['committee'] else ''),
     ]
 
 
@@ -235,35 +227,49 @@ def _licence(card: Mapping[str, Any]) -> list[str]:
     return [f'- {line}' for line in licence_text(card)]
 
 
+def exported(card: Mapping[str, Any]) -> snippets.Exported:
+    """Return what the snippets need to know: they compute the frames of the test set, if there is one."""
+    data, errors, potential = card['data'], card['errors'], card['potential']
+    return snippets.Exported(
+        file=potential['file'],
+        committee=tuple(member['file'] for member in potential['committee']),
+        frames=data['test' if 'test' in data else 'training']['file'],
+        dtype=errors['dtype'],
+        elements=tuple(sorted(data['training']['n_atoms_by_element'])),
+        error_by_disagreement=(errors['calibration'] or {}).get('factor'),
+    )
+
+
 def _load(card: Mapping[str, Any]) -> list[str]:
+    potential = exported(card)
     return [
         f'Run in this folder. The errors were computed in {card["errors"]["dtype"]}; on a GPU use `cuda`, not `cpu`.',
         '',
         'ASE, with mace-torch:',
         '',
-        *_code('python', snippets.ase(card)),
+        *_code('python', snippets.ase(potential)),
         '',
         'torch-sim, many systems at once, with mace-torch and torch-sim-atomistic (Python 3.12):',
         '',
-        *_code('python', snippets.torch_sim(card)),
+        *_code('python', snippets.torch_sim(potential)),
         '',
         'LAMMPS needs a converted file, made where mace-torch is installed, and a structure:',
         '',
-        *_code('console', '$ ' + snippets.lammps_convert(card)),
+        *_code('console', '$ ' + snippets.lammps_convert(potential)),
         '',
-        *_code('python', snippets.lammps_data(card)),
+        *_code('python', snippets.lammps_data(potential)),
         '',
         'Input for CPUs, with the branch of LAMMPS that has `pair_style mace`:',
         '',
-        *_code('text', snippets.lammps_input(card)),
+        *_code('text', snippets.lammps_input(potential)),
         '',
         'For a GPU, with a LAMMPS that has ML-IAP with Python and Kokkos, convert it there (needs cuEquivariance):',
         '',
-        *_code('console', '$ ' + snippets.lammps_convert_for_gpu(card)),
+        *_code('console', '$ ' + snippets.lammps_convert_for_gpu(potential)),
         '',
         'and use these lines in the input instead:',
         '',
-        *_code('text', snippets.lammps_pair_for_gpu(card)),
+        *_code('text', snippets.lammps_pair_for_gpu(potential)),
         '',
         'The tests of this package run everything except the LAMMPS inputs. The mace documentation describes how to '
         'build both versions of LAMMPS: https://mace-docs.readthedocs.io.',

@@ -105,6 +105,5 @@ def _labels(record: RunRecord) -> Table:
         for name in ('dataset', 'test_set')
         if (node := record.output(name)) is not None
     ]
-    for element, pseudo in sorted(record.run.inputs.pseudos.items()):
-        rows.append([f'pseudopotential of {element}: {pseudo.filename}', f'md5 {pseudo.md5}', ''])
-    return Table('Labels', ['set or pseudopotential', 'fingerprint', 'frames'], rows, n_names=2)
+    rows += [[what, value, ''] for what, value in record.labeller.rows()]
+    return Table('Labels', ['quantity', 'fingerprint or value', 'frames'], rows, n_names=2)

@@ -35,10 +35,10 @@ def learning(record: RunRecord) -> Section:
 
 def learning_points(record: RunRecord) -> list[tuple[int, float, float]]:
     """Return, of each potential that was trained here: labels it was trained on, force error, its standard error."""
-    n_labels = {one.stage.removeprefix('train_').replace('bootstrap', 'surrogate'): one for one in record.trained}
+    by_round = {one.stage.round: one for one in record.trained}
     points = []
     for one in judgements(record):
-        trained = n_labels.get(one.stage.removeprefix('evaluate_'))
+        trained = by_round.get(one.stage.round)
         test = one.metrics['by_split'].get('test', {})
         if trained is not None and test.get('force_rmse_standard_error_meV_A') is not None:
             points.append((trained.n_labels, test['force_rmse_meV_A'], test['force_rmse_standard_error_meV_A']))
@@ -57,7 +57,7 @@ def _error_chart(record: RunRecord, key: str) -> Chart:
             if key == 'force_rmse_meV_A':
                 spread = [one.metrics['by_split'][split]['force_rmse_standard_error_meV_A'] for one in judged]
                 data[-1]['error_y'] = {'type': 'data', 'array': [value or 0 for value in spread], 'thickness': 1}
-    found = [one for one in record.evaluated if one.stage.startswith('evaluate_labels')]
+    found = [one for one in record.evaluated if one.stage.judges_labels]
     if found:
         # What a round found is judged by the potential that found it: the one before.
         before = names[: len(found)]
@@ -84,8 +84,7 @@ def _line(x: Any, y: Any, name: str, colour: str, symbol: str | None, dash: str 
 def _table(record: RunRecord) -> Table:
     rows = []
     for one in record.evaluated:
-        found = one.stage.startswith('evaluate_labels')
-        splits = {'new labels': one.metrics} if found else one.metrics['by_split']
+        splits = {'new labels': one.metrics} if one.stage.judges_labels else one.metrics['by_split']
         for split, metrics in sorted(splits.items(), reverse=True):
             values = [number(metrics[key], form) for key, (_, _, form, _) in ERRORS.items()]
             slope = number(metrics['force_slope'], '{:.3f}')

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
 from aiida_mlip_autopipe.report.page.blocks import Links, Section, Text, number, title_of
 from aiida_mlip_autopipe.report.page.references import REFERENCES
 from aiida_mlip_autopipe.report.page.verdict import ERRORS, configuration_elements, judgements
+from aiida_mlip_autopipe.science.parameters import GenerationParameters
+from aiida_mlip_autopipe.science.references import Reference
 
 __all__ = ['methods']
 
@@ -24,16 +27,21 @@ class Citations:
     """Numbers references in the order in which they are cited."""
 
     def __init__(self) -> None:
-        self.keys: list[str] = []
+        self.cited: list[tuple[str, str]] = []
 
-    def __call__(self, *keys: str) -> str:
-        """Return the mark of some references: '[1, 4]'."""
-        self.keys += [key for key in keys if key not in self.keys]
-        return f'[{", ".join(str(self.keys.index(key) + 1) for key in keys)}]'
+    def __call__(self, *references: str | Reference) -> str:
+        """Return the mark of some references, given themselves or by key: '[1, 4]'."""
+        found = [REFERENCES[one] if isinstance(one, str) else one for one in references]
+        self.cited += [one for one in dict.fromkeys(found) if one not in self.cited]
+        return f'[{", ".join(str(self.cited.index(one) + 1) for one in found)}]'
+
+    def at_the_end(self, sentence: str, references: Sequence[Reference]) -> str:
+        """Return a sentence with the mark of what it cites, if anything, before its full stop."""
+        return f'{sentence.removesuffix(".")} {self(*references)}.' if references else sentence
 
     def links(self) -> Links:
         """Return the list of what was cited."""
-        return Links([REFERENCES[key] for key in self.keys])
+        return Links(self.cited)
 
 
 def methods(record: RunRecord) -> Section:
@@ -47,7 +55,7 @@ def methods(record: RunRecord) -> Section:
 
 def _outline(record: RunRecord, cite: Citations) -> str:
     versions = record.versions
-    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential {cite("mace")} for {", ".join(configuration_elements(record))} was made by active learning '
         f'with aiida-mlip-autopipe {versions["aiida-mlip-autopipe"]} in {n_rounds} '
@@ -58,7 +66,7 @@ def _outline(record: RunRecord, cite: Citations) -> str:
 
 
 def _seeds(record: RunRecord, cite: Citations) -> str:
-    made, first = record.configuration['generation'], record.surrogate
+    made, first = GenerationParameters(**record.configuration['generation']), record.surrogate
     begin = 'trained on these labelled seeds'
     if first is not None:
         origin = first.base.attributes.get('origin', 'file')
@@ -67,11 +75,10 @@ def _seeds(record: RunRecord, cite: Citations) -> str:
     given, earlier = record.run.inputs, ''
     if 'data' in given:
         earlier = f' {given.data.n_frames} labelled frames of earlier work joined them.'
+    told = [cite.at_the_end(one.sentence(), one.references()) for one in made.methods().values() if one.count()]
     return (
-        f'Seeds were a supercell of about {made["target_atoms"]} atoms, {made["n_strained"]} strained copies (up to '
-        f'{100 * made["max_strain"]:g} %) and {made["n_rattled"]} with atoms displaced at random (standard deviation '
-        f'{made["rattle_stdev_A"]:g} Å), beside isolated atoms for the reference energies.{earlier} The first '
-        f'potential was {begin}.'
+        f'Seeds were made from the most isotropic supercell of at least {made.target_atoms} atoms. {" ".join(told)} '
+        f'Isolated atoms give the reference energies.{earlier} The first potential was {begin}.'
     )
 
 
@@ -116,29 +123,13 @@ def _size(descriptor: dict[str, Any]) -> str:
 
 
 def _labels(record: RunRecord, cite: Citations) -> str:
-    asked = record.configuration['labelling']
-    version = record.versions.get('pw.x')
-    program = f'Quantum ESPRESSO{f" {version}" if version else ""} {cite("qe-2009", "qe-2017")}'
-    functional = asked['functional']
-    if functional.lower() in REFERENCES:
-        functional += f' {cite(functional.lower())}'
-    spin = 'spin-polarised' if asked['spin_polarised'] else 'without spin polarisation'
-    smearing = f'{asked["smearing"]} smearing' + (f' {cite("cold")}' if asked['smearing'] == 'cold' else '')
-    fingerprint = next((one.dataset.label_fingerprint for one in reversed(record.trained)), None)
-    return (
-        f'Labels (energy, forces, stress) are from pw.x of {program}, {functional}, {spin}, {smearing} of '
-        f'{asked["degauss_Ry"]:g} Ry, cutoffs of {asked["ecutwfc_Ry"]:g} and {asked["ecutrho_Ry"]:g} Ry, k-points at '
-        f'most {asked["kpoints_distance"]:g} Å⁻¹ apart, with {_pseudopotentials(record, cite)}'
-        + (f' (fingerprint of the level of theory {fingerprint}).' if fingerprint else '.')
-    )
-
-
-def _pseudopotentials(record: RunRecord, cite: Citations) -> str:
-    family = record.configuration['labelling']['pseudo_family']
-    files = ', '.join(pseudo.filename for _, pseudo in sorted(record.run.inputs.pseudos.items()))
-    signs = {'sssp': 'SSSP' in family, 'dojo': 'PseudoDojo' in family, 'pslibrary': '_psl.' in files}
-    sources = [key for key, is_there in signs.items() if is_there]
-    return f'the pseudopotentials {files} of the family {family}' + (f' {cite(*sources)}' if sources else '')
+    labeller = record.labeller
+    told = [cite.at_the_end(labeller.sentence(), labeller.references())]
+    if version := record.versions.get(labeller.program):
+        told.append(f'The version of {labeller.program} is {version}.')
+    if fingerprint := next((one.dataset.label_fingerprint for one in reversed(record.trained)), None):
+        told.append(f'The fingerprint of the level of theory is {fingerprint}.')
+    return ' '.join(told)
 
 
 def _training(record: RunRecord, cite: Citations) -> str:

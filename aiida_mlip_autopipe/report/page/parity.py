@@ -61,9 +61,7 @@ def parity_data(one: Evaluated, max_components: int = MAX_COMPONENTS) -> dict[st
 
 
 def _title(one: Evaluated) -> str:
-    if one.stage.startswith('evaluate_labels'):
-        return title_of(one.stage)
-    return f'{title_of(one.stage)}, test set'
+    return f'{title_of(one.stage)}, test set' if one.stage.judges_potential else title_of(one.stage)
 
 
 def _points(one: Evaluated, key: str, points: Any, limit: int | None) -> dict[str, Any]:
@@ -116,7 +114,7 @@ def _calibration_traces(one: Evaluated, colour: str, shown: bool) -> list[dict[s
     points = {
         'type': 'scatter', 'mode': 'markers', 'name': f'{_title(one)} (× {factor}, ρ {rank})',
         'x': encoded(disagreement[usable]), 'y': encoded(largest[usable]), 'visible': visible,
-        'marker': {'color': colour, 'size': 7, 'opacity': 0.75}, 'legendgroup': one.stage,
+        'marker': {'color': colour, 'size': 7, 'opacity': 0.75}, 'legendgroup': one.stage.label,
         'text': found['frame_id'][usable].tolist(),
         'hovertemplate': '%{text}<br>disagreement %{x:.3g}, error %{y:.3g} eV/Å<extra></extra>',
     }  # fmt: skip
@@ -126,6 +124,6 @@ def _calibration_traces(one: Evaluated, colour: str, shown: bool) -> list[dict[s
     line = {
         'type': 'scatter', 'mode': 'lines', 'showlegend': False, 'hoverinfo': 'skip',
         'x': ends.tolist(), 'y': (calibrated['factor'] * ends).tolist(), 'visible': visible,
-        'line': {'color': colour}, 'legendgroup': one.stage,
+        'line': {'color': colour}, 'legendgroup': one.stage.label,
     }  # fmt: skip
     return [points, line]

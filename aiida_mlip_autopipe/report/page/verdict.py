@@ -12,6 +12,7 @@ from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number,
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+from aiida_mlip_autopipe.workflows.inputs import elements_of
 
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
 
@@ -36,7 +37,7 @@ def verdict(record: RunRecord) -> Section:
 
 def judgements(record: RunRecord) -> list[Evaluated]:
     """Return the evaluations on the test set: of the surrogate and of each round."""
-    return [one for one in record.evaluated if not one.stage.startswith('evaluate_labels')]
+    return [one for one in record.evaluated if one.stage.judges_potential]
 
 
 def tolerances(record: RunRecord) -> dict[str, float | None]:
@@ -53,18 +54,18 @@ def _what(record: RunRecord) -> str:
         begin = (
             f'started from a given potential ({record.surrogate.base.attributes.get("origin", "of unknown origin")})'
         )
-    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential for {elements}; protocol {configuration["protocol"]}, {begin}. '
         f'{n_rounds} {"round" if n_rounds == 1 else "rounds"} of exploration, labelling and training, '
-        f'{sum(fate.state is CandidateState.LABELLED for fate in record.fates)} labels'
+        f'{sum(candidate.state is CandidateState.LABELLED for candidate in record.candidates)} labels'
         + ('.' if record.run.is_terminated else ' so far.')
     )
 
 
 def configuration_elements(record: RunRecord) -> list[str]:
-    """Return the elements of the run: those that have a pseudopotential."""
-    return sorted(record.run.inputs.pseudos)
+    """Return the elements of the run."""
+    return elements_of(record.run.inputs.structure)
 
 
 def _how_it_ended(record: RunRecord) -> list[Text]:
@@ -115,7 +116,7 @@ def _warnings(record: RunRecord) -> list[Text]:
     judged = judgements(record)
     if judged and (n_test := judged[-1].metrics['by_split'].get('test', {}).get('n_frames', 0)) < FEW_TEST_FRAMES:
         told.append(f'The test set has only {n_test} frames: note the uncertainty of the errors.')
-    states = Counter(fate.state for fate in record.fates)
+    states = Counter(candidate.state for candidate in record.candidates)
     if states[CandidateState.FAILED]:
         told.append(f'{states[CandidateState.FAILED]} labels failed and are not in the data sets.')
     if guards := sum(bool(replica['guard']) for one in record.explored for job in one.jobs for replica in _of(job)):

@@ -15,7 +15,7 @@ from typing import Any
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, run_fingerprint
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, ManifestError
-from aiida_mlip_autopipe.science.shards import ShardReader, adopt_parts, find_parts, first_frames
+from aiida_mlip_autopipe.science.frames.shards import ShardReader, adopt_parts, find_parts, first_frames
 
 __all__ = ['describe_frames', 'take_over']
 

@@ -1,138 +1,21 @@
 """Seed structures for exploration and for the first labels: supercells, strained, rattled, isolated atoms.
 
-Everything is drawn from one seed, each method from a stream of its own (``registry.py``), so that the same parameters
-give the same structures and a change to one method leaves the others alone.
+A method is one file, registered by an entry point: ``base.py`` says how one is written.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Sequence
-
-import numpy as np
-from ase import Atoms
-
-from aiida_mlip_autopipe.science.frames import content_hash
-from aiida_mlip_autopipe.science.generate.distances import closest_pair
+from aiida_mlip_autopipe.science.generate.base import GENERATORS, SeedGenerator
+from aiida_mlip_autopipe.science.generate.generator import StructureGenerator
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.generate.prototype import PROTOTYPES, build_prototype, lattice_constant
-from aiida_mlip_autopipe.science.generate.rattle import random_rattle
-from aiida_mlip_autopipe.science.generate.registry import METHODS, random_stream
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
-from aiida_mlip_autopipe.science.parameters import GenerationParameters
 
 __all__ = [
-    'METHODS',
+    'GENERATORS',
     'PROTOTYPES',
+    'SeedGenerator',
     'StructureGenerator',
     'build_prototype',
     'isolated_atoms',
     'isotropic_supercell',
     'lattice_constant',
 ]
-
-
-class StructureGenerator:
-    """Make the seeds of one or more source structures.
-
-    Parameters
-    ----------
-    parameters : GenerationParameters
-        How many structures of each kind, how large, how far from the source; the seed of the random numbers.
-    """
-
-    def __init__(self, parameters: GenerationParameters | None = None) -> None:
-        self.parameters = parameters or GenerationParameters()
-
-    def generate(self, sources: Sequence[Atoms]) -> list[Atoms]:
-        """Return the seeds of each source: the pristine supercell, then those of each method in turn.
-
-        Each has ``frame_id``, ``origin`` (itself), ``config_type`` 'seed' and ``method`` in its ``info``. Structures
-        that come twice, as from a source given twice, are kept once.
-
-        Raises
-        ------
-        ValueError
-            If a source is unfit, or if a method cannot keep the shortest distance.
-        """
-        seeds: dict[str, Atoms] = {}
-        for index, base in self._bases(sources):
-            for name, method in METHODS.items():
-                rng = random_stream(self.parameters.random_seed, name, index)
-                for atoms in method(base, self.parameters, rng):
-                    seed = _named(atoms, 'seed', name)
-                    seeds.setdefault(seed.info['frame_id'], seed)
-        return list(seeds.values())
-
-    def count(self, n_sources: int) -> int:
-        """Return how many seeds :meth:`generate` makes of so many different sources."""
-        return n_sources * (1 + self.parameters.n_strained + self.parameters.n_rattled)
-
-    def generate_test_seeds(self, sources: Sequence[Atoms]) -> list[Atoms]:
-        """Return ``n_test_seeds`` further rattled structures of each source, with ``config_type`` 'test_seed'.
-
-        Raises
-        ------
-        ValueError
-            As :meth:`generate`.
-        """
-        seeds = []
-        for index, base in self._bases(sources):
-            rng = random_stream(self.parameters.random_seed, 'test_seed', index)
-            for atoms in random_rattle(base, self.parameters.n_test_seeds, self.parameters, rng):
-                seeds.append(_named(atoms, 'test_seed', 'rattled'))
-        return seeds
-
-    def isolated_atoms(self, elements: Iterable[str]) -> list[Atoms]:
-        """Return one isolated atom for each element, with ``config_type`` 'IsolatedAtom'.
-
-        Raises
-        ------
-        ValueError
-            If a symbol is not an element.
-        """
-        return isolated_atoms(elements, self.parameters.isolated_atom_box_A)
-
-    def check(self, sources: Sequence[Atoms]) -> None:
-        """Raise what :meth:`generate` would raise about the sources themselves, without generating.
-
-        Raises
-        ------
-        ValueError
-            If a source has no volume, no periodic direction, no real elements, or atoms too close to each other.
-        """
-        for index, source in enumerate(sources):
-            self._checked(source, index)
-
-    def _bases(self, sources: Sequence[Atoms]) -> Iterator[tuple[int, Atoms]]:
-        """Yield the index and the supercell of each source, checked."""
-        if not len(sources):
-            raise ValueError('sources: no structure was given; give at least one')
-        for index, source in enumerate(sources):
-            yield index, isotropic_supercell(self._checked(source, index), self.parameters.target_atoms)
-
-    def _checked(self, source: Atoms, index: int) -> Atoms:
-        """Return the bare structure of a source: numbers, positions, cell and pbc."""
-        name = f'source {index} ({source.get_chemical_formula()})'
-        if len(source) == 0 or (source.numbers < 1).any():
-            raise ValueError(f'{name}: no atoms, or atoms without an element; give real chemical symbols')
-        if not np.isfinite(source.positions).all() or not np.isfinite(np.array(source.cell)).all():
-            raise ValueError(f'{name}: positions or cell are not finite; repair the structure')
-        if source.cell.rank < 3:
-            raise ValueError(f'{name}: the cell {source.cell.tolist()} spans no volume; give three lattice vectors')
-        if not source.pbc.any():
-            raise ValueError(f'{name}: no direction is periodic, but labels are; set pbc to "T T T" in a large box')
-        bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
-        pair = closest_pair(bare, self.parameters.min_distance_factor)
-        if pair is not None:
-            raise ValueError(
-                f'{name}: {pair} (min_distance_factor {self.parameters.min_distance_factor}); repair the structure or '
-                'lower min_distance_factor'
-            )
-        return bare
-
-
-def _named(atoms: Atoms, config_type: str, method: str) -> Atoms:
-    """Return the structure with the identity of a seed in its ``info``."""
-    frame_id = f'seed-{content_hash(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc)}'
-    atoms.info = {'frame_id': frame_id, 'origin': frame_id, 'config_type': config_type, 'method': method}
-    return atoms

@@ -19,17 +19,10 @@ from ase import Atoms
 from ase.build import make_supercell
 from ase.geometry import minkowski_reduce
 
-from aiida_mlip_autopipe.science.parameters import GenerationParameters
-
-__all__ = ['anisotropy', 'isotropic_supercell', 'pristine']
+__all__ = ['anisotropy', 'isotropic_supercell']
 
 MAX_BASE_CELLS = 8
 MAX_EXCESS = 1.25  # a rounder cell may hold this many times the atoms needed, no more: a label costs their cube
-
-
-def pristine(base: Atoms, parameters: GenerationParameters, rng: np.random.Generator) -> list[Atoms]:
-    """Return the supercell as it is."""
-    return [base.copy()]
 
 
 def isotropic_supercell(atoms: Atoms, target_atoms: int) -> Atoms:

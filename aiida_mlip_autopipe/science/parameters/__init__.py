@@ -4,6 +4,8 @@ The schema of ``input.yaml`` composes these models, the AiiDA ports validate the
 them back from JSON, and the tables of the documentation are generated from them.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from aiida_mlip_autopipe.science.parameters.base import (
     SparseParameters,
     StageParameters,
@@ -29,11 +31,10 @@ from aiida_mlip_autopipe.science.parameters.dynamics import (
 from aiida_mlip_autopipe.science.parameters.exploration import (
     ExplorationParameters,
 )
-from aiida_mlip_autopipe.science.parameters.generation import (
-    GenerationParameters,
-)
 from aiida_mlip_autopipe.science.parameters.labelling import (
+    LABELLERS,
     LabellingParameters,
+    labelling_parameters,
 )
 from aiida_mlip_autopipe.science.parameters.physics import (
     PhysicsParameters,
@@ -48,7 +49,11 @@ from aiida_mlip_autopipe.science.parameters.training import (
     TrainingParameters,
 )
 
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.parameters.generation import GenerationParameters
+
 __all__ = [
+    'LABELLERS',
     'AceParameters',
     'CompressionParameters',
     'DescriptorParameters',
@@ -71,5 +76,15 @@ __all__ = [
     'TrainingParameters',
     'WeightingParameters',
     'descriptor_parameters',
+    'labelling_parameters',
     'named_kind',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``GenerationParameters`` when asked for it: from the registered methods, whose modules import this one."""
+    if name == 'GenerationParameters':
+        from aiida_mlip_autopipe.science.parameters.generation import GenerationParameters
+
+        return GenerationParameters
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

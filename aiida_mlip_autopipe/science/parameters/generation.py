@@ -1,17 +1,18 @@
-"""Seed structures."""
+"""Seed structures: what all methods share, and a section for each method that is registered."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, create_model, model_validator
+
+from aiida_mlip_autopipe.science.generate.base import GENERATORS, SeedGenerator
 from aiida_mlip_autopipe.science.parameters.base import StageParameters
 
 __all__ = ['GenerationParameters']
 
 
-class GenerationParameters(StageParameters):
-    """Seed structures made from one source structure: supercell, strain, rattle; isolated atoms for the E0s."""
-
+class _Shared(StageParameters):
     target_atoms: int = Field(
         8,
         ge=1,
@@ -19,10 +20,6 @@ class GenerationParameters(StageParameters):
         description='Target number of atoms of a seed: the supercell is the '
         'most isotropic one with at least this many atoms.',
     )
-    n_strained: int = Field(3, ge=0, le=10_000, description='Seeds with a random symmetric strain of the cell.')
-    max_strain: float = Field(0.04, ge=0, lt=0.5, description='Largest strain component (dimensionless).')
-    n_rattled: int = Field(4, ge=0, le=10_000, description='Seeds with randomly displaced atoms (and a small strain).')
-    rattle_stdev_A: float = Field(0.08, ge=0, le=1, description='Standard deviation of the displacements, in Å.')
     n_test_seeds: int = Field(
         2,
         ge=1,
@@ -39,3 +36,31 @@ class GenerationParameters(StageParameters):
     )
     isolated_atom_box_A: float = Field(9.0, ge=5, le=40, description='Edge of the cubic box of an isolated atom, in Å.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
+
+
+def _with_methods() -> type[_Shared]:
+    sections: dict[str, Any] = {
+        name: (method, Field(default_factory=method, description=(method.__doc__ or name).splitlines()[0]))
+        for name, method in GENERATORS.items()
+    }
+    return create_model('_WithMethods', __base__=_Shared, **sections)
+
+
+if TYPE_CHECKING:
+    _WithMethods = _Shared
+else:
+    _WithMethods = _with_methods()
+
+
+class GenerationParameters(_WithMethods):
+    """Seed structures made from one source structure, each method with its own section; isolated atoms for the E0s."""
+
+    def methods(self) -> dict[str, SeedGenerator]:
+        """Return the methods of making seeds by name, in the order in which their structures appear."""
+        return {name: getattr(self, name) for name, _ in GENERATORS.items()}
+
+    @model_validator(mode='after')
+    def _makes_a_seed(self) -> GenerationParameters:
+        if not any(method.count() for method in self.methods().values()):
+            raise ValueError(f'none of {", ".join(self.methods())} makes a seed; raise n of one of them')
+        return self

@@ -13,7 +13,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.frames import read_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms

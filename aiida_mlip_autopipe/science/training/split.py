@@ -12,15 +12,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
+
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['is_isolated_atom', 'split_by_origin']
-
-
-def is_isolated_atom(atoms: Atoms) -> bool:
-    """Return whether a frame is an isolated atom, which fixes a reference energy and nothing else."""
-    return atoms.info.get('config_type') == 'IsolatedAtom'
+__all__ = ['split_by_origin']
 
 
 def split_by_origin(
@@ -66,7 +63,7 @@ def split_by_origin(
     if len(ranked) < 2:
         raise ValueError(
             f'the frames descend from {len(ranked)} structure(s); training and validation need one each: '
-            'generate more seed structures (n_strained, n_rattled)'
+            'generate more seed structures (generation)'
         )
     fixed = fixed or {}
     validating = {origin for origin in ranked if fixed.get(origin) == 'validation'}

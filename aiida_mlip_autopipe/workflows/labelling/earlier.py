@@ -1,7 +1,7 @@
 """Labels that were computed before, candidate by candidate.
 
 AiiDA's cache knows whole calculations. That is right for a candidate that is labelled alone, but a batch with one
-candidate more is another calculation. So what is looked for here is the key of each candidate, which says what pw.x is
+candidate more is another calculation. So what is looked for here is the key of each candidate, which says what is
 asked for: a batch lists the keys of its labels, a calculation alone has its key as its label.
 """
 
@@ -13,23 +13,23 @@ from typing import Any
 from aiida import orm
 from aiida.manage.caching import get_use_cache
 
-__all__ = ['PW', 'PW_BATCH', 'computed_alone', 'computed_in_batches']
+from aiida_mlip_autopipe.labelling.base import Labeller
 
-PW = 'aiida.calculations:quantumespresso.pw'
-PW_BATCH = 'aiida.calculations:mlip_autopipe.pw_batch'
+__all__ = ['computed_alone', 'computed_in_batches']
+
 VALID_CACHE = 'extras._aiida_valid_cache'
 
 
-def computed_in_batches(code: orm.AbstractCode, keys: Iterable[str]) -> dict[str, orm.ArrayData]:
+def computed_in_batches(labeller: Labeller, keys: Iterable[str]) -> dict[str, orm.ArrayData]:
     """Return, for each key whose label a finished batch of the same code has, the labels of that batch.
 
-    :param code: pw.x.
-    :param keys: see :func:`aiida_mlip_autopipe.labelling.espresso.inputs.label_key`.
+    :param labeller: the labelling code, with its nodes.
+    :param keys: see `Labeller.key`.
     :returns: empty where caching is not enabled for batches.
     """
-    if not get_use_cache(identifier=PW_BATCH):
+    if labeller.batch_type is None or not get_use_cache(identifier=labeller.batch_type):
         return {}
-    query = _jobs(code, PW_BATCH, {})
+    query = _jobs(labeller, labeller.batch_type, {})
     query.append(orm.ArrayData, with_incoming='job', project=['id', 'attributes.keys'], tag='labels')
     wanted, holder = set(keys), dict[str, int]()
     for valid, pk, found in query.all():
@@ -39,24 +39,24 @@ def computed_in_batches(code: orm.AbstractCode, keys: Iterable[str]) -> dict[str
     return {key: nodes[pk] for key, pk in holder.items()}
 
 
-def computed_alone(code: orm.AbstractCode, keys: Iterable[str]) -> dict[str, orm.CalcJobNode]:
+def computed_alone(labeller: Labeller, keys: Iterable[str]) -> dict[str, orm.CalcJobNode]:
     """Return, for each key that a calculation of its own was finished for, that calculation.
 
-    :returns: empty where caching is not enabled for pw.x.
+    :returns: empty where caching is not enabled for these jobs.
     """
     wanted = list(keys)
-    if not wanted or not get_use_cache(identifier=PW):
+    if not wanted or not get_use_cache(identifier=labeller.job_type):
         return {}
-    query = _jobs(code, PW, {'label': {'in': wanted}, 'attributes.exit_status': 0}, ['*'])
+    query = _jobs(labeller, labeller.job_type, {'label': {'in': wanted}, 'attributes.exit_status': 0}, ['*'])
     return {node.label: node for valid, node in query.all() if valid is not False}
 
 
 def _jobs(
-    code: orm.AbstractCode, process_type: str, filters: dict[str, Any], project: Sequence[str] = ()
+    labeller: Labeller, process_type: str, filters: dict[str, Any], project: Sequence[str] = ()
 ) -> orm.QueryBuilder:
     """Return a query for the finished jobs of a code, oldest first; the first projection: whether it counts."""
     query = orm.QueryBuilder()
-    query.append(orm.AbstractCode, filters={'id': code.pk}, tag='code')
+    query.append(orm.AbstractCode, filters={'id': labeller.nodes['code'].pk}, tag='code')
     query.append(
         orm.CalcJobNode,
         with_incoming='code',

@@ -7,7 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
-from aiida_mlip_autopipe.workflows.labelling.earlier import PW
+from aiida_mlip_autopipe.labelling.base import job_types, labeller_of_process
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 from aiida_mlip_autopipe.workflows.labelling.sequence import LABEL_LINK
 
@@ -36,11 +36,10 @@ def build_resubmission(
     if wallclock_seconds is not None:
         options['max_wallclock_seconds'] = wallclock_seconds
     builder: Any = LabellingEngineWorkChain.get_builder()
-    builder.pw_code = inputs.pw_code
     builder.candidates = inputs.candidates
     builder.only = orm.List(only)
     builder.parameters = parameters
-    builder.pseudos = dict(inputs.pseudos.items())
+    builder.labelling = labeller_of_process(stage).nodes
     builder.options = options
     return builder
 
@@ -59,12 +58,11 @@ def forget_failures(stage: orm.WorkChainNode) -> None:
     query.append(orm.WorkChainNode, filters={'id': stage.pk}, tag='stage')
     query.append(orm.WorkChainNode, with_incoming='stage', tag='sequence')
     query.append(
-        orm.WorkChainNode, with_incoming='sequence', edge_filters={'label': {'like': f'{LABEL_LINK}%'}}, tag='label'
+        orm.ProcessNode, with_incoming='sequence', edge_filters={'label': {'like': f'{LABEL_LINK}%'}}, project='*'
     )
-    query.append(orm.CalcJobNode, with_incoming='label', filters={'process_type': PW}, project='*')
-    for job in query.all(flat=True):
-        if job.is_finished_ok:
-            continue
-        source = job.base.caching.get_cache_source()
-        for node in [job, *([orm.load_node(uuid=source)] if source else [])]:
-            node.base.caching.is_valid_cache = False
+    known = job_types()
+    for label in query.all(flat=True):
+        for job in (node for node in (label, *label.called) if node.process_type in known and not node.is_finished_ok):
+            source = job.base.caching.get_cache_source()
+            for node in [job, *([orm.load_node(uuid=source)] if source else [])]:
+                node.base.caching.is_valid_cache = False

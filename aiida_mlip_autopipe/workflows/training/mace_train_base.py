@@ -6,8 +6,7 @@ from aiida import orm
 from aiida.engine import ProcessHandlerReport, process_handler
 
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
-from aiida_mlip_autopipe.science.training.checkpoints import CHECKPOINTS
-from aiida_mlip_autopipe.science.training.mace_train import WORK
+from aiida_mlip_autopipe.science.potential.training_files import CHECKPOINTS, WORK
 from aiida_mlip_autopipe.workflows.worker_base import INCOMPLETE, SCHEDULER_LIMITS, WorkerBaseWorkChain
 
 __all__ = ['MaceTrainBaseWorkChain']

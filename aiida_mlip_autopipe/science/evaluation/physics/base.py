@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 
 __all__ = [
@@ -29,14 +30,6 @@ __all__ = [
 
 class MissingLabelsError(ValueError):
     """Too few structures of a check have a label, so that it cannot be made."""
-
-
-class Label(NamedTuple):
-    """Energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å³ (Voigt, ASE's sign; NaN where unknown)."""
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray
 
 
 @dataclass(frozen=True)

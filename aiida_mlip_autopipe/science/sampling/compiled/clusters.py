@@ -202,6 +202,16 @@ def _linked(labels, squared, n_centres):
 
 
 @njit(cache=True, nogil=True)
+def _farthest(radius, farthest):
+    """Return the point farthest from its centre, the first among equals; -1 where all points are centres."""
+    pick, largest = -1, np.float32(0)
+    for c in range(len(radius)):
+        if radius[c] > largest or (radius[c] == largest and largest > 0 and farthest[c] < pick):
+            largest, pick = radius[c], farthest[c]
+    return pick
+
+
+@njit(cache=True, nogil=True)
 def farthest_first(
     points: np.ndarray, centres: np.ndarray, n_given: int, labels: np.ndarray, squared: np.ndarray, picks: np.ndarray
 ) -> int:
@@ -229,10 +239,7 @@ def farthest_first(
     n_centres = len(centres)
     head, following, radius, farthest = _linked(labels, squared, n_centres)
     for new in range(n_given, n_centres):
-        pick, largest = -1, np.float32(0)
-        for c in range(new):
-            if radius[c] > largest or (radius[c] == largest and largest > 0 and farthest[c] < pick):
-                largest, pick = radius[c], farthest[c]
+        pick = _farthest(radius[:new], farthest)
         if pick < 0:
             return new - n_given
         picks[new - n_given] = pick

@@ -1,0 +1,143 @@
+"""StructureGenerator: the seeds of all methods, the seeds of the test set, and isolated atoms.
+
+Everything is drawn from one seed, each method from a stream of its own, so that the same parameters give the same
+structures and a change to one method leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+
+from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.generate.distances import closest_pair
+from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
+from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.parameters import GenerationParameters
+
+__all__ = ['StructureGenerator', 'random_stream']
+
+TEST_METHOD = 'rattled'
+"""Seeds of the test set are further ones of this method, from a stream of their own."""
+
+
+class StructureGenerator:
+    """Make the seeds of one or more source structures.
+
+    Parameters
+    ----------
+    parameters : GenerationParameters
+        How many structures of each kind, how large, how far from the source; the seed of the random numbers.
+    """
+
+    def __init__(self, parameters: GenerationParameters | None = None) -> None:
+        from aiida_mlip_autopipe.science.parameters import GenerationParameters  # which is made from the methods
+
+        self.parameters = parameters or GenerationParameters()
+
+    def generate(self, sources: Sequence[Atoms]) -> list[Atoms]:
+        """Return the seeds of each source, those of each method in turn.
+
+        Each has ``frame_id``, ``origin`` (itself), ``config_type`` 'seed' and ``method`` in its ``info``. Structures
+        that come twice, as from a source given twice, are kept once.
+
+        Raises
+        ------
+        ValueError
+            If a source is unfit, or if a method cannot keep the shortest distance.
+        """
+        seeds: dict[str, Atoms] = {}
+        for index, base in self._bases(sources):
+            for name, method in self.parameters.methods().items():
+                rng = random_stream(self.parameters.random_seed, name, index)
+                for atoms in method.make(base, rng, self.parameters.min_distance_factor):
+                    seed = _named(atoms, 'seed', name)
+                    seeds.setdefault(seed.info['frame_id'], seed)
+        return list(seeds.values())
+
+    def count(self, n_sources: int) -> int:
+        """Return how many seeds :meth:`generate` makes of so many different sources."""
+        return n_sources * sum(method.count() for method in self.parameters.methods().values())
+
+    def generate_test_seeds(self, sources: Sequence[Atoms]) -> list[Atoms]:
+        """Return ``n_test_seeds`` further rattled structures of each source, with ``config_type`` 'test_seed'.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`generate`.
+        """
+        method = self.parameters.methods()[TEST_METHOD].model_copy(update={'n': self.parameters.n_test_seeds})
+        seeds = []
+        for index, base in self._bases(sources):
+            rng = random_stream(self.parameters.random_seed, 'test_seed', index)
+            for atoms in method.make(base, rng, self.parameters.min_distance_factor):
+                seeds.append(_named(atoms, 'test_seed', TEST_METHOD))
+        return seeds
+
+    def isolated_atoms(self, elements: Iterable[str]) -> list[Atoms]:
+        """Return one isolated atom for each element, with ``config_type`` 'IsolatedAtom'.
+
+        Raises
+        ------
+        ValueError
+            If a symbol is not an element.
+        """
+        return isolated_atoms(elements, self.parameters.isolated_atom_box_A)
+
+    def check(self, sources: Sequence[Atoms]) -> None:
+        """Raise what :meth:`generate` would raise about the sources themselves, without generating.
+
+        Raises
+        ------
+        ValueError
+            If a source has no volume, no periodic direction, no real elements, or atoms too close to each other.
+        """
+        for index, source in enumerate(sources):
+            self._checked(source, index)
+
+    def _bases(self, sources: Sequence[Atoms]) -> Iterator[tuple[int, Atoms]]:
+        """Yield the index and the supercell of each source, checked."""
+        if not len(sources):
+            raise ValueError('sources: no structure was given; give at least one')
+        for index, source in enumerate(sources):
+            yield index, isotropic_supercell(self._checked(source, index), self.parameters.target_atoms)
+
+    def _checked(self, source: Atoms, index: int) -> Atoms:
+        """Return the bare structure of a source: numbers, positions, cell and pbc."""
+        name = f'source {index} ({source.get_chemical_formula()})'
+        if len(source) == 0 or (source.numbers < 1).any():
+            raise ValueError(f'{name}: no atoms, or atoms without an element; give real chemical symbols')
+        if not np.isfinite(source.positions).all() or not np.isfinite(np.array(source.cell)).all():
+            raise ValueError(f'{name}: positions or cell are not finite; repair the structure')
+        if source.cell.rank < 3:
+            raise ValueError(f'{name}: the cell {source.cell.tolist()} spans no volume; give three lattice vectors')
+        if not source.pbc.any():
+            raise ValueError(f'{name}: no direction is periodic, but labels are; set pbc to "T T T" in a large box')
+        bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
+        pair = closest_pair(bare, self.parameters.min_distance_factor)
+        if pair is not None:
+            raise ValueError(
+                f'{name}: {pair} (min_distance_factor {self.parameters.min_distance_factor}); repair the structure or '
+                'lower min_distance_factor'
+            )
+        return bare
+
+
+def random_stream(random_seed: int, name: str, source_index: int) -> np.random.Generator:
+    """Return the generator of one method on one source: independent of all others, whatever their number."""
+    spawn_key = (zlib.crc32(name.encode()), source_index)
+    return np.random.default_rng(np.random.SeedSequence(random_seed, spawn_key=spawn_key))
+
+
+def _named(atoms: Atoms, config_type: str, method: str) -> Atoms:
+    """Return the structure with the identity of a seed in its ``info``."""
+    frame_id = f'seed-{content_hash(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc)}'
+    atoms.info = {'frame_id': frame_id, 'origin': frame_id, 'config_type': config_type, 'method': method}
+    return atoms
