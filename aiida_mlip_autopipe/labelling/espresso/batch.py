@@ -32,12 +32,12 @@ class PwBatchCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and exit codes."""
         super().define(spec)
-        spec.input('candidates', valid_type=FramesData, help='The set that the candidates are in.')
+        spec.input('candidates', valid_type=FramesData, help='The set of candidates.')
         spec.input(
             'indices',
             valid_type=orm.List,
             serializer=orm.to_aiida_type,
-            help='Their places in it, in order.',
+            help='Indices of the candidates in the set, in order.',
         )
         spec.input(
             'parameters',
@@ -62,13 +62,13 @@ class PwBatchCalculation(CalcJob):
             310,
             'ERROR_NO_LABEL',
             invalidates_cache=True,
-            message='None of the {wanted} candidates was labelled; the first: {reason}',
+            message='None of the {wanted} candidates was labelled; the first reason: {reason}',
         )
         spec.exit_code(
             730,
             'WARNING_NOT_ALL_LABELLED',
             invalidates_cache=True,
-            message='{found} of {wanted} candidates were labelled; the first that was not: {reason}',
+            message='{found} of {wanted} candidates were labelled; the first failure: {reason}',
         )
 
     @classmethod
