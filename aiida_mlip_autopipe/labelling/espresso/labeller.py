@@ -51,7 +51,7 @@ class EspressoLabeller(Labeller):
         'balanced': {'kpoints_distance': 0.2, 'conv_thr_per_atom_Ry': 1e-9},
         'stringent': {'kpoints_distance': 0.12, 'conv_thr_per_atom_Ry': 1e-10},
     }
-    unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'no recommendation of the family is known; converge it')
+    unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'the family has no recommendation; check its convergence')
 
     @property
     def pseudos(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class EspressoLabeller(Labeller):
             return None
         return (
             f'labelling: no pseudopotential for {", ".join(missing)}; give one for each element, as pseudo_ELEMENT: '
-            'those of a family that has them all (labelling.pseudo_family)'
+            'all from one family (labelling.pseudo_family)'
         )
 
     @classmethod
@@ -197,7 +197,7 @@ class EspressoLabeller(Labeller):
         from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, FAMILY_LABEL
 
         return (
-            SetupOption('pw', 'pw.x; the one on PATH if not given.'),
+            SetupOption('pw', 'pw.x; by default the one on PATH.'),
             SetupOption('pseudos', f'Folder of UPF files for the family {FAMILY_LABEL}.', DEBIAN_FOLDER),
         )
 
