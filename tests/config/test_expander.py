@@ -174,7 +174,7 @@ def test_dump_says_where_each_value_is_from():
 def test_defaults_of_the_cutoffs_say_that_nothing_is_known():
     expansion = ConfigExpander(SILICON).expand()
     assert expansion.origins['labelling.ecutwfc_Ry'] == 'default'
-    assert 'converge it' in expansion.dump()
+    assert 'check its convergence' in expansion.dump()
 
 
 def test_cutoffs_are_the_highest_and_may_come_from_a_callable():
@@ -220,7 +220,7 @@ def test_pressures_ask_for_npt():
     assert expansion.origins['exploration.ensemble'] == 'heuristic'
     for ensemble in ('nvt', 'nve'):
         problem = only_problem(SILICON + f'exploration: {{pressures_GPa: [5], ensemble: {ensemble}}}')
-        assert f'needs exploration.ensemble: npt; {ensemble} keeps the cell' in problem
+        assert f'needs exploration.ensemble: npt; {ensemble} has a fixed cell' in problem
 
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
@@ -471,7 +471,7 @@ def test_unreadable_structure_files(tmp_path):
     assert "'X' is not an element" in only_problem('system: {structure: dummy.xyz}', base=tmp_path)
     assert 'is a folder' in only_problem('system: {structure: .}', base=tmp_path)
     write(tmp_path / 'molecule.xyz', molecule('N2'))
-    assert 'spans no volume' in only_problem('system: {structure: molecule.xyz}', base=tmp_path)
+    assert 'has no volume' in only_problem('system: {structure: molecule.xyz}', base=tmp_path)
 
 
 def test_no_pseudopotential():
