@@ -38,7 +38,7 @@ class FramesData(SinglefileData):
         :raises ValueError: without a frame.
         """
         if not frames:
-            raise ValueError('frames: an empty list; a FramesData holds at least one frame')
+            raise ValueError('frames: an empty list; a FramesData contains at least one frame')
         with TemporaryDirectory() as folder:
             path = Path(folder) / cls.FILENAME
             write_extxyz(path, frames)
@@ -81,4 +81,4 @@ class FramesData(SinglefileData):
     def _validate(self) -> None:
         super()._validate()
         if self.base.attributes.get('n_frames', 0) < 1:
-            raise ValidationError('n_frames: 0; a FramesData holds at least one frame')
+            raise ValidationError('n_frames: 0; a FramesData contains at least one frame')

@@ -155,7 +155,7 @@ def _why_no_gpu(built_for: str | None, driver: str | None) -> str:
     import torch
 
     if built_for is None:
-        return 'torch is a build for CPUs' + (f', while the node has the NVIDIA driver {driver}' if driver else '')
+        return 'torch is a CPU build' + (f', but the node has the NVIDIA driver {driver}' if driver else '')
     if os.environ.get('CUDA_VISIBLE_DEVICES') == '':
         return 'CUDA_VISIBLE_DEVICES is empty'
     if driver is None and torch.version.cuda:
@@ -176,7 +176,7 @@ def engine(device: str) -> dict[str, str]:
     resolved = resolve_device(device)
     chosen = choose_engine(DynamicsParameters(engine='auto'), resolved)
     if resolved == 'cpu':
-        reason = 'no GPU: replicas side by side, a core each'
+        reason = 'no GPU: replicas in parallel, one per core'
     elif chosen == 'torchsim':
         reason = 'a GPU and torch-sim: many replicas in one batch'
     else:

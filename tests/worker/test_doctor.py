@@ -222,7 +222,7 @@ GPU_NODE = {
     'failed': {},
 }
 NO_CARD = {'cards': [], 'reason': 'torch finds no device', 'given_by_scheduler': None}
-CPU_TORCH = {'torch_built_for': None, 'reason': 'torch is a build for CPUs'}
+CPU_TORCH = {'torch_built_for': None, 'reason': 'torch is a CPU build'}
 NO_TORCH_SIM = {'torch-sim-atomistic': 'not installed'}
 ASE_ON_GPU = {'engine': 'ase', 'reason': 'a GPU, but torch-sim-atomistic 0.3.0 is installed here'}
 ASE_ON_CPU = {'engine': 'ase', 'device': 'cpu'}
@@ -255,7 +255,7 @@ def test_nothing_to_change_on_a_good_node():
         (
             'core.slurm',
             {'gpu': NO_CARD | CPU_TORCH},
-            'no GPU is used: torch is a build for CPUs. Install a build of torch',
+            'no GPU is used: torch is a CPU build. Install a build of torch',
         ),
         (
             'core.slurm',

@@ -52,7 +52,7 @@ class EspressoLabeller(Labeller):
         'balanced': {'kpoints_distance': 0.2, 'conv_thr_per_atom_Ry': 1e-9},
         'stringent': {'kpoints_distance': 0.12, 'conv_thr_per_atom_Ry': 1e-10},
     }
-    unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'no recommendation of the family is known; converge it')
+    unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'the family has no recommendation; check its convergence')
 
     @property
     def pseudos(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class EspressoLabeller(Labeller):
             return None
         return (
             f'labelling: no pseudopotential for {", ".join(missing)}; give one for each element, as pseudo_ELEMENT: '
-            'those of a family that has them all (labelling.pseudo_family)'
+            'all from one family (labelling.pseudo_family)'
         )
 
     @classmethod

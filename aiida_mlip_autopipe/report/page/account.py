@@ -106,4 +106,4 @@ def _labels(record: RunRecord) -> Table:
         if (node := record.output(name)) is not None
     ]
     rows += [[what, value, ''] for what, value in record.labeller.rows()]
-    return Table('Labels', ['what', 'fingerprint or value', 'frames'], rows, n_names=2)
+    return Table('Labels', ['quantity', 'fingerprint or value', 'frames'], rows, n_names=2)
