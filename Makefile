@@ -103,7 +103,7 @@ test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
 
-quick: $(INSTALLED)
+quick: $(INSTALLED) $(SKLEARN_EXTRA)
 	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-torchsim:
