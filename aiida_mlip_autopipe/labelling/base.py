@@ -78,6 +78,7 @@ from aiida_mlip_autopipe.science.parameters.labelling import (
     kind_of,
     labelling_parameters,
 )
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida.orm import Computer, Data, Dict, ProcessNode
@@ -229,9 +230,7 @@ class Labeller(ABC):
         """
         told = self.parameters.model_dump(mode='json', exclude=set(LabellingParameters.model_fields))
         place = [atoms.cell.array.round(10).tolist(), atoms.positions.round(10).tolist(), atoms.numbers.tolist()]
-        text = json.dumps(
-            [self.fingerprint(), told, place, atoms.pbc.tolist(), atoms.info.get('config_type') == 'IsolatedAtom']
-        )
+        text = json.dumps([self.fingerprint(), told, place, atoms.pbc.tolist(), is_isolated_atom(atoms)])
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
