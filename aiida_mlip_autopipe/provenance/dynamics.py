@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from aiida import orm
 
 from aiida_mlip_autopipe.provenance.calls import Call, in_time
 from aiida_mlip_autopipe.provenance.states import MACE_MD
+from aiida_mlip_autopipe.science.frames import Manifest
 
 __all__ = ['last_attempts', 'manifests_of']
 
@@ -18,7 +18,7 @@ def last_attempts(calls: Iterable[Call]) -> list[Call]:
     return list({call.parent: call for call in in_time(calls) if call.process_type == MACE_MD}.values())
 
 
-def manifests_of(jobs: Iterable[Call]) -> dict[int, dict[str, Any]]:
+def manifests_of(jobs: Iterable[Call]) -> dict[int, Manifest]:
     """Return the manifests of MD jobs: PK -> manifest, in the order of the jobs; those without one are left out."""
     wanted = [job.pk for job in jobs]
     if not wanted:

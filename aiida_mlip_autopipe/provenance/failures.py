@@ -217,8 +217,10 @@ def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: 
 def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
     """Yield the replicas that a guard ended; of each MD job the last attempt tells of all its replicas."""
     for pk, manifest in manifests_of(last_attempts(tree.values())).items():
-        for replica in (one for one in manifest['replicas'] if one['guard'] is not None):
+        for replica in manifest['replicas']:
             guard = replica['guard']
+            if guard is None:
+                continue
             value = 'not finite' if guard['value'] is None else f'{guard["value"]:.4g}'
             pressure = '' if replica['pressure_GPa'] is None else f', {replica["pressure_GPa"]:g} GPa'
             conditions = f'{replica["temperature_K"]:g} K{pressure}'

@@ -27,6 +27,7 @@ from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.rounds import versions_of_labels
 from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
 from aiida_mlip_autopipe.report.reached import Reached
+from aiida_mlip_autopipe.science.frames import ReplicaEntry
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
@@ -165,7 +166,7 @@ def _range(values: Any) -> list[Any] | None:
 
 def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the dynamics have been, stage by stage, and where a guard stopped them."""
-    stages: dict[str, list[dict[str, Any]]] = {}
+    stages: dict[str, list[ReplicaEntry]] = {}
     for pk, manifest in manifests_of(last_attempts(tree.values())).items():
         stages.setdefault(stage_of(tree[pk], tree, run), []).extend(manifest['replicas'])
     trained = [one for stage, replicas in stages.items() if stage != EXPLORE_TEST.label for one in replicas]
@@ -184,7 +185,7 @@ def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]
     }
 
 
-def _guards(stage: str, replicas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _guards(stage: str, replicas: Sequence[ReplicaEntry]) -> list[dict[str, Any]]:
     """Return how many replicas of each condition a guard stopped, of those that ran there."""
     ran = Counter((one['temperature_K'], one['pressure_GPa']) for one in replicas)
     stopped = Counter(
