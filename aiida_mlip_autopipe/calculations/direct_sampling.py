@@ -35,11 +35,14 @@ class DirectSamplingCalculation(WorkerCalculation):
             'potential',
             valid_type=PotentialData,
             required=False,
-            help='The potential whose features describe the frames; for the descriptor mace, and for no other.',
+            help='The potential whose features describe the frames; only for the descriptor mace.',
         )
         spec.input_namespace('shards', valid_type=orm.RemoteData, required=True, help='The folders of the MD jobs.')
         spec.input_namespace(
-            'known', valid_type=FramesData, required=False, help='Labelled sets: the selection keeps away from them.'
+            'known',
+            valid_type=FramesData,
+            required=False,
+            help='Labelled sets: the selection avoids frames close to them.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.direct_sampling'
         spec.inputs.validator = _can_be_sampled
@@ -50,8 +53,8 @@ class DirectSamplingCalculation(WorkerCalculation):
         spec.output(
             'frames',
             valid_type=orm.ArrayData,
-            help='Some of the frames there were to choose from: job, replica, step, temperature, energy, components, '
-            'and which candidate stands for each.',
+            help='An evenly spaced part of the explored frames: job, replica, step, temperature, energy, components, '
+            'and the candidate that represents each.',
         )
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
         add_exit_codes(spec, NOTHING_NEW)
@@ -84,7 +87,7 @@ def _has_its_potential(inputs: dict[str, Any]) -> str | None:
     if kind == 'mace' and 'potential' not in inputs:
         return 'potential: missing, but the descriptor is mace; give the potential whose features describe the frames'
     if kind != 'mace' and 'potential' in inputs:
-        return f'potential: the descriptor {kind} needs none; leave it out, or choose the descriptor mace'
+        return f'potential: the descriptor {kind} needs none; remove it, or choose the descriptor mace'
     return None
 
 
@@ -98,7 +101,7 @@ def _readable_from_one_computer(inputs: dict[str, Any]) -> str | None:
         code = inputs.get('code')
         if code is not None and getattr(code, 'computer', None) and remote.computer.uuid != code.computer.uuid:
             return (
-                f'shards.{name}: lies on {remote.computer.label}, the code on {code.computer.label}; '
+                f'shards.{name}: is on {remote.computer.label}, the code on {code.computer.label}; '
                 'sample on the computer that ran the MD'
             )
     return None

@@ -31,10 +31,10 @@ class DoctorCalculation(WorkerCalculation):
             'potential',
             valid_type=PotentialData,
             required=False,
-            help='The potential whose MD steps are timed; without it a small untrained MACE for silicon.',
+            help='The potential used to time MD steps; by default a small untrained MACE for silicon.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.doctor'
-        spec.output('report', valid_type=orm.Dict, help='Facts, failed probes, findings in words, suggested options.')
+        spec.output('report', valid_type=orm.Dict, help='Results, failed tests, findings, suggested options.')
         add_exit_codes(spec, PROBE_FAILED)
 
     @classmethod

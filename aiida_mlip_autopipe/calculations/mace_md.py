@@ -27,52 +27,52 @@ class MaceMdCalculation(WorkerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
-        spec.input('potential', valid_type=PotentialData, help='The potential that drives the dynamics.')
-        spec.input('seeds', valid_type=FramesData, help='The structures to start from.')
+        spec.input('potential', valid_type=PotentialData, help='The potential that runs the dynamics.')
+        spec.input('seeds', valid_type=FramesData, help='The starting structures.')
         spec.input(
             'job_index',
             valid_type=orm.Int,
             default=lambda: orm.Int(0),
             serializer=orm.to_aiida_type,
-            help='Which share of the replicas this job runs.',
+            help='Index of the share of the replicas that this job runs.',
         )
         spec.input(
             'n_jobs',
             valid_type=orm.Int,
             default=lambda: orm.Int(1),
             serializer=orm.to_aiida_type,
-            help='Over how many jobs the replicas are spread.',
+            help='Number of jobs over which the replicas are distributed.',
         )
         spec.input_namespace(
             'committee',
             valid_type=PotentialData,
             required=False,
-            help='Further potentials: the disagreement of their forces is stored with each frame.',
+            help='Other committee members: the disagreement of the forces is stored with each frame.',
         )
         spec.input(
             'continue_from',
             valid_type=orm.RemoteData,
             required=False,
-            help='The folder of an interrupted job of the same replicas, which this one goes on from.',
+            help='The folder of an interrupted job of the same replicas, which this one continues.',
         )
         spec.input(
             'metadata.options.batch_divisor',
             valid_type=int,
             required=False,
-            help='Run so many times fewer replicas at once than usual: for a job that ran out of memory.',
+            help='Reduce the number of simultaneous replicas by this factor: for a job that ran out of memory.',
         )
         spec.input(
             'metadata.options.collect_only',
             valid_type=bool,
             required=False,
-            help='Run nothing: only tell which frames the interrupted job left.',
+            help='Run nothing; only list the frames that the interrupted job left.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.mace_md'
         spec.inputs.validator = _knows_the_elements
         spec.output(
             'manifest',
             valid_type=orm.Dict,
-            help='Replicas (seed, conditions, steps, frames, guard) and their shards (bytes, sha256); also of a job '
+            help='Replicas (seed, conditions, steps, frames, guard) and their shards (bytes, sha256); also for a job '
             'that failed, if it left frames.',
         )
         add_exit_codes(spec, DISK_FULL, NOT_COMPLETE, OUT_OF_MEMORY)
@@ -124,7 +124,7 @@ def _knows_the_elements(inputs: dict[str, Any], _namespace: Any) -> str | None:
     for name, potential in potentials.items():
         if unknown := sorted(set(inputs['seeds'].elements) - set(potential.elements)):
             return (
-                f'{name}: knows {", ".join(potential.elements)}, but the seeds hold {", ".join(unknown)}; '
+                f'{name}: knows {", ".join(potential.elements)}, but the seeds contain {", ".join(unknown)}; '
                 'choose a potential for these elements, or bootstrap one'
             )
     return None

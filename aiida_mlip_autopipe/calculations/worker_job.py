@@ -98,7 +98,7 @@ class WorkerCalculation(CalcJob):
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the files that the stage reads, as they are called in the job's folder."""
-        raise RuntimeError('a stage says which files it reads')
+        raise RuntimeError('a stage must define the files that it reads')
 
     def worker_arguments(self) -> dict[str, Any]:
         """Return what the stage is told beside its parameters."""

@@ -164,8 +164,8 @@ def running_daemon(profile: Profile) -> DaemonClient:
 
     if profile.process_control_backend is None:
         raise ValueError(
-            f'profile {profile.name!r} has no broker, so nothing can be submitted; `mlip-autopipe --profile NAME init` '
-            'makes one that has'
+            f'profile {profile.name!r} has no broker, so no run can be submitted; `mlip-autopipe --profile NAME init` '
+            'creates one with a broker'
         )
     client = get_daemon_client(profile.name)
     if not client.is_daemon_running:

@@ -13,7 +13,7 @@ from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
 from aiida_mlip_autopipe.pipeline.stages import Kind
 
 if TYPE_CHECKING:
-    from aiida_mlip_autopipe.cli.commands.plan import Examination
+    from aiida_mlip_autopipe.cli.examination import Examination
     from aiida_mlip_autopipe.config import Configuration
     from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage
 
@@ -37,9 +37,9 @@ KINDS = {
     Kind.PHYSICS: 'physics',
 }
 KEPT = {
-    'keep': 'they stay in the folders of the MD jobs (exploration.keep_frames: keep)',
-    'clean': 'they are removed after each selection (exploration.keep_frames: clean)',
-    'stash': 'they are moved to exploration.stash_folder after each selection',
+    'keep': 'kept in the folders of the MD jobs (exploration.keep_frames: keep)',
+    'clean': 'deleted after each selection (exploration.keep_frames: clean)',
+    'stash': 'moved to exploration.stash_folder after each selection',
 }
 
 
@@ -59,9 +59,9 @@ def print_plan(found: Examination) -> None:
     _print_marked(found.problems, '[bold red]x[/]')
     if found.problems:
         number = f'{len(found.problems)} problem{"s" if len(found.problems) > 1 else ""}'
-        console.print(f'[bold red]{number}[/] to put right; nothing was submitted.')
+        console.print(f'[bold red]{number}[/] to solve; nothing was submitted.')
     else:
-        console.print(f'Nothing stands in the way: {tell_command(f"run {found.input_file}")}', soft_wrap=True)
+        console.print(f'No problems found: {tell_command(f"run {found.input_file}")}', soft_wrap=True)
 
 
 def stages_table(plan: Plan, configuration: Configuration) -> Table:
@@ -76,7 +76,7 @@ def stages_table(plan: Plan, configuration: Configuration) -> Table:
         number = stage.stage.round
         if plan.n_rounds > ROUNDS_SHOWN and number not in (0, 1, plan.n_rounds):
             if number == 2 and last_round != number:
-                table.add_row(Text(f'... r2 to r{plan.n_rounds - 1} alike', 'dim'))
+                table.add_row(Text(f'... r2 to r{plan.n_rounds - 1}: same', 'dim'))
         else:
             table.add_row(stage.name, *_counts({name: getattr(stage, name) for name in COLUMNS}), _told(stage))
         last_round = number
@@ -150,27 +150,27 @@ def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iter
         title = ''
     size, code = tell_size(plan.totals()['bytes']), configuration.codes.worker
     yield 'frames', f'at most {size} on the computer of {code}; {KEPT[configuration.exploration.keep_frames]}'
-    there = 'the daemon does not run'
+    there = 'the daemon is not running'
     if found.n_workers is not None and found.slots_per_worker is not None:
         n_slots = found.n_workers * found.slots_per_worker
         there = f'there are {n_slots} ({found.n_workers} workers x {found.slots_per_worker})'
-    yield 'daemon', f'{found.slots_needed} processes at once need a slot each; {there}'
+    yield 'daemon', f'{found.slots_needed} processes need a slot at the same time; {there}'
     n_temperatures, hot_factor = len(configuration.exploration.temperatures_K), configuration.evaluation.hot_factor
     yield (
         'test set',
-        f'{configuration.evaluation.n_test} frames, as many from each of the {n_temperatures} temperatures'
+        f'{configuration.evaluation.n_test} frames, equally from each of the {n_temperatures} temperatures'
         + ('' if hot_factor is None else ' and from a hotter one'),
     )
-    yield 'cache', 'what an earlier run of this profile has computed costs nothing; that is not counted here'
-    yield 'ends', 'sooner where nothing new is found' + _tolerances(configuration)
+    yield 'cache', 'results of earlier runs of this profile are reused at no cost; this is not subtracted here'
+    yield 'ends', 'earlier if no new frames are found' + _tolerances(configuration)
 
 
 def _tolerances(configuration: Configuration) -> str:
     wanted = {name: value for name, value in configuration.evaluation if name.startswith('max_') and value is not None}
     if not wanted:
-        return '; no tolerance is given that could end it'
+        return '; no tolerance is set that could end it'
     told = ', '.join(f'{name}: {value:g}' for name, value in wanted.items())
-    return f', or from round {configuration.loop.min_rounds} on where the tolerances hold ({told})'
+    return f', or from round {configuration.loop.min_rounds} on if the tolerances are met ({told})'
 
 
 def _print_marked(lines: Iterable[str], mark: str) -> None:

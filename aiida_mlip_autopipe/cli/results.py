@@ -30,7 +30,7 @@ __all__ = [
 
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
 FIGURES_OF = {Kind.EXPLORE: 'selection', Kind.EVALUATE: 'evaluation'}
-VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'not judged'}
+VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'no verdict'}
 ERROR_COLUMNS = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
@@ -133,7 +133,7 @@ def error_tables(summary: dict[str, Any]) -> list[Table]:
         tables.append(_table('Errors on the hotter test set, beyond the temperatures of the rounds (RMSE)', hot))
     if rounds:
         found = zip(names[:-1], [one['labels'] for one in rounds], strict=True)
-        tables.append(_table('Errors on the frames it found, not yet trained on (RMSE)', found))
+        tables.append(_table('Errors on new labels, before training on them (RMSE)', found))
     return tables
 
 
@@ -187,7 +187,7 @@ def tell_what_is_next(summary: dict[str, Any]) -> str | None:
     if curve is None:
         return None
     return (
-        f'the next {curve["n_more"]} labels are likely to change the force error by {-curve["gain_percent"]:.0f} % '
+        f'the next {curve["n_more"]} labels are expected to change the force error by {-curve["gain_percent"]:.0f} % '
         f'({-curve["gain_low_percent"]:.0f} to {-curve["gain_high_percent"]:.0f}), to {curve["expected"]:.0f} meV/Å '
         f'({curve["low"]:.0f} to {curve["high"]:.0f})'
     )

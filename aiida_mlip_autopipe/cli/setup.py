@@ -70,7 +70,7 @@ def ensure_profile(name: str | None, report: Report) -> Profile:
         profile = load_profile(name, allow_switch=True)
         if profile.process_control_backend is None:
             raise ValueError(
-                f'profile {name!r}: has no broker, so nothing can be submitted; choose another name with '
+                f'profile {name!r}: has no broker, so no run can be submitted; choose another name with '
                 '`mlip-autopipe --profile NAME init`, or `verdi profile configure-broker core.zeromq`'
             )
         report.found('profile', f'{name} ({profile.storage_backend}, {profile.process_control_backend})')

@@ -78,7 +78,7 @@ def melting_estimate(composition: Mapping[str, int]) -> MeltingEstimate:
         symbol = next(iter(composition))
         if symbol in MELTING_K:
             return MeltingEstimate(MELTING_K[symbol], '')
-        return MeltingEstimate(FALLBACK_MELTING_K, f'assumed: none is tabulated for {symbol}')
+        return MeltingEstimate(FALLBACK_MELTING_K, f'assumed, since none is tabulated for {symbol}')
     reduced = Formula.from_dict(dict(composition)).reduce()[0].count()
     for name, temperature in COMPOUND_MELTING_K.items():
         if Formula(name).count() == reduced:
@@ -91,7 +91,7 @@ def melting_estimate(composition: Mapping[str, int]) -> MeltingEstimate:
     if known:
         symbol = max(known, key=MELTING_K.__getitem__)
         return MeltingEstimate(MELTING_K[symbol], f'of {symbol}')
-    return MeltingEstimate(FALLBACK_MELTING_K, f'assumed: none is tabulated for {", ".join(sorted(composition))}')
+    return MeltingEstimate(FALLBACK_MELTING_K, f'assumed, since none is tabulated for {", ".join(sorted(composition))}')
 
 
 def unpaired_electrons(symbol: str) -> int:

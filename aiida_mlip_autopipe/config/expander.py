@@ -42,9 +42,9 @@ DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
 TEMPERATURES, MELTING_FRACTIONS = 'exploration.temperatures_K', 'exploration.melting_fractions'
 LABELLING_PREFIX = 'labelling.'
 WEIGHTS_PREFIX = 'exploration.descriptor.compression.species_weighting.'
-HEADER = """The full configuration, as it is run. After each value, where it is from:
+HEADER = """The full configuration of the run. Each value is followed by its origin:
 user: the input; protocol: the protocol's file; heuristic: estimated for this system, and from what;
-default: the schema. This file is an input itself: run it to repeat, change it to vary."""
+default: the schema. This file is itself a valid input: run it to repeat the run, or edit it."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def find_surrogate(surrogate: str, base: Path) -> tuple[str, list[str]]:
         ]
     near = nearest(surrogate, ['bootstrap', *FOUNDATIONS])
     hint = f'did you mean {near!r}?' if near else f'known are bootstrap, {", ".join(FOUNDATIONS)}'
-    return surrogate, [f'surrogate: {surrogate!r} is no known foundation model and no file in {base}; {hint}']
+    return surrogate, [f'surrogate: {surrogate!r} is neither a known foundation model nor a file in {base}; {hint}']
 
 
 def find_frames(key: str, frames: str, base: Path) -> tuple[str, list[str]]:
@@ -135,7 +135,7 @@ def _read(name: str, path: Path) -> tuple[list[Atoms], list[str]]:
     symbols = sorted({symbol for frame in atoms for symbol in frame.symbols})
     problems = [f'{key}: {name!r}: {problem}' for problem in element_problems(symbols)]
     if not symbols:
-        problems = [f'{key}: {name!r} holds no atoms; give a structure file']
+        problems = [f'{key}: {name!r} contains no atoms; give a structure file']
     return ([] if problems else atoms), problems
 
 

@@ -114,7 +114,7 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
         for atoms, difference in zip(group, energies - np.median(energies), strict=True):
             if abs(difference) > window_eV:
                 found[atoms.info['frame_id']] = (
-                    f'its energy is {difference:+.2f} eV per atom from the median of {formula}: outside of '
+                    f'its energy is {difference:+.2f} eV per atom from the median of {formula}: outside '
                     f'energy_window_eV ({window_eV})'
                 )
     return found
@@ -131,7 +131,7 @@ def pressure_warning(labelled: Sequence[Atoms]) -> str | None:
     if abs(largest) < LARGE_PRESSURE_GPA:
         return None
     return (
-        f'system: by its own label the undistorted structure is under {largest:.1f} GPa, so the seeds lie around a '
-        'volume that is not the equilibrium of this DFT, and what is learnt does, too. Relax it with the method of the '
-        'labels, or go on if that is the volume you want'
+        f'system: according to its label, the undistorted structure is under {largest:.1f} GPa, so the seeds are '
+        'not centred at the equilibrium volume of DFT, nor is the training set. Relax it with the method of the '
+        'labels, or continue if you want this volume'
     )

@@ -29,7 +29,9 @@ WARNINGS = range(700, 800)
 
 OURS = 'mlip_autopipe.'
 WALL_TIME = 'raise max_wallclock_seconds in options'
-UNFIT_THERE = 'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unfit there'
+UNFIT_THERE = (
+    'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unsuitable there'
+)
 END_OF_LOG = 'look at the end of the log in the message; training.method, precision and batch size'
 SMALLER_BATCH = 'more memory in options, or a lower exploration.max_batch_atoms'
 
@@ -178,7 +180,7 @@ TOO_FEW_LABELS = ProcessExitCode(
 NO_LABEL = ProcessExitCode(
     332,
     'ERROR_NO_LABEL',
-    'None of the {wanted} candidates was labelled; the first: {reason}',
+    'None of the {wanted} candidates was labelled; the first reason: {reason}',
     'A batch of labels gave none; its candidates are labelled alone.',
     invalidates_cache=True,
 )
@@ -205,7 +207,7 @@ ISOLATED_ATOMS = ProcessExitCode(
     'No label for the isolated atom of {elements}: without its energy no potential can be trained; `mlip-autopipe '
     'status` shows why its calculation failed.',
     'The isolated atom of an element has no label.',
-    advice='generation.isolated_atom_box_A or labelling.degauss_Ry',
+    advice='generation.isolated_atom_box_A, or what labelling asks of an isolated atom',
 )
 OTHER_LEVEL_OF_THEORY = ProcessExitCode(
     352,
@@ -270,7 +272,7 @@ NOT_ALL_STASHED = ProcessExitCode(
 NOT_ALL_LABELLED = ProcessExitCode(
     730,
     'WARNING_NOT_ALL_LABELLED',
-    '{found} of {wanted} candidates were labelled; the first that was not: {reason}',
+    '{found} of {wanted} candidates were labelled; the first failure: {reason}',
     'The other candidates of the batch are labelled alone.',
     invalidates_cache=True,
 )

@@ -357,7 +357,7 @@ def _count_checks(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
         return {}
     verdicts = [check['passed'] for check in orm.load_node(stage.pk).outputs.checks['checks'].values()]
     judged = {'done': verdicts.count(True), 'total': len(verdicts) - verdicts.count(None), 'unit': 'checks passed'}
-    return {**judged, 'detail': f'{verdicts.count(None)} not judged' if None in verdicts else ''}
+    return {**judged, 'detail': f'{verdicts.count(None)} without a verdict' if None in verdicts else ''}
 
 
 _COUNTS: dict[Kind, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {

@@ -63,19 +63,19 @@ def what_it_reached(run: orm.WorkChainNode) -> Reached:
     """
     if 'configuration' not in run.inputs:
         raise ValueError(
-            f'{run.pk} is a {run.process_label}, no run of the pipeline; `mlip-autopipe status` lists them'
+            f'{run.pk} is a {run.process_label}, not a run of the pipeline; `mlip-autopipe status` lists the runs'
         )
     if not run.is_terminated:
         raise ValueError(
-            f'run {run.pk} is still at work; wait for its end (`mlip-autopipe watch {run.pk}`), or take what '
-            f'it has so far with `mlip-autopipe status {run.pk} --output FOLDER`'
+            f'run {run.pk} is still running; wait until it ends (`mlip-autopipe watch {run.pk}`), or get the '
+            f'results so far with `mlip-autopipe status {run.pk} --output FOLDER`'
         )
     training = next((stage.outputs for stage in _called(run, _is_training) if 'dataset' in stage.outputs), None)
     source = run.outputs if 'potential' in run.outputs else training
     if source is None or 'potential' not in source:
         raise ValueError(
-            f'run {run.pk} has trained no potential, so there is none to hand on; '
-            f'`mlip-autopipe status {run.pk}` says how far it came'
+            f'run {run.pk} has not trained a potential, so there is nothing to export; '
+            f'`mlip-autopipe status {run.pk}` shows its state'
         )
     marked = next((node.outputs.result for node in _called(run, _marks_test_set) if 'result' in node.outputs), None)
     return Reached(

@@ -68,7 +68,7 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     potential = job.path('potential') if parameters.descriptor.kind == 'mace' else None
     known = [atoms for path in job.paths('known') for atoms in read_extxyz(path)] if 'known' in job.files else []
     if not any(read_manifest(folder, verify=False)['n_frames'] for folder in folders):
-        raise NoFramesError(f'the {len(folders)} MD folders hold no frame: every replica was stopped by a guard')
+        raise NoFramesError(f'the {len(folders)} MD folders contain no frame: every replica was stopped by a guard')
     selection = select_candidates(folders, parameters, tell, potential, known, scratch=job.folder)
     if selection.candidates:
         write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)

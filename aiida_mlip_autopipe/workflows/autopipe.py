@@ -47,6 +47,7 @@ from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
@@ -405,5 +406,5 @@ class AutoPipeWorkChain(SubmitsStages):
     def elements_without_isolated_atom(self) -> list[str]:
         """Return the elements whose isolated atom has no label."""
         frames = self.ctx.labelled['round_0'].get_atoms()
-        found = {atoms.get_chemical_symbols()[0] for atoms in frames if atoms.info['config_type'] == 'IsolatedAtom'}
+        found = {atoms.get_chemical_symbols()[0] for atoms in frames if is_isolated_atom(atoms)}
         return sorted(set(self.ctx.structures['seeds'].elements) - found)

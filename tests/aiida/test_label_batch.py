@@ -205,9 +205,9 @@ def test_why_there_is_no_label(tmp_path):
     box = '%' * 80
     for content, output, why in (
         (None, None, 'was not started'),
-        (None, 'Program PWSCF starts', 'it was stopped'),
+        (None, 'Program PWSCF starts', 'it was killed'),
         (None, f'{box}\n Error in routine cdiaghg (3):\n   problems\n {box}\n', 'routine cdiaghg (3): problems'),
-        (whole[: len(whole) // 2], 'Program PWSCF starts', 'it was stopped'),
+        (whole[: len(whole) // 2], 'Program PWSCF starts', 'it was killed'),
         (whole.replace('<convergence_achieved>true', '<convergence_achieved>false'), '', 'did not converge'),
         (re.sub('<forces rank.*?</forces>', '', whole, flags=re.DOTALL), '', 'are missing'),
     ):

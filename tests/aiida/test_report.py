@@ -87,7 +87,7 @@ def test_the_errors_are_those_of_the_summary(page, finished_run):
     traces = {trace['name']: trace['y'] for trace in page.data['charts']['errors_forces']['data']}
     judged = [summary['surrogate'], *summary['rounds']]
     assert traces['test set'] == [one['test']['force_rmse_meV_A'] for one in judged]
-    assert traces['frames it found'] == [one['labels']['force_rmse_meV_A'] for one in summary['rounds']]
+    assert traces['new labels'] == [one['labels']['force_rmse_meV_A'] for one in summary['rounds']]
 
 
 def test_the_learning_curve_has_the_points_of_the_summary(record, finished_run):
@@ -141,8 +141,8 @@ def test_what_identifies_a_run_is_in_the_page(path, finished_run):
 
 def test_a_check_that_was_not_judged_is_told_first(path):
     text = path.read_text(encoding='utf-8')
-    assert 'The physics check equation_of_state was not judged: the minimum' in text.partition('id="learning"')[0]
-    assert '>not judged</td>' in text
+    assert 'The physics check equation_of_state has no verdict: the minimum' in text.partition('id="learning"')[0]
+    assert '>no verdict</td>' in text
 
 
 def test_the_same_run_gives_the_same_page(path, finished_run):
@@ -174,8 +174,8 @@ def begun(finished_run):
 
 def test_a_run_at_work_is_told_as_far_as_it_has_come(begun):
     text = render(begun)
-    assert 'still at work' in text
-    assert 'No committee has been judged yet.' in text
+    assert 'still running' in text
+    assert 'No committee has been evaluated yet.' in text
     assert {'verdict', 'failures', 'methods'} <= set(Page(text).ids)
 
 
@@ -292,7 +292,7 @@ def test_clicking_a_pick_shows_its_structure_and_where_it_comes_from(browser_pag
 
 def test_clicking_a_frame_that_was_not_picked_says_so(browser_page):
     click(browser_page, 'frames', 0)
-    browser_page.wait_for_function("/It was not picked/.test(document.getElementById('map-said').textContent)")
+    browser_page.wait_for_function("/It was not selected/.test(document.getElementById('map-said').textContent)")
     assert re.search(r'replica \d+, step \d+', browser_page.locator('#map-said').inner_text())
 
 

@@ -85,7 +85,7 @@ def test_all_that_is_wrong_is_told_at_once(plan):
         "codes.labelling: 'qe@nowhere' is not the label of one code",
         '`mlip-autopipe init` sets up codes',
         'has no broker',
-        '6 problems to put right; nothing was submitted',
+        '6 problems to solve; nothing was submitted',
     ):
         assert words in told, told
     assert orm.QueryBuilder().append(orm.Node).count() == before
@@ -132,7 +132,7 @@ def test_the_table_tells_rounds_that_are_alike_once(plan):
     """Of many rounds the first and the last are shown."""
     told = plan(SILICON + 'loop: {max_rounds: 9}\nevaluation: {max_force_rmse_meV_A: 50}\n').output
     assert 'explore_r1' in told and 'explore_r9' in told and 'explore_r2' not in told
-    assert 'r2 to r8 alike' in told and 'all, 9 rounds' in told and 'at least, 2' in told
+    assert 'r2 to r8: same' in told and 'all, 9 rounds' in told and 'at least, 2' in told
     assert 'max_force_rmse_meV_A: 50' in told
     assert '\x1b[' not in told
 

@@ -84,7 +84,7 @@ def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.
             continue
         label = alone.get(index) or (in_batches.get(labeller.key(atoms)) if in_batches else None)
         if label is None:
-            rejected[atoms.info['frame_id']] = 'it was not computed: its sequence of labels ended before'
+            rejected[atoms.info['frame_id']] = 'it was not computed: its sequence of labels ended first'
         elif reason := check_label(atoms, label, labeller.parameters):
             rejected[atoms.info['frame_id']] = reason
         else:

@@ -29,13 +29,13 @@ def _options_of_labellers(function: Any) -> Any:
 
 
 @click.command('init')
-@click.option('--yes', '-y', is_flag=True, help='Do not ask before a profile is made.')
-@click.option('--workers', type=click.IntRange(1), default=2, show_default=True, help='Workers of the daemon.')
+@click.option('--yes', '-y', is_flag=True, help='Create a profile without asking.')
+@click.option('--workers', type=click.IntRange(1), default=2, show_default=True, help='Number of daemon workers.')
 @click.option(
     '--worker',
     'worker_path',
     type=click.Path(path_type=Path),
-    help='mlip-autopipe-worker; the one of this environment if not given.',
+    help='mlip-autopipe-worker; by default the one of this environment.',
 )
 @click.option(
     '--labelling',
@@ -51,12 +51,12 @@ def _options_of_labellers(function: Any) -> Any:
 def command(
     profile_name: str | None, yes: bool, workers: int, worker_path: Path | None, kinds: tuple[str, ...], **given: Any
 ) -> None:
-    """Make or repair what the pipeline needs on this computer.
+    """Set up or repair the pipeline on this computer.
 
-    An AiiDA profile (SQLite, ZeroMQ: no service to install) if there is none, the computer localhost, the code
-    mlip-worker@localhost, a running daemon; and of the labelling code, its code and what else it needs, such as
-    pseudopotentials. A second run repairs what is broken and changes nothing that works. AIIDA_PATH decides where the
-    profile lives.
+    This creates an AiiDA profile (SQLite, ZeroMQ: no service) if there is none, the computer localhost, the code
+    mlip-worker@localhost, and the code of the labelling code with all that it needs, such as pseudopotentials; and it
+    starts the daemon. A second run repairs a broken setup and does not change a working one. AIIDA_PATH sets the
+    location of the profile.
 
     \b
     mlip-autopipe init --yes
@@ -94,9 +94,9 @@ def _ask(profile_name: str | None) -> None:
     if (profile_name or config.default_profile_name) not in config.profile_names:
         if not sys.stdin.isatty():
             raise UsageProblem(
-                f'no terminal to ask whether to make a new AiiDA profile in {config.dirpath}; give --yes'
+                f'no terminal to ask whether to create a new AiiDA profile in {config.dirpath}; give --yes'
             )
-        click.confirm(f'Make a new AiiDA profile in {config.dirpath}?', default=True, abort=True)
+        click.confirm(f'Create a new AiiDA profile in {config.dirpath}?', default=True, abort=True)
 
 
 def _show(report: object) -> None:

@@ -33,12 +33,12 @@ class PwBatchCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and exit codes."""
         super().define(spec)
-        spec.input('candidates', valid_type=FramesData, help='The set that the candidates are in.')
+        spec.input('candidates', valid_type=FramesData, help='The set of candidates.')
         spec.input(
             'indices',
             valid_type=orm.List,
             serializer=orm.to_aiida_type,
-            help='Their places in it, in order.',
+            help='Indices of the candidates in the set, in order.',
         )
         spec.input(
             'parameters',

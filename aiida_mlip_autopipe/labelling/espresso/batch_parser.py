@@ -107,10 +107,10 @@ def _numbers(output: ElementTree.Element, path: str) -> np.ndarray:
 def _why(printed: Path) -> str:
     """Return the error that pw.x printed, or how far it came."""
     if not printed.is_file():
-        return 'pw.x was not started: the job ended before'
+        return 'pw.x was not started: the job ended first'
     text = printed.read_text(errors='replace')
     if match := ERROR_BOX.search(text):
         return ' '.join(match['text'].split())
     if 'convergence NOT achieved' in text:
         return next(' '.join(line.split()) for line in text.splitlines() if 'convergence NOT achieved' in line)
-    return 'pw.x ended without an error, and without its results: it was stopped'
+    return 'pw.x ended without an error and without results: it was killed'

@@ -7,7 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiida_mlip_autopipe.labelling.base import CodeSetup, Labeller, PastLabel, SetupOption, Task
+from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
+from aiida_mlip_autopipe.labelling.base import Labeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.label import Label
 
@@ -51,7 +52,7 @@ class EspressoLabeller(Labeller):
         'balanced': {'kpoints_distance': 0.2, 'conv_thr_per_atom_Ry': 1e-9},
         'stringent': {'kpoints_distance': 0.12, 'conv_thr_per_atom_Ry': 1e-10},
     }
-    unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'no recommendation of the family is known; converge it')
+    unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'the family has no recommendation; check its convergence')
 
     @property
     def pseudos(self) -> dict[str, Any]:
@@ -153,7 +154,7 @@ class EspressoLabeller(Labeller):
             return None
         return (
             f'labelling: no pseudopotential for {", ".join(missing)}; give one for each element, as pseudo_ELEMENT: '
-            'those of a family that has them all (labelling.pseudo_family)'
+            'all from one family (labelling.pseudo_family)'
         )
 
     @classmethod
@@ -197,7 +198,7 @@ class EspressoLabeller(Labeller):
         from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, FAMILY_LABEL
 
         return (
-            SetupOption('pw', 'pw.x; the one on PATH if not given.'),
+            SetupOption('pw', 'pw.x; by default the one on PATH.'),
             SetupOption('pseudos', f'Folder of UPF files for the family {FAMILY_LABEL}.', DEBIAN_FOLDER),
         )
 

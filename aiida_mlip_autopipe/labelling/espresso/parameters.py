@@ -25,8 +25,10 @@ class EspressoParameters(LabellingParameters):
         'cold', description='Smearing; fixed occupations may never converge on displaced atoms.'
     )
     degauss_Ry: PositiveFloat = Field(0.01, description='Width of the smearing, in Ry.')
-    conv_thr_per_atom_Ry: PositiveFloat = Field(1e-8, description='Convergence of the energy, in Ry per atom.')
-    spin_polarised: bool = Field(False, description='Spin-polarised bulk; isolated atoms always are.')
+    conv_thr_per_atom_Ry: PositiveFloat = Field(
+        1e-8, description='Convergence threshold of the energy, in Ry per atom.'
+    )
+    spin_polarised: bool = Field(False, description='Spin-polarised bulk; isolated atoms always are spin-polarised.')
     atomic_magnetization: dict[str, int] = Field(
         default_factory=dict, description='Unpaired electrons of each isolated atom (element: number).'
     )
@@ -36,6 +38,6 @@ class EspressoParameters(LabellingParameters):
         if self.ecutrho_Ry < 4 * self.ecutwfc_Ry * (1 - 1e-9):
             raise ValueError(
                 f'ecutrho_Ry ({self.ecutrho_Ry}) is below 4 x ecutwfc_Ry ({4 * self.ecutwfc_Ry}): the '
-                'density would be cut; raise ecutrho_Ry'
+                'density would be truncated; raise ecutrho_Ry'
             )
         return self

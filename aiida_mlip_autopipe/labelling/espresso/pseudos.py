@@ -54,7 +54,7 @@ def find_pw(given: Path | None) -> Path:
         if on_path is None:
             raise ValueError(
                 'pw.x: not on PATH; install Quantum ESPRESSO (Debian: apt install quantum-espresso '
-                'quantum-espresso-data libopenblas0-serial) or say where it is with --pw PATH'
+                'quantum-espresso-data libopenblas0-serial) or give its path with --pw PATH'
             )
         given = Path(on_path)
     return find_executable(given, '--pw')
@@ -85,11 +85,11 @@ def read_table(folder: Path) -> dict[str, Choice]:
             '"Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
         ) from error
     if own.is_file() and (missing := [row.file for row in table.values() if not (folder / row.file).is_file()]):
-        raise ValueError(f'{own}: names {", ".join(missing)}, which {folder} does not hold; correct the names')
+        raise ValueError(f'{own}: names {", ".join(missing)}, which are not in {folder}; correct the names')
     present = {element: row for element, row in table.items() if (folder / row.file).is_file()}
     if not present:
         raise ValueError(
-            f'pseudopotentials: {folder} holds none of the files of the default table; write a {TABLE_FILE} there with '
+            f'pseudopotentials: {folder} has none of the files of the default table; write a {TABLE_FILE} there with '
             'lines like "Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
         )
     return present

@@ -65,7 +65,7 @@ def rows(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> list[tuple[st
     return [
         ('functional', asked.functional),
         ('cutoffs', f'{asked.ecutwfc_Ry:g} Ry (wavefunctions), {asked.ecutrho_Ry:g} Ry (density)'),
-        ('k-points', f'no further apart than {asked.kpoints_distance:g} 1/Å'),
+        ('k-points', f'at most {asked.kpoints_distance:g} 1/Å apart'),
         ('smearing', f'{asked.smearing}, {asked.degauss_Ry:g} Ry'),
         ('spin', 'polarised' if asked.spin_polarised else 'isolated atoms only'),
         *(

@@ -23,7 +23,7 @@ def explored_map(record: RunRecord) -> Section:
     """Return the map of each exploration, the structures of all candidates, and where each comes from."""
     mapped = [one for one in record.explored if one.figures]
     if not mapped:
-        return Section('map', 'Map of explored frames', [Text('Nothing has been selected yet.')])
+        return Section('map', 'Map of explored frames', [Text('There is no selection yet.')])
     chosen = record.candidates
     structures, places = structures_data([candidate.atoms for candidate in chosen])
     replicas = {
@@ -68,9 +68,9 @@ def lineage(candidate: CandidateRecord, replicas: dict[tuple[str, int], tuple[in
         rows += [('conditions', told or f'{info["temperature_K"]:g} K')]
     if 'reason' in info:
         cluster = 'none' if info['cluster'] < 0 else str(info['cluster'])
-        rows += [('chosen as', info['reason']), ('cluster, rank', f'{cluster}, {info["rank"]}')]
+        rows += [('reason', info['reason']), ('cluster, rank', f'{cluster}, {info["rank"]}')]
         rows += [('represents', f'{info["represents"]} frames')]
-    for key, name in (('novelty', 'distance from known'), ('disagreement_eV_A', 'disagreement (eV/Å)')):
+    for key, name in (('novelty', 'distance from labelled frames'), ('disagreement_eV_A', 'disagreement (eV/Å)')):
         if np.isfinite(info.get(key, np.nan)):
             rows.append((name, f'{info[key]:.4g}'))
     return [*rows, *_label(candidate)]
@@ -87,7 +87,7 @@ def _label(candidate: CandidateRecord) -> list[tuple[str, str]]:
         rows.append(('largest force (DFT)', f'{candidate.max_force_eV_A:.3f} eV/Å'))
     if candidate.state is CandidateState.LABELLED:
         used = ', '.join(f'{name}: {split}' for name, split in candidate.used.items())
-        rows.append(('used for', used or 'nothing yet'))
+        rows.append(('used for', used or 'not used yet'))
     return rows
 
 

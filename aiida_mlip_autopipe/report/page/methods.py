@@ -49,7 +49,7 @@ def methods(record: RunRecord) -> Section:
     cite = Citations()
     sentences = (_outline, _seeds, _dynamics, _selection, _labels, _training, _test)
     paragraphs = [Text(text) for sentence in sentences if (text := sentence(record, cite))]
-    note = 'Made from the configuration of this run. Check it before you print it, as you would check your own words.'
+    note = 'Generated from the configuration of this run. Check it before you use it.'
     return Section('methods', 'Methods, for a paper', [Text(note, 'note'), *paragraphs, cite.links()])
 
 
@@ -168,7 +168,7 @@ def _test(record: RunRecord, cite: Citations) -> str:
         errors.append(f'{", ".join(told)} on {metrics["n_frames"]} frames ({split})')
     asked = record.configuration['evaluation']
     return (
-        'The test set was drawn at random from dynamics of seeds that no training has a relative of'
+        'The test set was drawn at random from dynamics of separate seeds, from which no training frame descends'
         + (
             f'; a hotter part of it is at {asked["hot_factor"]:g} times the highest temperature of the rounds'
             if len(errors) > 1

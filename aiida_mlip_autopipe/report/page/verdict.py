@@ -51,7 +51,9 @@ def _what(record: RunRecord) -> str:
     elements = ', '.join(configuration_elements(record))
     begin = 'bootstrapped from labelled seeds'
     if record.surrogate is not None:
-        begin = f'begun from a given potential ({record.surrogate.base.attributes.get("origin", "of unknown origin")})'
+        begin = (
+            f'started from a given potential ({record.surrogate.base.attributes.get("origin", "of unknown origin")})'
+        )
     n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential for {elements}; protocol {configuration["protocol"]}, {begin}. '
@@ -70,7 +72,7 @@ def _how_it_ended(record: RunRecord) -> list[Text]:
     run = record.run
     if not run.is_terminated:
         running = [call.link for call in record.stages if not call.is_terminated]
-        return [Text(f'The run is still at work ({", ".join(running) or "between two stages"}).', 'warning')]
+        return [Text(f'The run is still running ({", ".join(running) or "between two stages"}).', 'warning')]
     if not run.is_finished_ok:
         message = run.exit_message or run.exception or run.process_state.value
         return [Text(f'The run failed: {message}', 'warning')]
@@ -78,7 +80,7 @@ def _how_it_ended(record: RunRecord) -> list[Text]:
         return []
     stopped = record.summary['stopped']
     good = stopped['why'] in ('tolerances', 'nothing_new')
-    return [Text(f'It stopped because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
+    return [Text(f'The run ended because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
 
 
 def _final_errors(record: RunRecord) -> list[Table]:
@@ -113,16 +115,14 @@ def _warnings(record: RunRecord) -> list[Text]:
     told += _physics(record)
     judged = judgements(record)
     if judged and (n_test := judged[-1].metrics['by_split'].get('test', {}).get('n_frames', 0)) < FEW_TEST_FRAMES:
-        told.append(f'The test set has {n_test} frames only: see how uncertain the errors are.')
+        told.append(f'The test set has only {n_test} frames: note the uncertainty of the errors.')
     states = Counter(candidate.state for candidate in record.candidates)
     if states[CandidateState.FAILED]:
-        told.append(f'{states[CandidateState.FAILED]} labels failed and are in no data set.')
-    if guards := sum(
-        bool(replica['guard']) for one in record.explored for job in one.jobs for replica in job.manifest['replicas']
-    ):
+        told.append(f'{states[CandidateState.FAILED]} labels failed and are not in the data sets.')
+    if guards := sum(replica['guard'] is not None for replicas in record.replicas.values() for replica in replicas):
         told.append(f'{guards} replicas of the dynamics were stopped by a guard.')
     if open_failures := [one for one in failures(record.run.pk) if not one.handled]:
-        told.append(f'Failures that were not recovered: {len(open_failures)}.')
+        told.append(f'Unresolved failures: {len(open_failures)}.')
     if paused := sum(call.paused is not None for call in record.calls.values()):
         told.append(f'{paused} processes are paused.')
     return [Text(text, 'warning') for text in told]
@@ -135,7 +135,7 @@ def _missed(record: RunRecord) -> list[str]:
     limits = EvaluationParameters(**record.configuration['evaluation'])
     missed = missed_tolerances(judged[-1].metrics['by_split'], limits)
     return [
-        f'Above the tolerance on the frames {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
+        f'Above the tolerance on the set {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
         for split, keys in missed.items()
     ]
 
@@ -150,5 +150,5 @@ def _physics(record: RunRecord) -> list[str]:
             told.append(f'The physics check {name} failed: {rows}.')
         elif check['passed'] is None:
             why = (check.get('note') or 'no tolerance').removeprefix('not judged: ')
-            told.append(f'The physics check {name} was not judged: {why}.')
+            told.append(f'The physics check {name} has no verdict: {why}.')
     return told

@@ -62,7 +62,9 @@ def take_over(
             record = Record.read(source, replica.index)
             fingerprint = run_fingerprint(plan, replica, engine)
             if record is not None and record.facts['fingerprint'] != fingerprint:
-                log.warning('replica %d is begun anew: its checkpoint in %s is of another run', replica.index, source)
+                log.warning(
+                    'replica %d is started again: its checkpoint in %s belongs to another run', replica.index, source
+                )
                 continue
             if all_frames:
                 record = _with_all_frames(record, source, replica, fingerprint)
@@ -157,7 +159,7 @@ def _bring(record: Record, replica: Replica, source: Path, folder: Path) -> bool
     try:
         record.facts['parts'] = adopt_parts(source, folder, record.facts['parts'])
     except ManifestError as error:
-        log.warning('replica %d is begun anew: %s', replica.index, error)
+        log.warning('replica %d is started again: %s', replica.index, error)
         return False
     record.facts['closed'] = True
     record.write(folder, replica.index)

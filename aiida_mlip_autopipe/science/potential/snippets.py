@@ -118,7 +118,7 @@ def lammps_data(potential: Exported) -> str:
 from ase.io import read, write
 
 atoms = read('{potential.frames}', index=0)
-# LAMMPS wants the cell in a certain direction; ASE turns it, and what is in it.
+# LAMMPS requires a certain orientation of the cell; ASE rotates the cell and the atoms.
 write('frame.data', atoms, format='lammps-data', specorder={list(potential.elements)!r}, masses=True)
 """
 

@@ -91,7 +91,7 @@ def take_up(work: Path, parent: Path | None, asked: dict[str, Any], stage_two: i
             start = Checkpoint(start.epoch, start.in_stage_two, work / CHECKPOINTS / start.path.name)
         cut_results(work, start.epoch)  # what follows is done again
         go_on_after(work, start, stage_two)
-        log.warning(f'going on after epoch {start.epoch}, from {source}')
+        log.warning(f'continuing after epoch {start.epoch}, from {source}')
         return start.epoch + 1
     if parent is not None:
         log.warning('beginning anew')
@@ -108,11 +108,11 @@ def _start_in(source: Path, asked: dict[str, Any]) -> Checkpoint | None:
         log.warning(f'there is no training in {source}: the scratch folder may have been cleaned')
         return None
     if json.loads(path.read_text()) != asked:
-        log.warning(f'the training in {source} is not gone on from: it has other parameters or other data')
+        log.warning(f'the training in {source} is not continued: it has other parameters or other data')
         return None
     start = newest_sound(source, {entry.epoch for entry in read_results(source)[0]})
     if start is None:
-        log.warning(f'there is no checkpoint in {source / CHECKPOINTS} that can be used')
+        log.warning(f'there is no usable checkpoint in {source / CHECKPOINTS}')
     return start
 
 

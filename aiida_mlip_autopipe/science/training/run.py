@@ -125,7 +125,7 @@ def train(
     request = _request(given, parameters, sets, work)
     follower = Follower(work, parameters.max_num_epochs, stage_two, parameters.patience, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    best = _hand_over(work, follower.history, request, potential := Path(folder) / 'potential.model')
+    potential, best = _hand_over(work, follower.history, request, Path(folder))
     info, metrics = _look_at(potential, sets, parameters)
     _check_same(metrics['validation'], follower.history, best)
     outcome = {
@@ -134,9 +134,8 @@ def train(
         'best_epoch': best,
         'stopped_early': stopped_early,
         'continued_from_epoch': n_done or None,
-        **shas,
     }
-    return TrainingResult(potential=potential, history=follower.history, metrics=metrics, info=info, run=outcome)
+    return TrainingResult(potential, follower.history, metrics, info, outcome | shas)
 
 
 def _given(**files: Path | None) -> dict[str, Path]:
@@ -178,7 +177,7 @@ def _run_to_the_end(request: Request, work: Path, follower: Follower, go_on: boo
     if not ended:
         start = newest_sound(work, follower.history['epoch'])
         if start is None:
-            raise TrainingError(f'mace_run_train was stopped early and left no checkpoint in {work} that can be read')
+            raise TrainingError(f'mace_run_train was stopped early and left no readable checkpoint in {work}')
         go_on_after(work, start, start_of_stage_two(request.parameters))
         # No epoch is left to do: mace saves the model alone.
         run(command(request, n_epochs=start.epoch + 1, go_on=True), work, follower)
@@ -192,27 +191,28 @@ def _check_history(history: History, epochs: int) -> None:
     if bad:
         raise TrainingError(
             f'{", ".join(bad)} are not finite after epoch {history["epoch"][-1]} of {epochs}: the '
-            'training diverged; lower the learning rate, or look for wrong labels'
+            'training diverged; lower the learning rate, or check the labels'
         )
 
 
 # ------------------------------------------------------------------------------------------------------ after the run
 
 
-def _hand_over(work: Path, history: History, request: Request, target: Path) -> int:
-    """Save the potential with the weights of the best epoch and with one head; return the epoch."""
+def _hand_over(work: Path, history: History, request: Request, folder: Path) -> tuple[Path, int]:
+    """Save the potential with the weights of the best epoch and with one head; return its file and the epoch."""
     path = newest_model(work)
     if path is None:
-        raise TrainingError(f'mace_run_train ended well but wrote no model into {work}: see mace_run_train.log there')
+        raise TrainingError(f'mace_run_train succeeded but wrote no model to {work}: see mace_run_train.log there')
     model = load_model(path)
     if request.replay is not None and not rehearses(model):
-        raise TrainingError('mace_run_train left the replay out: see mace/mace_run_train.log')
+        raise TrainingError('mace_run_train ignored the replay set: see mace/mace_run_train.log')
     best = best_epoch(history, start_of_stage_two(request.parameters))
     found = [checkpoint for checkpoint in list_checkpoints(work) if checkpoint.epoch == best]
     if best is None or not found:
         raise TrainingError(f'the checkpoint of the best epoch, {best}, is not in {work}')
-    save_potential(model, found[0].weights(), path, target)
-    return best
+    potential = folder / 'potential.model'
+    save_potential(model, found[0].weights(), path, potential)
+    return potential, best
 
 
 def _look_at(
@@ -238,7 +238,7 @@ def _finite_metrics(evaluation: Evaluation, name: str) -> dict[str, Any]:
     if bad:
         raise TrainingError(
             f'the trained potential gives no finite {", ".join(bad)} on the {name} set: lower the learning rate, or '
-            'look for wrong labels'
+            'check the labels'
         )
     return evaluation.metrics
 
@@ -251,5 +251,5 @@ def _check_same(validation: dict[str, Any], history: History, epoch: int) -> Non
         if not math.isclose(found, expected, **SAME_ERRORS):
             raise TrainingError(
                 f'the saved potential has {ours} {found:.3f} on the validation set, but mace_run_train found '
-                f'{expected:.3f} after epoch {epoch}: it saved something else than it trained'
+                f'{expected:.3f} after epoch {epoch}: the saved model is not the trained one'
             )
