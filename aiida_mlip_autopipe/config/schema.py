@@ -23,6 +23,7 @@ from aiida_mlip_autopipe.science.parameters import (
     StageParameters,
     TrainingParameters,
 )
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = [
     'CodesConfiguration',
@@ -157,9 +158,10 @@ class Configuration(StageParameters):
                 'atom would see its images; raise the box or lower r_max'
             )
         pressures, ensemble = self.exploration.pressures_GPa, self.exploration.ensemble
-        if ensemble != 'npt' and any(pressures):
+        if any(pressures) and not ENSEMBLES[ensemble].controls_pressure:
+            fit = ' or '.join(name for name, one in ENSEMBLES.items() if one.controls_pressure)
             raise ValueError(
-                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: npt; {ensemble} keeps the '
+                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: {fit}; {ensemble} keeps the '
                 'cell: change the ensemble or remove the pressures'
             )
         return self

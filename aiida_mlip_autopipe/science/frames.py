@@ -340,6 +340,7 @@ def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
         'replica': shard['replica'],
         'step': step,
         'temperature_K': shard['temperature_K'],
+        'integrator': shard['integrator'],
     }
     for name in ('temperature_end_K', 'pressure_GPa'):
         if shard[name] is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, run_fingerprint
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, ManifestError
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 from aiida_mlip_autopipe.science.shards import ShardReader, adopt_parts, find_parts, first_frames
 
 __all__ = ['describe_frames', 'take_over']
@@ -74,8 +75,13 @@ def take_over(
     return found
 
 
-def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path) -> dict[str, Any]:
-    """Return what the manifest says of replicas and shards: ``n_frames``, ``complete``, ``shards``, ``replicas``."""
+def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path, engine: str) -> dict[str, Any]:
+    """Return what the manifest says of replicas and shards: ``n_frames``, ``complete``, ``shards``, ``replicas``.
+
+    Each shard and each replica names its ensemble and the integrator that samples it with the engine.
+    """
+    ensemble = plan.parameters.ensemble
+    sampled = {'ensemble': ensemble, 'integrator': ENSEMBLES[ensemble].integrators[engine]}
     shards, entries = [], []
     for replica in replicas:
         record = Record.read(folder, replica.index)
@@ -86,6 +92,7 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
             'temperature_K': replica.temperature_K,
             'temperature_end_K': replica.temperature_end_K,
             'pressure_GPa': replica.pressure_GPa,
+            **sampled,
             'n_atoms': len(plan.atoms(replica)),
         }
         facts = record.facts if record is not None else {'parts': [], 'ended': 'waiting', 'step': 0, 'guard': None}
