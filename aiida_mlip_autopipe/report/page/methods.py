@@ -12,11 +12,11 @@ from aiida_mlip_autopipe.report.page.verdict import ERRORS, configuration_elemen
 from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
 from aiida_mlip_autopipe.science.parameters import ExplorationParameters, GenerationParameters
 from aiida_mlip_autopipe.science.references import Reference
+from aiida_mlip_autopipe.science.registry import SELECTION_RULES
 
 __all__ = ['methods']
 
 DESCRIPTORS = {'soap': 'SOAP', 'ace': 'ACE', 'mace': 'MACE features'}
-CLUSTERINGS = {'kmeans': 'k-means', 'birch': 'BIRCH', 'kmedoids': 'k-medoids', 'sklearn_extra': 'k-medoids'}
 
 
 class Citations:
@@ -101,14 +101,9 @@ def _selection(record: RunRecord, cite: Citations) -> str:
     descriptor = asked['descriptor']
     kind = descriptor['kind']
     described = f'{DESCRIPTORS[kind]} {cite(kind)}{_size(descriptor)}, averaged over the atoms'
-    n = asked['n_to_select']
-    if asked['selection'] != 'direct':
-        return f'Frames were described by {described}, and {n} of each round selected ({asked["selection"]}).'
-    told = (
-        f'Frames were described by {described}, reduced to the principal components with an eigenvalue above '
-        f'{asked["min_eigenvalue"]:g} and clustered ({CLUSTERINGS[asked["clustering"]]}); up to {n} of each round were '
-        f'selected by DIRECT {cite("direct")}, {100 * asked["fill"]:g} % of them as the farthest from all others.'
-    )
+    rule = SELECTION_RULES[asked['selection']]()
+    selected = rule.sentence(ExplorationParameters(**asked).sampling())
+    told = f'Frames were described by {described}. {cite.at_the_end(selected, rule.references())}'
     certain = asked['min_expected_error_eV_A']
     if certain > 0 and record.configuration['training']['committee_size'] > 1:
         told += f' Those without an expected force error above {certain:g} eV/Å {cite("musil")} were left out.'
