@@ -68,16 +68,16 @@ def lines(report: dict[str, Any], indent: str = '') -> list[str]:
 def options(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; rattled silicon if not given')
-    parser.add_argument('-k', '--known', type=Path, help='an extxyz file of frames that are labelled already')
-    parser.add_argument('-n', '--select', type=int, default=20, help='how many frames to select (default: 20)')
+    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; by default rattled silicon')
+    parser.add_argument('-k', '--known', type=Path, help='an extxyz file of labelled frames')
+    parser.add_argument('-n', '--select', type=int, default=20, help='number of frames to select (default: 20)')
     parser.add_argument('-d', '--descriptor', choices=['soap', 'ace', 'mace'], default='soap')
     parser.add_argument('--potential', type=Path, help='a MACE .model file, for the descriptor mace')
     parser.add_argument('--clustering', choices=['kmeans', 'birch', 'kmedoids'], default='kmeans')
     parser.add_argument('--random-seed', type=int, default=0)
     parser.add_argument('-o', '--output', type=Path, help='write the selected frames to an extxyz file')
     parser.add_argument(
-        '--figures', type=Path, help='a folder in which to draw the selection, with the numbers as JSON'
+        '--figures', type=Path, help='a folder for figures of the selection, with their data as JSON'
     )
     return parser.parse_args(arguments)
 
