@@ -1,10 +1,10 @@
-"""Describe the atoms or the frames of an extxyz file: descriptors alone, without AiiDA.
+"""Compute descriptors of the atoms or the frames of an extxyz file, without AiiDA.
 
     python examples/describe_extxyz.py trajectory.extxyz --descriptor ace --average off --output descriptors.npz
 
-Without a file it describes silicon that becomes more and more disordered. `off` gives a vector for each atom, `inner`
-and `outer` one for each frame. Two numbers tell what the descriptor sees: how much frames differ, and how well their
-differences are told by a few directions.
+Without a file it describes increasingly disordered silicon. `off` gives a vector for each atom, `inner`
+and `outer` one for each frame. Two numbers are printed: how much the frames differ, and the share of the variance in
+the first principal components.
 """
 
 import argparse
