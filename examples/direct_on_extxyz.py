@@ -1,11 +1,11 @@
-"""Pick representative frames from an extxyz file: descriptors and DIRECT alone, without AiiDA.
+"""Select representative frames from an extxyz file with descriptors and DIRECT, without AiiDA.
 
     python examples/direct_on_extxyz.py trajectory.extxyz --select 20 --output selected.extxyz --figures figures
 
-Without a file it makes its own frames: silicon, rattled and strained more and more. Frames may differ in size and
+Without a file it generates increasingly rattled and strained silicon. Frames may differ in size and
 composition; each becomes one vector, averaged over its atoms: by SOAP, ACE or the features of a MACE potential. The
-selection keeps away from frames that are labelled already (--known). The report tells how well what is selected, and
-known, covers all frames, beside a random and a farthest-point selection of the same size; the figures show it.
+selection avoids frames close to labelled ones (--known). The report measures how well the selected and labelled frames
+cover all frames, compared with a random and a farthest-point selection of the same size; the figures show this.
 """
 
 import argparse
