@@ -10,11 +10,10 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import NOTHING_NEW, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
 
-__all__ = ['NOTHING_NEW', 'DirectSamplingCalculation']
-
-NOTHING_NEW = 700
+__all__ = ['DirectSamplingCalculation']
 
 
 class DirectSamplingCalculation(WorkerCalculation):
@@ -58,13 +57,7 @@ class DirectSamplingCalculation(WorkerCalculation):
             'and the candidate that represents each.',
         )
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
-        spec.exit_code(
-            NOTHING_NEW,
-            'WARNING_NOTHING_NEW',
-            message='No frame is worth a label: of {n_frames}, {n_not_new} are within min_novelty ({min_novelty}) of a '
-            'known one, and on {n_certain} others no error above min_expected_error_eV_A ({min_expected_error}) is '
-            'expected.',
-        )
+        add_exit_codes(spec, NOTHING_NEW)
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the MD folders, of the labelled sets and of the potential, as far as there are any."""

@@ -9,6 +9,7 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import PROBE_FAILED, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
 
 __all__ = ['DoctorCalculation']
@@ -34,12 +35,7 @@ class DoctorCalculation(WorkerCalculation):
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.doctor'
         spec.output('report', valid_type=orm.Dict, help='Results, failed tests, findings, suggested options.')
-        spec.exit_code(
-            740,
-            'WARNING_PROBE_FAILED',
-            invalidates_cache=True,
-            message='Not everything could be examined: {message}',
-        )
+        add_exit_codes(spec, PROBE_FAILED)
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]

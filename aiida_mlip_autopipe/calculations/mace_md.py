@@ -9,12 +9,11 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import DISK_FULL, NOT_COMPLETE, OUT_OF_MEMORY, add_exit_codes
 from aiida_mlip_autopipe.science.frames import MANIFEST
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 
-__all__ = ['NOT_COMPLETE', 'OUT_OF_MEMORY', 'MaceMdCalculation']
-
-NOT_COMPLETE, OUT_OF_MEMORY = 410, 411
+__all__ = ['MaceMdCalculation']
 
 
 class MaceMdCalculation(WorkerCalculation):
@@ -76,18 +75,7 @@ class MaceMdCalculation(WorkerCalculation):
             help='Replicas (seed, conditions, steps, frames, guard) and their shards (bytes, sha256); also for a job '
             'that failed, if it left frames.',
         )
-        spec.exit_code(330, 'ERROR_DISK_FULL', invalidates_cache=True, message='The disk is full: {message}')
-        spec.exit_code(
-            NOT_COMPLETE,
-            'ERROR_NOT_COMPLETE',
-            message='The job was stopped by its wall clock or a signal and left a checkpoint.',
-        )
-        spec.exit_code(
-            OUT_OF_MEMORY,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The memory did not suffice: {message}',
-        )
+        add_exit_codes(spec, DISK_FULL, NOT_COMPLETE, OUT_OF_MEMORY)
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]
@@ -117,7 +105,7 @@ class MaceMdCalculation(WorkerCalculation):
 
 def _frames_are_there(node: orm.CalcJobNode) -> bool:
     """Return whether the folder of a finished job still holds its manifest."""
-    if not (node.is_finished_ok or node.exit_status == NOT_COMPLETE):
+    if not (node.is_finished_ok or node.exit_status == NOT_COMPLETE.status):
         return True
     remote = node.outputs.remote_folder
     if remote.is_cleaned:

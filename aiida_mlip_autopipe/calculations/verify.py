@@ -9,12 +9,11 @@ from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+from aiida_mlip_autopipe.pipeline.exit_codes import STASH_DIFFERS, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import StageParameters
 from aiida_mlip_autopipe.worker.verify import MEASURED
 
-__all__ = ['STASH_DIFFERS', 'VerifyCalculation']
-
-STASH_DIFFERS = 340
+__all__ = ['VerifyCalculation']
 
 
 class VerifyCalculation(WorkerCalculation):
@@ -35,12 +34,7 @@ class VerifyCalculation(WorkerCalculation):
         spec.output(
             'report', valid_type=orm.Dict, help='Number of verified frames, shards and bytes; problems by name.'
         )
-        spec.exit_code(
-            STASH_DIFFERS,
-            'ERROR_STASH_DIFFERS',
-            invalidates_cache=True,
-            message='Not all copies are what the MD jobs wrote: {message}',
-        )
+        add_exit_codes(spec, STASH_DIFFERS)
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]

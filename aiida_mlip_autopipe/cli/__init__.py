@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -51,6 +52,12 @@ class LazyGroup(click.Group):
         """Import the module of a command and return the command."""
         if cmd_name not in COMMANDS:
             return None
+        if find_spec('aiida') is None:
+            raise click.ClickException(
+                f'{cmd_name} needs AiiDA, which this environment does not have (mlip-autopipe-worker runs without it). '
+                "Install the extra that brings it: pip install 'aiida-mlip-autopipe[aiida]', or in a clone: "
+                "pip install '.[aiida]'"
+            )
         return importlib.import_module(f'{__name__}.commands.{COMMANDS[cmd_name][0]}').command
 
     def resolve_command(

@@ -128,7 +128,8 @@ def _with_kind(value: Any) -> Any:
 if TYPE_CHECKING:
     Labelling = LabellingParameters
 else:
-    _MODELS = [labeller.parameters_class for _, labeller in LABELLERS.items()]
+    # The default one first: an error in a section without a kind is told of it.
+    _MODELS = [LABELLERS[kind].parameters_class for kind in sorted(LABELLERS, key=lambda one: one != DEFAULT_LABELLER)]
     #: The parameters of any registered labelling code; ``kind`` says of which.
     Labelling = Annotated[
         Annotated[reduce(or_, _MODELS), Field(discriminator='kind' if len(_MODELS) > 1 else None)],

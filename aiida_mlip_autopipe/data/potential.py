@@ -53,7 +53,7 @@ class PotentialData(SinglefileData):
         """Return the cutoff, in Å."""
         return self.base.attributes.get('r_max')
 
-    def _validate(self):
+    def _validate(self) -> None:
         super()._validate()
         missing = [name for name in self._REQUIRED if name not in self.base.attributes.all]
         if missing:

@@ -1,10 +1,12 @@
 """How a labelling code is written.
 
 A labelling code computes energy, forces and stress of candidates. It is one class, a `Labeller`, and the class of its
-parameters. Here is all of one, for a ``CalcJob`` of another package that reads an extxyz file and has an output
-``results`` of energy, forces and stress::
+parameters. Here is all of one, for a ``CalcJob`` of another package that takes a structure and has an output ``label``
+of three arrays::
 
     from typing import Literal
+
+    from pydantic import Field
 
     from aiida_mlip_autopipe.labelling import Label, Labeller, LabellingParameters, Task
 
@@ -21,7 +23,7 @@ parameters. Here is all of one, for a ``CalcJob`` of another package that reads 
         parameters_class = EmtParameters
         level_fields = ('asap_cutoff',)
         job_type = 'aiida.calculations:my_package.emt'
-        results = ('results',)
+        results = ('label',)
         default_code = 'python3@localhost'
 
         def pick(self, atoms):
@@ -36,13 +38,13 @@ parameters. Here is all of one, for a ``CalcJob`` of another package that reads 
                 'code': self.nodes['code'],
                 'structure': picked['structure'],
                 'parameters': parameters,
-                'metadata': {'label': key, 'options': options},
+                'metadata': {'label': key, 'options': dict(options)},
             }
             return Task(CalculationFactory('my_package.emt'), inputs)
 
         def label(self, outputs):
-            found = outputs['results']
-            return Label(found['energy'], found.get_array('forces'), found.get_array('stress'))
+            found = outputs['label']
+            return Label(float(found.get_array('energy')), found.get_array('forces'), found.get_array('stress'))
 
         def sentence(self):
             return 'Labels are from the effective medium theory of ASE.'
@@ -66,19 +68,19 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LABELLERS,
     LabellingParameters,
     kind_of,
     labelling_parameters,
 )
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
-    from aiida.engine import Process
     from aiida.orm import Computer, Data, Dict, ProcessNode
     from ase import Atoms
 
@@ -88,75 +90,12 @@ if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.references import Reference
 
 __all__ = [
-    'CodeSetup',
     'Labeller',
-    'PastLabel',
-    'SetupOption',
-    'Task',
     'job_types',
     'labeller_of',
     'labeller_of_process',
     'validate_labelling',
 ]
-
-
-class Task(NamedTuple):
-    """A process to be submitted: its class and its inputs. The call link label is set by who submits it."""
-
-    process: type[Process]
-    inputs: dict[str, Any]
-
-
-class SetupOption(NamedTuple):
-    """An option that ``mlip-autopipe init`` has for a labelling code: ``--NAME PATH``."""
-
-    name: str
-    help: str
-    default: Path | None = None
-
-
-@dataclass(frozen=True)
-class CodeSetup:
-    """The code that ``mlip-autopipe init`` makes on this computer.
-
-    Attributes
-    ----------
-    label : str
-        Its label, without the computer.
-    executable : Path
-    plugin : str or None
-        Entry point of its calculation.
-    prepend : str
-        Shell lines before it runs.
-    """
-
-    label: str
-    executable: Path
-    plugin: str | None = None
-    prepend: str = ''
-
-
-@dataclass(frozen=True)
-class PastLabel:
-    """A job that ended well, and what it took.
-
-    Attributes
-    ----------
-    elements : frozenset of str
-    n_atoms : int
-    effort : float
-        As `Labeller.effort` of its structure.
-    wall_s : float
-        Its wall time, in s.
-    resources : mapping
-        AiiDA's option ``resources`` of the job, which tells its cores.
-    """
-
-    elements: frozenset[str]
-    n_atoms: int
-    effort: float
-    wall_s: float
-    resources: Mapping[str, Any]
 
 
 class Labeller(ABC):
@@ -291,9 +230,7 @@ class Labeller(ABC):
         """
         told = self.parameters.model_dump(mode='json', exclude=set(LabellingParameters.model_fields))
         place = [atoms.cell.array.round(10).tolist(), atoms.positions.round(10).tolist(), atoms.numbers.tolist()]
-        text = json.dumps(
-            [self.fingerprint(), told, place, atoms.pbc.tolist(), atoms.info.get('config_type') == 'IsolatedAtom']
-        )
+        text = json.dumps([self.fingerprint(), told, place, atoms.pbc.tolist(), is_isolated_atom(atoms)])
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
@@ -316,7 +253,9 @@ class Labeller(ABC):
 
     def problem(self, elements: Sequence[str]) -> str | None:
         """Return what keeps candidates of some elements from being labelled with these nodes, and the way out."""
-        return None
+        from aiida_mlip_autopipe.config.dump import flatten
+
+        return '; '.join(self.problems(elements, flatten(self.parameters.model_dump()), None)) or None
 
     # What the input is told
 

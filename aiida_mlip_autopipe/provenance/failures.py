@@ -13,12 +13,12 @@ from enum import StrEnum
 
 from aiida import orm
 
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.base import job_types
+from aiida_mlip_autopipe.pipeline.exit_codes import WARNINGS, advice_on
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
-from aiida_mlip_autopipe.provenance.states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
+from aiida_mlip_autopipe.provenance.states import LABEL, Candidate, CandidateState, candidate_states
 
 __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
 
@@ -32,28 +32,6 @@ REFUSED_LABEL, BROKEN_REPLICA = 'label rejected', 'replica stopped by a guard'
 BOUNDS = re.compile(r'\b(max_force_eV_A|max_stress_GPa|energy_window_eV)\b')
 
 AGAIN = 'submit the same input again: finished calculations come from the cache'
-MEMORY = 'more memory in options, or a lower exploration.max_batch_atoms'
-WALL_TIME = 'raise max_wallclock_seconds in options'
-BROKE = 'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unsuitable there'
-#: Exit status -> what to change. Below 200 AiiDA's own; the others as in the reference of exit codes.
-WAYS_OUT = {
-    110: MEMORY,
-    120: WALL_TIME,
-    140: 'the node failed; nothing to change',
-    310: 'nothing to change: an MD job whose frames are gone is not taken from the cache',
-    311: BROKE,
-    312: 'another surrogate: this one cannot be used',
-    313: 'look at the end of the log in the message; training.method, precision and batch size',
-    314: BROKE,
-    340: 'the labelled sets must be of one level of theory',
-    341: 'look at the end of the log in the message; training.method, precision and batch size',
-    351: 'generation.isolated_atom_box_A or labelling.degauss_Ry',
-    352: 'set labelling to the level of theory of the data, or leave data out',
-    400: WALL_TIME,
-    410: WALL_TIME,
-    411: MEMORY,
-    720: WALL_TIME,
-}
 
 
 class Ending(StrEnum):
@@ -191,10 +169,8 @@ def _way_out(call: Call, run: int) -> str:
     """Return what the user can do about a process that failed."""
     if call.process_type == LABEL or call.process_type in job_types():
         return f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if call.exit_status in (120, 400) else '')
-    hint = WAYS_OUT.get(call.exit_status or 0)
-    if call.process_type == MACE_MD and call.exit_status == 330:
-        hint = 'free disk space, or raise exploration.sample_interval'
-    if call.state == 'killed' or hint is None:
+    hint = advice_on(call.process_type, call.exit_status)
+    if call.state == 'killed' or not hint:
         return AGAIN
     return f'{hint}; then {AGAIN}'
 

@@ -17,7 +17,8 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.config.plan import Rate, Speeds
 from aiida_mlip_autopipe.config.schema import Configuration
-from aiida_mlip_autopipe.labelling.base import Labeller, PastLabel, labeller_of
+from aiida_mlip_autopipe.labelling.answers import PastLabel
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
 from aiida_mlip_autopipe.provenance.cost import cores_of
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE

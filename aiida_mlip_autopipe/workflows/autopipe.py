@@ -8,16 +8,22 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, while_
 
-from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions.configure import change_configuration
 from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data, choose_data_checks
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.labelling.labels import pressure_warning
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    ISOLATED_ATOMS,
+    NOTHING_NEW,
+    OTHER_LEVEL_OF_THEORY,
+    STAGE_FAILED,
+    WARNINGS,
+    add_exit_codes,
+)
 from aiida_mlip_autopipe.pipeline.outline import OUTLINE, Rounds, Step
 from aiida_mlip_autopipe.pipeline.stages import (
     EVALUATE,
@@ -41,6 +47,7 @@ from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
@@ -70,19 +77,7 @@ class AutoPipeWorkChain(SubmitsStages):
         cls.define_inputs(spec)
         cls.define_outputs(spec)
         spec.outline(*cls.methods_of(OUTLINE))
-        spec.exit_code(350, 'ERROR_STAGE_FAILED', message='{stage} failed: {message}')
-        spec.exit_code(
-            351,
-            'ERROR_ISOLATED_ATOMS',
-            message='No label for the isolated atom of {elements}: without its '
-            'energy no potential can be trained; `mlip-autopipe status` shows why its calculation failed.',
-        )
-        spec.exit_code(
-            352,
-            'ERROR_OTHER_LEVEL_OF_THEORY',
-            message='data: {message}. It cannot be trained on beside the labels of this run: set labelling to the '
-            'level of theory of the data, or leave data out and label its structures again (system.structure).',
-        )
+        add_exit_codes(spec, STAGE_FAILED, ISOLATED_ATOMS, OTHER_LEVEL_OF_THEORY)
 
     @classmethod
     def methods_of(cls, steps: Iterable[Step]) -> Iterator[Any]:
@@ -310,7 +305,7 @@ class AutoPipeWorkChain(SubmitsStages):
 
     def found_something_new(self) -> bool:
         """Return whether the last stage has not just been an exploration that found nothing to label."""
-        return self.ctx.stage.exit_status != NOTHING_NEW
+        return self.ctx.stage.exit_status != NOTHING_NEW.status
 
     def label(self) -> ToContext:
         """Label the candidates."""
@@ -411,5 +406,5 @@ class AutoPipeWorkChain(SubmitsStages):
     def elements_without_isolated_atom(self) -> list[str]:
         """Return the elements whose isolated atom has no label."""
         frames = self.ctx.labelled['round_0'].get_atoms()
-        found = {atoms.get_chemical_symbols()[0] for atoms in frames if atoms.info['config_type'] == 'IsolatedAtom'}
+        found = {atoms.get_chemical_symbols()[0] for atoms in frames if is_isolated_atom(atoms)}
         return sorted(set(self.ctx.structures['seeds'].elements) - found)

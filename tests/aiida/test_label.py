@@ -106,5 +106,5 @@ def test_only_the_needed_pseudopotential_must_exist(pw_code, pseudo_family):
     """A candidate whose element has no pseudopotential is refused before anything is submitted."""
     frame = silicon('a')
     frame.symbols[0] = 'Ge'
-    with pytest.raises(ValueError, match='none for Ge'):
+    with pytest.raises(ValueError, match='no pseudopotential for Ge'):
         label([frame], pw_code, pseudo_family)

@@ -362,19 +362,19 @@ def test_melting_estimates(composition, temperature, basis):
         ('exploration: {n_to_select: 0}', 'exploration.n_to_select: 0 is not >= 1; give a value >= 1: frames to select '
                                           'for labelling'),
         ('protocol: fats', "protocol: 'fats' is not one of 'fast', 'balanced' or 'stringent'; did you mean 'fast'?"),
-        ('exploration: {n_steps: many}', "exploration.n_steps: 'many' is not a whole number; give one: steps of each "
-                                         'replica'),
-        ('exploration: {n_steps: 1.5}', 'exploration.n_steps: 1.5 is not a whole number; give one: steps of each '
-                                        'replica'),
-        ('exploration: {n_steps: true}', 'exploration.n_steps: true is not a whole number; give one: steps of each '
-                                         'replica'),
+        ('exploration: {n_steps: many}', "exploration.n_steps: 'many' is not a whole number; give one: "
+                                         'number of steps of each replica'),
+        ('exploration: {n_steps: 1.5}', 'exploration.n_steps: 1.5 is not a whole number; give one: '
+                                         'number of steps of each replica'),
+        ('exploration: {n_steps: true}', 'exploration.n_steps: true is not a whole number; give one: '
+                                         'number of steps of each replica'),
         ('exploration: {timestep_fs: .nan}', 'exploration.timestep_fs: NaN is not'),
         ('exploration: {temperatures_K: []}', 'exploration.temperatures_K: [] is empty; give at least 1 value'),
         ('exploration: {temperatures_K: 300}', 'exploration.temperatures_K: 300 is not a list; write it as [value, '
                                                '...]: temperature grid, in K'),
         ('exploration: {temperatures_K: }', 'exploration.temperatures_K: null is not a list'),
         ('training: 3', 'training: 3 is not a section; give keys and values: MACE training'),
-        ('codes: {labelling: 3}', 'codes.labelling: 3 is not text; give it in quotes: the label of the code that '
+        ('codes: {labelling: 3}', 'codes.labelling: 3 is not text; put it in quotes: the label of the code that '
                                   'labels'),
         ('options: {labelling: {resources: {num_machines: 1.5}}}', 'options.labelling.resources.num_machines: 1.5 is '
                                                                    'not a whole number'),
@@ -419,20 +419,22 @@ def test_bad_systems(system, expected):
     [
         ('sope', ".kind: 'sope' is not one of 'soap', 'ace' or 'mace'; did you mean 'soap'?"),
         ('{kind: }', '.kind: null is not one of'),
-        ('3', ': 3 is not a name or a section; give one: how a frame becomes a vector'),
+        ('3', ': 3 is not a name or a section; give one: descriptor of the frames'),
         ('{r_cut: 99}', '.r_cut: 99 is not <= 12; give a value <= 12: cutoff radius, in Å'),
         ('{sigma: 0.01}', '.sigma: 0.01 is not >= 0.1; give a value >= 0.1: width of the atomic Gaussians'),
         ('{n_mox: 3}', '.n_mox: unknown key; did you mean exploration.descriptor.n_max?'),
         ('{kind: ace, sigma: 1}', '.sigma: kind ace has no such key, soap has; its keys are kind, r_cut'),
         ('{kind: mace, soap: 1}', '.soap: unknown key; the keys of exploration.descriptor are kind, layers'),
-        ('{kind: ace, correlation_order: 5}', '.correlation_order: 5 is not <= 4; give a value <= 4: neighbours'),
+        ('{kind: ace, correlation_order: 5}', '.correlation_order: 5 is not <= 4; give a value <= 4: number of '
+                                           'neighbours'),
         ('{kind: ace, n_max: [8, 4]}', ': n_max [8, 4] has 2 values for correlation_order 3; give one for each order'),
         ('{kind: ace, n_max: [8, 0, 1]}', '.n_max[1]: 0 is not >= 1; give a value >= 1: number of radial functions'),
         ('{kind: ace, l_max: [1, 2, 1]}', ': l_max [1, 2, 1] has 1 for order 1; give at most 0 there'),
         ('{kind: ace, max_degree: 4, n_max: [1, 1, 1]}', ': max_degree (4) is given together with n_max'),
         ('{kind: mace, average: inner}', ".average: 'inner' is not 'outer': the features are averaged over the atoms"),
-        ('{kind: mace, layers: 0}', '.layers: 0 is not a list; write it as [value, ...]: which message-passing layers'),
-        ('{kind: mace, layers: []}', '.layers: [] is empty; give at least 1 value: which message-passing layers'),
+        ('{kind: mace, layers: 0}', '.layers: 0 is not a list; write it as [value, ...]: message-passing '
+                                    'layers to use'),
+        ('{kind: mace, layers: []}', '.layers: [] is empty; give at least 1 value: message-passing layers to use'),
         ('{kind: mace, layers: [0, 99]}', '.layers[1]: 99 is not <= 15'),
         ('{weighting: 3}', '.weighting: 3 is not a section; give keys and values'),
         ('{weighting: {functoin: pow}}', '.weighting.functoin: unknown key; did you mean exploration.descriptor.w'),

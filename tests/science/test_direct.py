@@ -1,6 +1,5 @@
 """DIRECT as its user sees it: planted clusters, edge cases, bad input, and what it reports."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -901,13 +900,3 @@ def test_birch_is_refused_where_it_would_not_fit(max_bytes, words):
 
 def test_kmeans_needs_no_such_memory():
     assert len(DirectSampler(20, max_bytes=1.0).fit(correlated()).selected_idx_) == 20
-
-
-def test_scikit_learn_extra_works_where_it_imports_and_else_names_the_way_out():
-    try:
-        importlib.import_module('sklearn_extra.cluster')
-    except Exception:
-        with pytest.raises(ValueError, match=r"clustering='sklearn_extra'.*does not import here.*choose 'kmedoids'"):
-            DirectSampler(20, clustering='sklearn_extra').fit(correlated())
-    else:
-        assert len(fitted(20, correlated(), clustering='sklearn_extra').selected_idx_) == 20

@@ -54,9 +54,9 @@ def command(
     """Set up or repair the pipeline on this computer.
 
     This creates an AiiDA profile (SQLite, ZeroMQ: no service) if there is none, the computer localhost, the code
-    mlip-worker@localhost, and the code and data of the labelling code, such as pseudopotentials, and starts the daemon.
-    A second run repairs a broken setup and does not change a working one. AIIDA_PATH sets the location of the
-    profile lives.
+    mlip-worker@localhost, and the code of the labelling code with all that it needs, such as pseudopotentials; and it
+    starts the daemon. A second run repairs a broken setup and does not change a working one. AIIDA_PATH sets the
+    location of the profile.
 
     \b
     mlip-autopipe init --yes

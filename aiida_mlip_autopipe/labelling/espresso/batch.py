@@ -17,6 +17,7 @@ from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, pseudo_file, pw_input
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.pipeline.exit_codes import NO_LABEL, NOT_ALL_LABELLED, add_exit_codes
 
 __all__ = ['PwBatchCalculation']
 
@@ -58,18 +59,7 @@ class PwBatchCalculation(CalcJob):
             'xz, xy, with the sign of ASE) and n_atoms, a row for each label; attributes index and keys, of the '
             'labels, and failed, the reason of each candidate without one.',
         )
-        spec.exit_code(
-            310,
-            'ERROR_NO_LABEL',
-            invalidates_cache=True,
-            message='None of the {wanted} candidates was labelled; the first reason: {reason}',
-        )
-        spec.exit_code(
-            730,
-            'WARNING_NOT_ALL_LABELLED',
-            invalidates_cache=True,
-            message='{found} of {wanted} candidates were labelled; the first failure: {reason}',
-        )
+        add_exit_codes(spec, NO_LABEL, NOT_ALL_LABELLED)
 
     @classmethod
     def input_file(cls, index: int) -> str:

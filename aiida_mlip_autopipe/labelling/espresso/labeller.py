@@ -7,7 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiida_mlip_autopipe.labelling.base import CodeSetup, Labeller, PastLabel, SetupOption, Task
+from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
+from aiida_mlip_autopipe.labelling.base import Labeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.label import Label
 

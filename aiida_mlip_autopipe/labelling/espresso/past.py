@@ -7,7 +7,7 @@ from math import prod
 from aiida import orm
 from ase.units import Rydberg
 
-from aiida_mlip_autopipe.labelling.base import PastLabel
+from aiida_mlip_autopipe.labelling.answers import PastLabel
 from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 

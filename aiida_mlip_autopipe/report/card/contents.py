@@ -27,6 +27,7 @@ from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.rounds import versions_of_labels
 from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
 from aiida_mlip_autopipe.report.reached import Reached
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
@@ -139,7 +140,7 @@ def _data(splits: Mapping[str, Sequence[Atoms]]) -> dict[str, Any]:
 
 
 def _span(frames: Sequence[Atoms]) -> dict[str, Any]:
-    bulk = [atoms for atoms in frames if atoms.info['config_type'] != 'IsolatedAtom']
+    bulk = [atoms for atoms in frames if not is_isolated_atom(atoms)]
     symbols = Counter(symbol for atoms in frames for symbol in atoms.symbols)
     compositions = Counter(atoms.symbols.formula.reduce()[0].format('hill') for atoms in bulk)
     return {

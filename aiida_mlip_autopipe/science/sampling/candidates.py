@@ -23,6 +23,7 @@ from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
 from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
 from aiida_mlip_autopipe.science.sampling.overview import note, overview
 from aiida_mlip_autopipe.science.sampling.rows import write_rows
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -156,7 +157,7 @@ def select_candidates(
         if progress is not None:
             progress(state)
 
-    known = [atoms for atoms in known if atoms.info.get('config_type') != 'IsolatedAtom']
+    known = [atoms for atoms in known if not is_isolated_atom(atoms)]
     species = sorted({*_species(folders, shards), *(int(number) for atoms in known for number in atoms.numbers)})
     descriptor = make_descriptor(parameters.descriptor, species, potential)
     codes: list[np.ndarray] = []

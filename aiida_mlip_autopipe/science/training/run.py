@@ -125,7 +125,7 @@ def train(
     request = _request(given, parameters, sets, work)
     follower = Follower(work, parameters.max_num_epochs, stage_two, parameters.patience, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    best = _hand_over(work, follower.history, request, potential := Path(folder) / 'potential.model')
+    potential, best = _hand_over(work, follower.history, request, Path(folder))
     info, metrics = _look_at(potential, sets, parameters)
     _check_same(metrics['validation'], follower.history, best)
     outcome = {
@@ -134,9 +134,8 @@ def train(
         'best_epoch': best,
         'stopped_early': stopped_early,
         'continued_from_epoch': n_done or None,
-        **shas,
     }
-    return TrainingResult(potential=potential, history=follower.history, metrics=metrics, info=info, run=outcome)
+    return TrainingResult(potential, follower.history, metrics, info, outcome | shas)
 
 
 def _given(**files: Path | None) -> dict[str, Path]:
@@ -199,8 +198,8 @@ def _check_history(history: History, epochs: int) -> None:
 # ------------------------------------------------------------------------------------------------------ after the run
 
 
-def _hand_over(work: Path, history: History, request: Request, target: Path) -> int:
-    """Save the potential with the weights of the best epoch and with one head; return the epoch."""
+def _hand_over(work: Path, history: History, request: Request, folder: Path) -> tuple[Path, int]:
+    """Save the potential with the weights of the best epoch and with one head; return its file and the epoch."""
     path = newest_model(work)
     if path is None:
         raise TrainingError(f'mace_run_train succeeded but wrote no model to {work}: see mace_run_train.log there')
@@ -211,8 +210,9 @@ def _hand_over(work: Path, history: History, request: Request, target: Path) -> 
     found = [checkpoint for checkpoint in list_checkpoints(work) if checkpoint.epoch == best]
     if best is None or not found:
         raise TrainingError(f'the checkpoint of the best epoch, {best}, is not in {work}')
-    save_potential(model, found[0].weights(), path, target)
-    return best
+    potential = folder / 'potential.model'
+    save_potential(model, found[0].weights(), path, potential)
+    return potential, best
 
 
 def _look_at(

@@ -14,6 +14,7 @@ from aiida.engine import ExitCode, ProcessSpec, WorkChain, append_
 
 from aiida_mlip_autopipe.calculations.functions.label import SINGLE, collect_labels, data_of
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.pipeline.exit_codes import TOO_FEW_LABELS, add_exit_codes
 from aiida_mlip_autopipe.workflows.labelling.sequence import LABEL_LINK, LabelSequenceWorkChain, labeller_for, share_of
 
 __all__ = ['LabellingEngineWorkChain']
@@ -34,11 +35,7 @@ class LabellingEngineWorkChain(WorkChain):
             cls.run_sequences,
             cls.collect,
         )
-        spec.exit_code(
-            330,
-            'ERROR_TOO_FEW_LABELS',
-            message='{found} of {wanted} candidates were labelled, fewer than min_success_fraction asks for',
-        )
+        add_exit_codes(spec, TOO_FEW_LABELS)
 
     def run_sequences(self) -> None:
         """Submit the sequences."""

@@ -17,7 +17,8 @@ from aiida.engine import ProcessSpec, ToContext, WorkChain, while_
 
 from aiida_mlip_autopipe.calculations.functions.label import data_of, pick_structure, single_result
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.labelling.base import Labeller, Task, labeller_of, validate_labelling
+from aiida_mlip_autopipe.labelling.answers import Task
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of, validate_labelling
 from aiida_mlip_autopipe.workflows.labelling.earlier import computed_alone, computed_in_batches
 
 __all__ = ['BATCH_LINK', 'LABEL_LINK', 'LabelSequenceWorkChain', 'define_labelling', 'labeller_for', 'share_of']
