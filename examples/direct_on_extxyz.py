@@ -76,9 +76,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--clustering', choices=['kmeans', 'birch', 'kmedoids'], default='kmeans')
     parser.add_argument('--random-seed', type=int, default=0)
     parser.add_argument('-o', '--output', type=Path, help='write the selected frames to an extxyz file')
-    parser.add_argument(
-        '--figures', type=Path, help='a folder for figures of the selection, with their data as JSON'
-    )
+    parser.add_argument('--figures', type=Path, help='a folder for figures of the selection, with their data as JSON')
     return parser.parse_args(arguments)
 
 
