@@ -231,7 +231,7 @@ def test_nothing_new_is_a_result(worker_code, md_job):
         },
     )
     assert node.exit_status == DirectSamplingCalculation.exit_codes.WARNING_NOTHING_NEW.status == 700
-    assert '40 are within min_novelty (1000000.0) of a known one' in node.exit_message
+    assert '40 are within min_novelty (1000000.0) of a labelled one' in node.exit_message
     assert 'candidates' not in node.outputs
     report = node.outputs.report
     assert report['n_selected'] == 0 and report['n_not_new'] == report['n_frames'] == 40
