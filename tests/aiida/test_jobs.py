@@ -391,7 +391,7 @@ def test_an_element_that_the_potential_does_not_know(worker_code, potential):
     """Refused before anything is submitted."""
     frame = silicon(0)
     frame.symbols[0] = 'Ge'
-    with pytest.raises(ValueError, match='knows Si, but the seeds hold Ge'):
+    with pytest.raises(ValueError, match='knows Si, but the seeds contain Ge'):
         engine.run(
             MaceMdCalculation,
             code=worker_code,
