@@ -67,10 +67,10 @@ def test_without_rounds_there_is_the_surrogate_alone():
 def test_the_end_is_told_with_what_is_missing():
     told = tell_why_it_stopped(SUMMARY)
     assert told == (
-        'after 2 round(s) and 42 labels: all rounds (loop.max_rounds) are done; '
+        'after 2 round(s) and 42 labels: the maximum number of rounds (loop.max_rounds) was reached; '
         'above the tolerance: forces (meV/Å) 48.0 > 40, energy (meV/atom) 2.00 > 1 (hotter test set)'
     )
-    assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: nothing new was found to label'
+    assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: no new frames were found'
 
 
 def test_what_further_labels_are_worth_is_told_with_its_uncertainty():
