@@ -355,7 +355,7 @@ def test_melting_estimates(composition, temperature, basis):
         ('training: {method: naive}', 'training.method: naive fine-tunes the surrogate, but surrogate is bootstrap; '
                                       'give a potential, or train from scratch'),
         ('surrogate: medium-mpa-0\ntraining: {method: multihead}', 'replay: None, but training.method is multihead; '
-         'give a replay set only with multihead'),
+         'give a replay set with multihead only'),
         ('data: nowhere.xyz', "data: 'nowhere.xyz': there is no file"),
         ('surrogate: medium-mpa-0\nreplay: nowhere.xyz\ntraining: {method: multihead}',
          "replay: 'nowhere.xyz': there is no file"),
