@@ -13,7 +13,7 @@ from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
 from aiida_mlip_autopipe.pipeline.stages import Kind
 
 if TYPE_CHECKING:
-    from aiida_mlip_autopipe.cli.commands.plan import Examination
+    from aiida_mlip_autopipe.cli.examination import Examination
     from aiida_mlip_autopipe.config import Configuration
     from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage
 

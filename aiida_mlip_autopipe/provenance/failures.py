@@ -1,7 +1,7 @@
 """What went wrong in a run, and where: what failed first, in its own words, what the run did about it, and the way out.
 
-Three sources tell it: the processes that failed, the ledgers of the labelling stages, and the guards in the manifests
-of the MD jobs. A failure that a process caused and that a ledger names is one failure.
+Three sources tell it: the processes that failed, what the labelling stages rejected, and the guards in the manifests
+of the MD jobs. A failed process and the rejected candidate that it was to label are one failure.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
 ATTEMPT_LINK = 'iteration_'
 LABEL_SEQUENCE, TRAIN = (f'aiida.workflows:mlip_autopipe.{name}' for name in ('label.sequence', 'train'))
 MD_SEQUENCE = 'aiida.workflows:mlip_autopipe.mace_md.sequence'
-#: The words of a process in a ledger: ``PwCalculation<57> [410]: ...``
-IN_LEDGER = re.compile(r'^(?P<process>\w+)<(?P<pk>\d+)>(?: \[(?P<status>\d+)\])?: (?P<words>.*)$', re.DOTALL)
+#: The words of a process in a reason: ``PwCalculation<57> [410]: ...``
+IN_REASON = re.compile(r'^(?P<process>\w+)<(?P<pk>\d+)>(?: \[(?P<status>\d+)\])?: (?P<words>.*)$', re.DOTALL)
 #: What stands for the process where none failed.
 REFUSED_LABEL, BROKEN_REPLICA = 'label rejected', 'replica stopped by a guard'
 BOUNDS = re.compile(r'\b(max_force_eV_A|max_stress_GPa|energy_window_eV)\b')
@@ -104,12 +104,12 @@ def all_failures(run: int) -> list[Failure]:
         If there is no such process.
     """
     tree = {call.pk: call for call in call_tree(run)}
-    ledger = {(one.pk, one.subject): one for one in _refused_candidates(run, tree)}
-    in_ledger = {one.pk for one in ledger.values()}
-    processes = [one for one in _failed_processes(run, tree) if one.pk not in in_ledger]
+    rejected = {(one.pk, one.subject): one for one in _refused_candidates(run, tree)}
+    of_rejected = {one.pk for one in rejected.values()}
+    processes = [one for one in _failed_processes(run, tree) if one.pk not in of_rejected]
     when = {call.pk: number for number, call in enumerate(in_time(tree.values()))}
     return sorted(
-        [*processes, *ledger.values(), *_broken_replicas(run, tree)],
+        [*processes, *rejected.values(), *_broken_replicas(run, tree)],
         key=lambda one: (when.get(one.pk, len(when)), one.subject),
     )
 
@@ -176,21 +176,21 @@ def _way_out(call: Call, run: int) -> str:
 
 
 def _refused_candidates(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
-    """Yield the candidates in the ledgers of the labelling stages, with what became of them since."""
+    """Yield the candidates that labelling stages rejected, with what became of them since."""
     stages = [call.pk for call in tree.values() if call.process_type == LABEL]
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={'id': {'in': stages}}, project='id', tag='stage')
     query.append(orm.Dict, with_incoming='stage', edge_filters={'label': 'rejected'}, project='attributes')
     query.append(FramesData, with_outgoing='stage', edge_filters={'label': 'candidates'}, project='*')
-    for stage, ledger, candidates in query.all() if stages else ():
-        now = {one.frame_id: one for one in candidate_states(candidates)} if ledger else {}
-        for frame_id, reason in ledger.items():
+    for stage, rejected, candidates in query.all() if stages else ():
+        now = {one.frame_id: one for one in candidate_states(candidates)} if rejected else {}
+        for frame_id, reason in rejected.items():
             yield _refused(run, tree[stage], stage_of(tree[stage], tree, run), frame_id, reason, now[frame_id])
 
 
 def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: Candidate) -> Failure:
-    """Return the failure of a candidate in the ledger of a stage; ``now``: its state after all stages since."""
-    said = IN_LEDGER.match(reason)
+    """Return the failure of a candidate that a stage rejected; ``now``: its state after all stages since."""
+    said = IN_REASON.match(reason)
     bound = BOUNDS.search(reason)
     ending, action = Ending.TOLERATED, 'the candidate was rejected, the other labels were used'
     way_out = f'labelling.{bound[0]}, if the frame is needed; then {AGAIN}' if bound else ''
@@ -217,8 +217,10 @@ def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: 
 def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
     """Yield the replicas that a guard ended; of each MD job the last attempt tells of all its replicas."""
     for pk, manifest in manifests_of(last_attempts(tree.values())).items():
-        for replica in (one for one in manifest['replicas'] if one['guard'] is not None):
+        for replica in manifest['replicas']:
             guard = replica['guard']
+            if guard is None:
+                continue
             value = 'not finite' if guard['value'] is None else f'{guard["value"]:.4g}'
             pressure = '' if replica['pressure_GPa'] is None else f', {replica["pressure_GPa"]:g} GPa'
             conditions = f'{replica["temperature_K"]:g} K{pressure}'

@@ -21,6 +21,7 @@ from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.failures import Failure, all_failures
 from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, count_states
+from aiida_mlip_autopipe.science.frames import Manifest
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
 
@@ -302,7 +303,7 @@ def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:
     return done, round(total * n_jobs / len(known)), tripped
 
 
-def _count_attempt(call: Call, manifest: dict[str, Any] | None, ask: Ask) -> tuple[int, int, int] | None:
+def _count_attempt(call: Call, manifest: Manifest | None, ask: Ask) -> tuple[int, int, int] | None:
     """Return the same of one attempt; None if it has not begun to count."""
     if not call.is_terminated:
         said = ask(call.pk)

@@ -21,6 +21,7 @@ from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, candidate_sets, candidate_states
+from aiida_mlip_autopipe.science.frames import Manifest, ReplicaEntry
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
@@ -33,6 +34,7 @@ __all__ = [
     'Trained',
     'outputs_of',
     'versions_of_labels',
+    'versions_told',
 ]
 
 WORKER_JOBS = 'aiida.calculations:mlip_autopipe.'
@@ -45,7 +47,7 @@ class MdJob:
     """An MD job that wrote frames: its PK and its manifest."""
 
     pk: int
-    manifest: dict[str, Any]
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,17 @@ class Explored:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation: its stage, its errors and predictions."""
+    """One evaluation: its stage, the potential that it judged, its errors and predictions."""
 
     stage: Stage
+    potential_uuid: str
     metrics: dict[str, Any]
-    predictions: dict[str, np.ndarray]
+    _predictions: orm.ArrayData
+
+    @cached_property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Return the predictions beside the labels, as `science.evaluation.Evaluation` has them."""
+        return _arrays(self._predictions)
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,12 @@ class RunRecord:
     def evaluated(self) -> list[Evaluated]:
         """Return the evaluations that are done, oldest first."""
         return [
-            Evaluated(stage, outputs['metrics'].get_dict(), _arrays(outputs['predictions']))
+            Evaluated(
+                stage,
+                outputs['metrics'].creator.inputs.potential.uuid,
+                outputs['metrics'].get_dict(),
+                outputs['predictions'],
+            )
             for stage, outputs in self._done(Kind.EVALUATE, 'metrics')
         ]
 
@@ -214,6 +227,21 @@ class RunRecord:
                 explored = _explored(stage, below)
                 found += [explored] if explored.jobs else []
         return found
+
+    @cached_property
+    def replicas(self) -> dict[Stage, list[ReplicaEntry]]:
+        """Return the replicas of each exploration, as the last attempt of each MD job tells of them."""
+        found: dict[Stage, list[ReplicaEntry]] = {}
+        for pk, manifest in manifests_of(last_attempts(self.calls.values())).items():
+            stage = Stage.parse(stage_of(self.calls[pk], self.calls, self.run.pk))
+            if stage is not None:
+                found.setdefault(stage, []).extend(manifest['replicas'])
+        return found
+
+    @cached_property
+    def rejected(self) -> dict[Stage, dict[str, str]]:
+        """Return the candidates without a label, stage by stage: ``frame_id`` -> the reason."""
+        return {stage: outputs['rejected'].get_dict() for stage, outputs in self._done(Kind.LABEL, 'rejected')}
 
     @cached_property
     def candidates(self) -> list[CandidateRecord]:
@@ -245,11 +273,8 @@ class RunRecord:
         version = self.run.base.attributes.get('version', {})
         found = {'aiida-core': {version.get('core', '?')}, 'aiida-mlip-autopipe': {version.get('plugin', '?')}}
         for outputs in self._outputs_of_jobs(WORKER_JOBS):
-            retrieved = outputs.get('retrieved')
-            if retrieved is not None and RESULT_FILE in retrieved.base.repository.list_object_names():
-                told = json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)).get('versions', {})
-                for name, value in told.items():
-                    found.setdefault(name, set()).add(value)
+            for name, value in versions_told(outputs.get('retrieved')).items():
+                found.setdefault(name, set()).add(value)
         told = versions_of_labels(self.run, self.calls.values())
         found |= {self.labeller.program: told} if told else {}
         return {name: ', '.join(sorted(values)) for name, values in found.items()}
@@ -271,6 +296,13 @@ class RunRecord:
             stage, outputs = Stage.parse(call.link), self._outputs.get(call.pk, {})
             if stage is not None and stage.kind is kind and output in outputs:
                 yield stage, outputs
+
+
+def versions_told(retrieved: orm.FolderData | None) -> dict[str, str]:
+    """Return the versions in the result file of a worker's job; empty where there is none."""
+    if retrieved is None or RESULT_FILE not in retrieved.base.repository.list_object_names():
+        return {}
+    return json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)).get('versions', {})
 
 
 def versions_of_labels(run: orm.WorkChainNode, calls: Iterable[Call]) -> set[str]:

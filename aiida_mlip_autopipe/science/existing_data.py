@@ -59,8 +59,8 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
     Returns
     -------
     list of Atoms
-        With ``frame_id`` (their own; 'data-' and a hash of the structure if there is none, or one with a dot, which
-        AiiDA's attributes do not allow in keys), ``origin`` and ``config_type`` in ``info``, and ``temperature_K`` and
+        With ``frame_id`` (their own; 'data-' and a hash of the structure where there is none, or one with a dot, which
+        no key of ``rejected`` may have), ``origin`` and ``config_type`` in ``info``, and ``temperature_K`` and
         ``pressure_GPa`` where they have them; labels in eV, eV/Å and eV/Å³ (the sign of ASE).
 
     Raises

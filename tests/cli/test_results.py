@@ -75,6 +75,6 @@ def test_the_end_is_told_with_what_is_missing():
 
 def test_what_further_labels_are_worth_is_told_with_its_uncertainty():
     assert tell_what_is_next(SUMMARY) == (
-        'the next 50 labels are likely to change the force error by -30 % (-12 to -45), to 33 meV/Å (26 to 42)'
+        'the next 50 labels are expected to change the force error by -30 % (-12 to -45), to 33 meV/Å (26 to 42)'
     )
     assert tell_what_is_next(NOTHING_NEW) is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_mlip_autopipe.cli.console import console, load_profile
+from aiida_mlip_autopipe.cli.examination import Examination
 
 if TYPE_CHECKING:
     from aiida.manage.configuration.profile import Profile
     from aiida.orm import AbstractCode
 
     from aiida_mlip_autopipe.config import Expansion
-    from aiida_mlip_autopipe.config.plan import Plan
 
-__all__ = ['Examination', 'command', 'examine']
+__all__ = ['command', 'examine']
 
 WRONG = 2
 
@@ -52,48 +51,6 @@ def command(profile_name: str | None, input_file: Path, as_json: bool) -> None:
         print_plan(found)
     if found.problems:
         sys.exit(WRONG)
-
-
-@dataclass
-class Examination:
-    """What was found of an input: its plan as far as there is one, the slots of the daemon, and what is wrong.
-
-    Attributes
-    ----------
-    input_file : Path
-    profile : str
-        Its name.
-    expansion : Expansion or None
-        None if the input has problems of its own.
-    plan : Plan or None
-    slots_needed, n_workers, slots_per_worker : int or None
-        Processes alive at once; of the daemon, None where it does not run.
-    problems, warnings : list of str
-        What must be put right before a run can be submitted; what should be known.
-    """
-
-    input_file: Path
-    profile: str
-    expansion: Expansion | None = None
-    plan: Plan | None = None
-    slots_needed: int | None = None
-    n_workers: int | None = None
-    slots_per_worker: int | None = None
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data, with None for what there is none of."""
-        slots = {'needed': self.slots_needed, 'workers': self.n_workers, 'per_worker': self.slots_per_worker}
-        return {
-            'input': str(self.input_file),
-            'profile': self.profile,
-            'problems': self.problems,
-            'warnings': self.warnings,
-            'slots': slots,
-            'keep_frames': None if self.expansion is None else self.expansion.configuration.exploration.keep_frames,
-            'plan': None if self.plan is None else self.plan.as_dict(),
-        }
 
 
 def examine(path: Path, profile: Profile) -> Examination:

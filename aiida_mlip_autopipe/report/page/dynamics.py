@@ -8,6 +8,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, RunRecord
 from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, Widget, encoded, number, title_of
+from aiida_mlip_autopipe.science.frames import ReplicaEntry
 
 __all__ = ['conditions', 'dynamics', 'frames_data', 'plane', 'replicas_data']
 
@@ -74,7 +75,7 @@ def replicas_data(one: Explored) -> list[dict[str, Any]]:
     ]
 
 
-def conditions(replica: dict[str, Any]) -> str:
+def conditions(replica: ReplicaEntry) -> str:
     """Return the set temperature and pressure of a replica in words: '300 to 900 K, 2 GPa'."""
     end, pressure = replica['temperature_end_K'], replica['pressure_GPa']
     temperature = f'{replica["temperature_K"]:g}' + (f' to {end:g}' if end is not None else '') + ' K'

@@ -119,17 +119,13 @@ def _warnings(record: RunRecord) -> list[Text]:
     states = Counter(candidate.state for candidate in record.candidates)
     if states[CandidateState.FAILED]:
         told.append(f'{states[CandidateState.FAILED]} labels failed and are not in the data sets.')
-    if guards := sum(bool(replica['guard']) for one in record.explored for job in one.jobs for replica in _of(job)):
+    if guards := sum(replica['guard'] is not None for replicas in record.replicas.values() for replica in replicas):
         told.append(f'{guards} replicas of the dynamics were stopped by a guard.')
     if open_failures := [one for one in failures(record.run.pk) if not one.handled]:
         told.append(f'Unresolved failures: {len(open_failures)}.')
     if paused := sum(call.paused is not None for call in record.calls.values()):
         told.append(f'{paused} processes are paused.')
     return [Text(text, 'warning') for text in told]
-
-
-def _of(job: Any) -> list[dict[str, Any]]:
-    return job.manifest['replicas']
 
 
 def _missed(record: RunRecord) -> list[str]:

@@ -10,11 +10,12 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, run_fingerprint
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, ManifestError
+from aiida_mlip_autopipe.science.frames.records import JobFrames, ReplicaEntry, ShardEntry
 from aiida_mlip_autopipe.science.frames.shards import ShardReader, adopt_parts, find_parts, first_frames
 
 __all__ = ['describe_frames', 'take_over']
@@ -76,9 +77,10 @@ def take_over(
     return found
 
 
-def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path) -> dict[str, Any]:
+def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path) -> JobFrames:
     """Return what the manifest says of replicas and shards: ``n_frames``, ``complete``, ``shards``, ``replicas``."""
-    shards, entries = [], []
+    shards: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for replica in replicas:
         record = Record.read(folder, replica.index)
         atoms = plan.seeds[replica.seed_index]
@@ -107,13 +109,13 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
                 'guard': facts['guard'],
             }
         )
-    return {
-        'schema_version': SCHEMA_VERSION,
-        'complete': all(entry['ended'] not in ('waiting', 'interrupted') for entry in entries),
-        'n_frames': _n_frames(shards),
-        'shards': shards,
-        'replicas': entries,
-    }
+    return JobFrames(
+        schema_version=SCHEMA_VERSION,
+        complete=all(entry['ended'] not in ('waiting', 'interrupted') for entry in entries),
+        n_frames=_n_frames(shards),
+        shards=cast(list[ShardEntry], shards),
+        replicas=cast(list[ReplicaEntry], entries),
+    )
 
 
 def _with_all_frames(record: Record | None, source: Path, replica: Replica, fingerprint: str) -> Record | None:

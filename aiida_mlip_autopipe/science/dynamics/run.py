@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import Task, granted_cores, run_side_by_side
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames, take_over
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
-from aiida_mlip_autopipe.science.frames import MANIFEST, ManifestError, file_sha256, write_manifest
+from aiida_mlip_autopipe.science.frames import MANIFEST, Manifest, ManifestError, file_sha256, write_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.load import resolve_device
 
@@ -52,7 +52,7 @@ def run_replicas(
     stop: Stop | None = None,
     batch_divisor: int = 1,
     collect_only: bool = False,
-) -> dict[str, Any]:
+) -> Manifest:
     """Run the replicas of one job, write their shards and the manifest, and return the manifest.
 
     Whatever ends the run, the manifest tells of the frames that are there.
@@ -200,14 +200,14 @@ def _has_vanished(error: BaseException, folder: Path) -> bool:
     return error.filename is None or Path(error.filename).is_relative_to(folder)
 
 
-def _describe(task: Task, replicas: Sequence[Replica], job: dict[str, Any], *, close: bool) -> dict[str, Any]:
+def _describe(task: Task, replicas: Sequence[Replica], job: dict[str, Any], *, close: bool) -> Manifest:
     """Close what was cut by this run, and return the manifest."""
     if close:
         take_over(task.plan, replicas, task.folder, task.engine)
-    return {**describe_frames(task.plan, replicas, task.folder), **job}
+    return cast(Manifest, {**describe_frames(task.plan, replicas, task.folder), **job})
 
 
-def _why_no_frames(manifest: dict[str, Any], collected: Path | None) -> str:
+def _why_no_frames(manifest: Manifest, collected: Path | None) -> str:
     if collected is not None:
         return f'{collected} holds no frame of these replicas: run the MD again'
     names = Counter(replica['guard']['name'] for replica in manifest['replicas'] if replica['guard'])

@@ -10,12 +10,17 @@ from aiida_mlip_autopipe.science.frames.h5md import ManifestError
 from aiida_mlip_autopipe.science.frames.hashes import content_hash, file_sha256
 from aiida_mlip_autopipe.science.frames.manifest import MANIFEST, SCHEMA_VERSION, read_manifest, write_manifest
 from aiida_mlip_autopipe.science.frames.reading import FrameChunk, iter_chunks, load_frames
+from aiida_mlip_autopipe.science.frames.records import GuardEntry, Manifest, ReplicaEntry, ShardEntry
 
 __all__ = [
     'MANIFEST',
     'SCHEMA_VERSION',
     'FrameChunk',
+    'GuardEntry',
+    'Manifest',
     'ManifestError',
+    'ReplicaEntry',
+    'ShardEntry',
     'content_hash',
     'file_sha256',
     'iter_chunks',

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from aiida_mlip_autopipe.science.frames.h5md import ManifestError
 from aiida_mlip_autopipe.science.frames.hashes import file_sha256
+from aiida_mlip_autopipe.science.frames.records import Manifest, ShardEntry
 
 __all__ = ['MANIFEST', 'SCHEMA_VERSION', 'read_manifest', 'write_manifest']
 
@@ -15,7 +15,7 @@ MANIFEST = 'manifest.json'
 SCHEMA_VERSION = 2
 
 
-def write_manifest(folder: str | Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` in one go: it is there complete, or not at all."""
     target = Path(folder) / MANIFEST
     partial = target.with_suffix('.json.part')
@@ -23,7 +23,7 @@ def write_manifest(folder: str | Path, manifest: dict[str, Any]) -> None:
     partial.replace(target)
 
 
-def read_manifest(folder: str | Path, *, verify: bool = True) -> dict[str, Any]:
+def read_manifest(folder: str | Path, *, verify: bool = True) -> Manifest:
     """Return the manifest of a folder of shards, after making sure that the shards are what it says.
 
     Parameters
@@ -45,7 +45,7 @@ def read_manifest(folder: str | Path, *, verify: bool = True) -> dict[str, Any]:
             f'{path} does not exist: the folder of the MD job was wiped or the job did not finish; run the MD again'
         )
     try:
-        manifest = json.loads(path.read_text())
+        manifest: Manifest = json.loads(path.read_text())
         shards = manifest['shards']
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f'{path} is not a manifest ({error}); run the MD again') from error
@@ -60,7 +60,7 @@ def read_manifest(folder: str | Path, *, verify: bool = True) -> dict[str, Any]:
     return manifest
 
 
-def _verify_shard(path: Path, shard: dict[str, Any]) -> None:
+def _verify_shard(path: Path, shard: ShardEntry) -> None:
     if not path.is_file():
         raise ManifestError(
             f'{path} is listed in the manifest but does not exist: the scratch folder was cleaned; run the MD again'

@@ -13,6 +13,7 @@ from ase import Atoms
 from aiida_mlip_autopipe.science.frames.h5md import ShardReader
 from aiida_mlip_autopipe.science.frames.hashes import content_hash
 from aiida_mlip_autopipe.science.frames.manifest import read_manifest
+from aiida_mlip_autopipe.science.frames.records import ShardEntry
 
 __all__ = ['FrameChunk', 'iter_chunks', 'load_frames']
 
@@ -29,7 +30,7 @@ class FrameChunk:
     pbc : ndarray of bool, shape (3,)
     folder_index : int
         Which of the folders.
-    shard : dict
+    shard : ShardEntry
         Their shard's entry in the manifest.
     first : int
         Number of the first frame within the replica, all its parts.
@@ -47,7 +48,7 @@ class FrameChunk:
     cells: np.ndarray
     pbc: np.ndarray
     folder_index: int
-    shard: dict[str, Any]
+    shard: ShardEntry
     first: int
     steps: np.ndarray
     energies: np.ndarray
@@ -117,7 +118,7 @@ def load_frames(folders: Iterable[str | Path], indices: Any) -> list[Atoms]:
     return [frames[place] for place in range(len(wanted))]
 
 
-def _read(reader: ShardReader, rows: Any, folder_index: int, shard: dict[str, Any], first: int) -> FrameChunk:
+def _read(reader: ShardReader, rows: Any, folder_index: int, shard: ShardEntry, first: int) -> FrameChunk:
     columns = reader.read(rows)
     return FrameChunk(
         numbers=reader.numbers,
@@ -149,9 +150,10 @@ def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
         'step': step,
         'temperature_K': shard['temperature_K'],
     }
-    for name in ('temperature_end_K', 'pressure_GPa'):
-        if shard[name] is not None:
-            atoms.info[name] = shard[name]
+    if (end := shard['temperature_end_K']) is not None:
+        atoms.info['temperature_end_K'] = end
+    if (pressure := shard['pressure_GPa']) is not None:
+        atoms.info['pressure_GPa'] = pressure
     if np.isfinite(chunk.disagreements[row]):
         atoms.info['disagreement_eV_A'] = float(chunk.disagreements[row])
     return atoms

@@ -186,7 +186,7 @@ def select_candidates(
 def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
     shards = [
-        shard | {'folder_index': index}
+        {**shard, 'folder_index': index}
         for index, folder in enumerate(folders)
         for shard in read_manifest(folder)['shards']
     ]

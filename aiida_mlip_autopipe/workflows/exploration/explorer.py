@@ -19,11 +19,12 @@ from aiida_mlip_autopipe.pipeline.exit_codes import (
     STASH_FOLDER,
     add_exit_codes,
 )
+from aiida_mlip_autopipe.provenance.dynamics import md_workchains
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, ExplorationParameters, SamplingParameters
 from aiida_mlip_autopipe.workflows.exploration.direct_sampling_base import DirectSamplingBaseWorkChain
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import n_frames_of
-from aiida_mlip_autopipe.workflows.exploration.mace_md_sequence import MD_LINK, MaceMdSequenceWorkChain
+from aiida_mlip_autopipe.workflows.exploration.mace_md_sequence import MaceMdSequenceWorkChain
 from aiida_mlip_autopipe.workflows.exploration.stash import StashFramesWorkChain, make_folder, validate_folder
 
 __all__ = ['ExplorerWorkChain']
@@ -200,12 +201,7 @@ class ExplorerWorkChain(WorkChain):
 
     def md_jobs(self) -> dict[str, orm.WorkChainNode]:
         """Return the WorkChain of each MD job, by its name."""
-        query = orm.QueryBuilder()
-        query.append(orm.WorkChainNode, filters={'id': self.node.pk}, tag='stage')
-        query.append(orm.WorkChainNode, with_incoming='stage', tag='sequence')
-        query.append(orm.WorkChainNode, with_incoming='sequence', edge_project='label', project='*')
-        jobs = {label: node for node, label in query.all() if label.startswith(MD_LINK)}
-        return dict(sorted(jobs.items(), key=lambda job: int(job[0].removeprefix(MD_LINK))))
+        return md_workchains(self.node.pk)
 
     def run_sampling(self) -> ToContext:
         """Submit the sampling beside the shards; the potential goes along only where the descriptor is its own.

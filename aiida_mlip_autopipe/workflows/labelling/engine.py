@@ -1,6 +1,6 @@
 """The labelling stage: energy, forces and stress of each candidate from a labelling code.
 
-Its two outputs are the whole account: each candidate is in the labelled set or, with its reason, in the ledger.
+Its two outputs are the whole account: each candidate is in the labelled set or, with its reason, in `rejected`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from aiida.engine import ExitCode, ProcessSpec, WorkChain, append_
 from aiida_mlip_autopipe.calculations.functions.label import SINGLE, collect_labels, data_of
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.pipeline.exit_codes import TOO_FEW_LABELS, add_exit_codes
-from aiida_mlip_autopipe.workflows.labelling.sequence import LABEL_LINK, LabelSequenceWorkChain, labeller_for, share_of
+from aiida_mlip_autopipe.provenance.states import LABEL_LINK
+from aiida_mlip_autopipe.workflows.labelling.sequence import LabelSequenceWorkChain, labeller_for, share_of
 
 __all__ = ['LabellingEngineWorkChain']
 
@@ -105,7 +106,7 @@ def _can_be_labelled(inputs: Mapping[str, Any], _namespace: object) -> str | Non
         return problem
     unusable = [name for atoms in inputs['candidates'].get_atoms() if '.' in (name := atoms.info['frame_id'])]
     if unusable:
-        return f'candidates: the frame_id {unusable[0]!r} holds a dot, which no key of a ledger may; rename the frame'
+        return f'candidates: the frame_id {unusable[0]!r} holds a dot, which no key of a Dict may; rename the frame'
     if 'only' in inputs:
         n_frames, only = inputs['candidates'].n_frames, inputs['only'].get_list()
         if not only or not set(only) <= set(range(n_frames)):

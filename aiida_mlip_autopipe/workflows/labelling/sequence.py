@@ -19,12 +19,10 @@ from aiida_mlip_autopipe.calculations.functions.label import data_of, pick_struc
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.answers import Task
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of, validate_labelling
-from aiida_mlip_autopipe.workflows.labelling.earlier import computed_alone, computed_in_batches
+from aiida_mlip_autopipe.provenance.earlier_labels import computed_alone, computed_in_batches
+from aiida_mlip_autopipe.provenance.states import BATCH_LINK, LABEL_LINK
 
-__all__ = ['BATCH_LINK', 'LABEL_LINK', 'LabelSequenceWorkChain', 'define_labelling', 'labeller_for', 'share_of']
-
-LABEL_LINK = 'label_'
-BATCH_LINK = 'batch_'
+__all__ = ['LabelSequenceWorkChain', 'define_labelling', 'labeller_for', 'share_of']
 
 
 def share_of(candidates: FramesData, only: orm.List | None, sequence: int = 0, n_sequences: int = 1) -> list[int]:

@@ -1,4 +1,4 @@
-"""Labels that were computed before, candidate by candidate.
+"""Labels that were computed before, candidate by candidate, and the jobs of a stage that gave none.
 
 AiiDA's cache knows whole calculations. That is right for a candidate that is labelled alone, but a batch with one
 candidate more is another calculation. So what is looked for here is the key of each candidate, which says what is
@@ -13,9 +13,10 @@ from typing import Any
 from aiida import orm
 from aiida.manage.caching import get_use_cache
 
-from aiida_mlip_autopipe.labelling.base import Labeller
+from aiida_mlip_autopipe.labelling.base import Labeller, job_types
+from aiida_mlip_autopipe.provenance.states import LABEL_LINK
 
-__all__ = ['computed_alone', 'computed_in_batches']
+__all__ = ['computed_alone', 'computed_in_batches', 'failed_jobs', 'job_options']
 
 VALID_CACHE = 'extras._aiida_valid_cache'
 
@@ -66,3 +67,24 @@ def _jobs(
     )
     query.order_by({'job': 'id'})
     return query
+
+
+def failed_jobs(stage: orm.WorkChainNode) -> list[orm.ProcessNode]:
+    """Return the jobs of candidates that were labelled alone in a stage and have failed."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={'id': stage.pk}, tag='stage')
+    query.append(orm.WorkChainNode, with_incoming='stage', tag='sequence')
+    query.append(
+        orm.ProcessNode, with_incoming='sequence', edge_filters={'label': {'like': f'{LABEL_LINK}%'}}, project='*'
+    )
+    known = job_types()
+    below = [node for label in query.all(flat=True) for node in (label, *label.called)]
+    return [node for node in below if node.process_type in known and not node.is_finished_ok]
+
+
+def job_options(stage: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the options that the jobs of a stage were submitted with; only they remember them."""
+    for node in stage.called_descendants:
+        if isinstance(node, orm.CalcJobNode):
+            return dict(node.base.attributes.get('metadata_inputs')['metadata']['options'])
+    return {}
