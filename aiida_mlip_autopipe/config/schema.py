@@ -213,7 +213,7 @@ class Configuration(StageParameters):
             )
         if (method == 'multihead') != (self.replay is not None):
             raise ValueError(
-                f'replay: {self.replay!r}, but training.method is {method}; give a replay set only with multihead'
+                f'replay: {self.replay!r}, but training.method is {method}; give a replay set with multihead only'
             )
         return self
 

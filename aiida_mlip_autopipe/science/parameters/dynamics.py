@@ -52,7 +52,7 @@ class GuardParameters(StageParameters):
 
 
 class EarlyStopParameters(StageParameters):
-    """When a replica makes room for another: it has shown nothing new for a while.
+    """When to stop a replica that has generated no new frames for a while.
 
     Each chunk of frames is asked whether one of them is new; either measure suffices, and with neither a replica runs
     to its end. What a replica has seen is its own: what its neighbours do does not change it.
