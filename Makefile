@@ -1,9 +1,11 @@
 # make demo   the whole pipeline on silicon, in an isolated AiiDA profile under .demo
 # make test   environment and tests, from nothing
+# make quick  the tests that need neither daemon nor pw.x and take seconds: three minutes
+# make test-torchsim   the engine for GPUs, and the worker without AiiDA, in an environment of their own
 # make lint   ruff, mypy, import-linter
 # make docs   the documentation, in docs/_build/html
 #
-# PYTHON    the interpreter that makes .venv (3.11 to 3.13; torch-sim, the engine for GPUs, needs 3.12)
+# PYTHON    the interpreter that makes .venv (3.11 to 3.13)
 # PIP_ARGS  further arguments of pip install, for example the index of CPU builds of torch
 
 SHELL := /bin/bash
@@ -15,6 +17,12 @@ TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SKLEARN_EXTRA := .venv/.sklearn-extra
+# torch-sim needs Python 3.12. Where .venv has an older one, its tests run in an environment beside it, with the worker alone.
+TORCHSIM := .venv-torchsim
+TORCHSIM_CANDIDATES := python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[23]*/bin/python)
+TORCHSIM_PYTHON ?= $(firstword $(foreach python,$(TORCHSIM_CANDIDATES),$(shell $(python) -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null)))
+TORCHSIM_TESTS := tests/science/test_torchsim.py tests/science/test_torchsim_physics.py tests/science/test_ensembles.py
 DEMO := $(CURDIR)/.demo
 DEMO_INPUT ?= examples/silicon/input.yaml
 PSEUDO_FILE := /usr/share/espresso/pseudo/Si.pbe-rrkj.UPF
@@ -22,9 +30,12 @@ PW_PACKAGES := quantum-espresso quantum-espresso-data libopenblas0-serial
 POSTGRES_PACKAGES := postgresql locales
 SLURM_PACKAGES := slurm-wlm munge
 BROWSER_PACKAGES := chromium
+COMPILER_PACKAGES := gcc g++ libc6-dev python3-dev
 # What runs file by file beside others, the longest first; and what kills or times processes, one after the other.
-SIDE_BY_SIDE := tests/aiida tests/cli tests/config tests/science tests/test_docs.py
+SIDE_BY_SIDE := tests/plugin tests/aiida tests/cli tests/config tests/pipeline tests/science tests/test_docs.py
 ALONE := tests/worker
+# What `make quick` runs, without what is marked slow, daemon or pw.
+QUICK := tests/config tests/pipeline tests/science tests/worker
 # Those that run a whole pipeline, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := autopipe provenance fixtures fixtures_daemon
 # Of the whole pipelines the shortest is enough.
@@ -40,16 +51,27 @@ define install_packages
 	fi
 endef
 
-.PHONY: help demo test test-psql lint docs environment pw postgres slurm browser clean
+.PHONY: help demo test quick test-torchsim test-psql lint docs environment pw postgres slurm browser compiler clean
 
 help:
-	@sed -n 's/^# \?//p' Makefile | head -8
+	@sed -n '/^$$/q; s/^# \?//p' Makefile
 
 environment: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[tests,docs,dev]'
+	touch $@
+
+# Its wheel was built for NumPy 1 and does not import with NumPy 2: it is built here, which takes a minute and a compiler.
+$(SKLEARN_EXTRA): $(INSTALLED)
+	@$(MAKE) --no-print-directory compiler
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --no-binary scikit-learn-extra --editable '.[sklearn-extra]'
+	touch $@
+
+$(TORCHSIM)/.installed: pyproject.toml constraints.txt
+	$(TORCHSIM_PYTHON) -m venv $(TORCHSIM)
+	$(TORCHSIM)/bin/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[torchsim,tests-worker]'
 	touch $@
 
 pw:
@@ -64,6 +86,9 @@ slurm:
 browser:
 	@if ! { command -v chromium || command -v google-chrome; } >/dev/null; then $(call install_packages,Chromium,$(BROWSER_PACKAGES)); fi
 
+compiler:
+	@if ! { command -v gcc && $(BIN)/python -c "import os, sysconfig as s; os.stat(s.get_path('include') + '/Python.h')"; } >/dev/null 2>&1; then $(call install_packages,A C compiler or the headers of Python,$(COMPILER_PACKAGES)); fi
+
 demo: export AIIDA_PATH = $(DEMO)/aiida
 demo: $(INSTALLED) pw
 	@mkdir -p $(AIIDA_PATH)
@@ -74,9 +99,21 @@ demo: $(INSTALLED) pw
 	@$(BIN)/verdi daemon stop >/dev/null
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
-test: $(INSTALLED) pw slurm browser
+test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
+
+quick: $(INSTALLED) $(SKLEARN_EXTRA)
+	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-torchsim:
+ifeq ($(strip $(TORCHSIM_PYTHON)),)
+	@echo 'No Python 3.12 or newer was found, so torch-sim is NOT tested here; TORCHSIM_PYTHON=... names one.'
+else
+	$(MAKE) $(TORCHSIM)/.installed
+	$(TORCHSIM)/bin/pytest $(TORCHSIM_TESTS) -m torchsim -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(TORCHSIM)/bin/pytest tests/worker/test_alone.py $(PYTEST_ARGS)
+endif
 
 test-psql: $(INSTALLED) pw postgres
 	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
@@ -92,4 +129,4 @@ docs: $(INSTALLED)
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv .demo docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(TORCHSIM) .demo docs/_build .pytest_cache .mypy_cache .ruff_cache

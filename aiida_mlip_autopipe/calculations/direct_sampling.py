@@ -10,11 +10,10 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import NOTHING_NEW, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import SamplingParameters
 
-__all__ = ['NOTHING_NEW', 'DirectSamplingCalculation']
-
-NOTHING_NEW = 700
+__all__ = ['DirectSamplingCalculation']
 
 
 class DirectSamplingCalculation(WorkerCalculation):
@@ -36,11 +35,14 @@ class DirectSamplingCalculation(WorkerCalculation):
             'potential',
             valid_type=PotentialData,
             required=False,
-            help='The potential whose features describe the frames; for the descriptor mace, and for no other.',
+            help='The potential whose features describe the frames; only for the descriptor mace.',
         )
         spec.input_namespace('shards', valid_type=orm.RemoteData, required=True, help='The folders of the MD jobs.')
         spec.input_namespace(
-            'known', valid_type=FramesData, required=False, help='Labelled sets: the selection keeps away from them.'
+            'known',
+            valid_type=FramesData,
+            required=False,
+            help='Labelled sets: the selection avoids frames close to them.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.direct_sampling'
         spec.inputs.validator = _can_be_sampled
@@ -51,17 +53,11 @@ class DirectSamplingCalculation(WorkerCalculation):
         spec.output(
             'frames',
             valid_type=orm.ArrayData,
-            help='Some of the frames there were to choose from: job, replica, step, temperature, energy, components, '
-            'and which candidate stands for each.',
+            help='An evenly spaced part of the explored frames: job, replica, step, temperature, energy, components, '
+            'and the candidate that represents each.',
         )
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
-        spec.exit_code(
-            NOTHING_NEW,
-            'WARNING_NOTHING_NEW',
-            message='No frame is worth a label: of {n_frames}, {n_not_new} are within min_novelty ({min_novelty}) of a '
-            'known one, and on {n_certain} others no error above min_expected_error_eV_A ({min_expected_error}) is '
-            'expected.',
-        )
+        add_exit_codes(spec, NOTHING_NEW)
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the MD folders, of the labelled sets and of the potential, as far as there are any."""
@@ -91,7 +87,7 @@ def _has_its_potential(inputs: dict[str, Any]) -> str | None:
     if kind == 'mace' and 'potential' not in inputs:
         return 'potential: missing, but the descriptor is mace; give the potential whose features describe the frames'
     if kind != 'mace' and 'potential' in inputs:
-        return f'potential: the descriptor {kind} needs none; leave it out, or choose the descriptor mace'
+        return f'potential: the descriptor {kind} needs none; remove it, or choose the descriptor mace'
     return None
 
 
@@ -105,7 +101,7 @@ def _readable_from_one_computer(inputs: dict[str, Any]) -> str | None:
         code = inputs.get('code')
         if code is not None and getattr(code, 'computer', None) and remote.computer.uuid != code.computer.uuid:
             return (
-                f'shards.{name}: lies on {remote.computer.label}, the code on {code.computer.label}; '
+                f'shards.{name}: is on {remote.computer.label}, the code on {code.computer.label}; '
                 'sample on the computer that ran the MD'
             )
     return None

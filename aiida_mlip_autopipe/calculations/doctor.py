@@ -9,6 +9,7 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import PROBE_FAILED, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
 
 __all__ = ['DoctorCalculation']
@@ -30,16 +31,11 @@ class DoctorCalculation(WorkerCalculation):
             'potential',
             valid_type=PotentialData,
             required=False,
-            help='The potential whose MD steps are timed; without it a small untrained MACE for silicon.',
+            help='The potential used to time MD steps; by default a small untrained MACE for silicon.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.doctor'
-        spec.output('report', valid_type=orm.Dict, help='Facts, failed probes, findings in words, suggested options.')
-        spec.exit_code(
-            740,
-            'WARNING_PROBE_FAILED',
-            invalidates_cache=True,
-            message='Not everything could be examined: {message}',
-        )
+        spec.output('report', valid_type=orm.Dict, help='Results, failed tests, findings, suggested options.')
+        add_exit_codes(spec, PROBE_FAILED)
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]

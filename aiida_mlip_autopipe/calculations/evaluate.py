@@ -27,18 +27,20 @@ class EvaluateCalculation(WorkerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
-        spec.input('potential', valid_type=PotentialData, help='The potential to judge.')
+        spec.input('potential', valid_type=PotentialData, help='The potential to evaluate.')
         spec.input_namespace(
             'committee',
             valid_type=PotentialData,
             required=False,
-            help='Further potentials: their disagreement is held against the errors.',
+            help='Other committee members: their disagreement is compared with the errors.',
         )
         spec.input('frames', valid_type=FramesData, help='Labelled frames.')
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.evaluate'
-        spec.output('metrics', valid_type=orm.Dict, help='Errors of energy, forces and stress: of all, and by group.')
+        spec.output(
+            'metrics', valid_type=orm.Dict, help='Errors of energy, forces and stress: of all frames, and by group.'
+        )
         spec.output('predictions', valid_type=orm.ArrayData, help='Reference and predicted values.')
-        spec.output('figures', valid_type=orm.FolderData, help='Parity plots (SVG), and what they show (JSON).')
+        spec.output('figures', valid_type=orm.FolderData, help='Parity plots (SVG), and their data (JSON).')
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the potentials and the frames."""

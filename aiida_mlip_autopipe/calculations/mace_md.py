@@ -9,12 +9,11 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import DISK_FULL, NOT_COMPLETE, OUT_OF_MEMORY, add_exit_codes
 from aiida_mlip_autopipe.science.frames import MANIFEST
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 
-__all__ = ['NOT_COMPLETE', 'OUT_OF_MEMORY', 'MaceMdCalculation']
-
-NOT_COMPLETE, OUT_OF_MEMORY = 410, 411
+__all__ = ['MaceMdCalculation']
 
 
 class MaceMdCalculation(WorkerCalculation):
@@ -28,66 +27,55 @@ class MaceMdCalculation(WorkerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
-        spec.input('potential', valid_type=PotentialData, help='The potential that drives the dynamics.')
-        spec.input('seeds', valid_type=FramesData, help='The structures to start from.')
+        spec.input('potential', valid_type=PotentialData, help='The potential that runs the dynamics.')
+        spec.input('seeds', valid_type=FramesData, help='The starting structures.')
         spec.input(
             'job_index',
             valid_type=orm.Int,
             default=lambda: orm.Int(0),
             serializer=orm.to_aiida_type,
-            help='Which share of the replicas this job runs.',
+            help='Index of the share of the replicas that this job runs.',
         )
         spec.input(
             'n_jobs',
             valid_type=orm.Int,
             default=lambda: orm.Int(1),
             serializer=orm.to_aiida_type,
-            help='Over how many jobs the replicas are spread.',
+            help='Number of jobs over which the replicas are distributed.',
         )
         spec.input_namespace(
             'committee',
             valid_type=PotentialData,
             required=False,
-            help='Further potentials: the disagreement of their forces is stored with each frame.',
+            help='Other committee members: the disagreement of the forces is stored with each frame.',
         )
         spec.input(
             'continue_from',
             valid_type=orm.RemoteData,
             required=False,
-            help='The folder of an interrupted job of the same replicas, which this one goes on from.',
+            help='The folder of an interrupted job of the same replicas, which this one continues.',
         )
         spec.input(
             'metadata.options.batch_divisor',
             valid_type=int,
             required=False,
-            help='Run so many times fewer replicas at once than usual: for a job that ran out of memory.',
+            help='Reduce the number of simultaneous replicas by this factor: for a job that ran out of memory.',
         )
         spec.input(
             'metadata.options.collect_only',
             valid_type=bool,
             required=False,
-            help='Run nothing: only tell which frames the interrupted job left.',
+            help='Run nothing; only list the frames that the interrupted job left.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.mace_md'
         spec.inputs.validator = _knows_the_elements
         spec.output(
             'manifest',
             valid_type=orm.Dict,
-            help='Replicas (seed, conditions, steps, frames, guard) and their shards (bytes, sha256); also of a job '
+            help='Replicas (seed, conditions, steps, frames, guard) and their shards (bytes, sha256); also for a job '
             'that failed, if it left frames.',
         )
-        spec.exit_code(330, 'ERROR_DISK_FULL', invalidates_cache=True, message='The disk is full: {message}')
-        spec.exit_code(
-            NOT_COMPLETE,
-            'ERROR_NOT_COMPLETE',
-            message='The job was stopped by its wall clock or a signal and left a checkpoint.',
-        )
-        spec.exit_code(
-            OUT_OF_MEMORY,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The memory did not suffice: {message}',
-        )
+        add_exit_codes(spec, DISK_FULL, NOT_COMPLETE, OUT_OF_MEMORY)
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]
@@ -117,7 +105,7 @@ class MaceMdCalculation(WorkerCalculation):
 
 def _frames_are_there(node: orm.CalcJobNode) -> bool:
     """Return whether the folder of a finished job still holds its manifest."""
-    if not (node.is_finished_ok or node.exit_status == NOT_COMPLETE):
+    if not (node.is_finished_ok or node.exit_status == NOT_COMPLETE.status):
         return True
     remote = node.outputs.remote_folder
     if remote.is_cleaned:
@@ -136,7 +124,7 @@ def _knows_the_elements(inputs: dict[str, Any], _namespace: Any) -> str | None:
     for name, potential in potentials.items():
         if unknown := sorted(set(inputs['seeds'].elements) - set(potential.elements)):
             return (
-                f'{name}: knows {", ".join(potential.elements)}, but the seeds hold {", ".join(unknown)}; '
+                f'{name}: knows {", ".join(potential.elements)}, but the seeds contain {", ".join(unknown)}; '
                 'choose a potential for these elements, or bootstrap one'
             )
     return None

@@ -40,22 +40,22 @@ class MaceTrainCalculation(WorkerCalculation):
             'replay',
             valid_type=FramesData,
             required=False,
-            help='Frames on which the foundation is not to be forgotten, for the method multihead; without labels.',
+            help='Replay set for multihead: frames on which the predictions of the foundation are kept; no labels.',
         )
         spec.input(
             'continue_from',
             valid_type=orm.RemoteData,
             required=False,
-            help='The folder of an interrupted job of the same training, which this one goes on from.',
+            help='The folder of an interrupted job of the same training, which this one continues.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.mace_train'
         spec.inputs.validator = _can_start
         spec.output('potential', valid_type=PotentialData, help='The trained potential.')
-        spec.output('history', valid_type=orm.ArrayData, help='Loss and validation errors, epoch by epoch.')
+        spec.output('history', valid_type=orm.ArrayData, help='Loss and validation errors by epoch.')
         spec.output(
             'metrics',
             valid_type=orm.Dict,
-            help='Errors on the training and on the validation set; how many epochs, which was the best, and whether '
+            help='Errors on the training and validation sets; the number of epochs, the best epoch, and whether '
             'the training was stopped early.',
         )
 

@@ -42,7 +42,7 @@ def all_replicas_broke(node: orm.CalcJobNode, transport: Transport, min_broken: 
     done, total = said.get('replicas_done', 0), said.get('replicas_total', 0)
     if not max(min_broken, 1) <= done < total or said.get('guards_tripped', 0) < done:
         return None
-    return f'{ALL_BROKE}: {done} of {done}, and {total - done} more are not worth their time'
+    return f'{ALL_BROKE}: {done} of {done}; the remaining {total - done} would only waste time'
 
 
 def read_progress(node: orm.CalcJobNode, transport: Transport) -> dict[str, Any]:

@@ -26,15 +26,15 @@ class PhysicsCalculation(WorkerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports."""
         super().define(spec)
-        spec.input('potential', valid_type=PotentialData, help='The potential to judge.')
+        spec.input('potential', valid_type=PotentialData, help='The potential to check.')
         spec.input(
             'frames',
             valid_type=FramesData,
-            help='The structures of physics_structures with their labels, the crystal among them.',
+            help='The structures from physics_structures with their labels, including the crystal.',
         )
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.physics'
         spec.output('checks', valid_type=orm.Dict, help='A table for each check, and whether all passed.')
-        spec.output('figures', valid_type=orm.FolderData, help='Figures (SVG), and what they show (JSON).')
+        spec.output('figures', valid_type=orm.FolderData, help='Figures (SVG), and their data (JSON).')
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the potential and the frames."""

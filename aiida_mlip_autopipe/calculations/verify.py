@@ -9,12 +9,11 @@ from aiida.common.datastructures import CalcInfo
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+from aiida_mlip_autopipe.pipeline.exit_codes import STASH_DIFFERS, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import StageParameters
 from aiida_mlip_autopipe.worker.verify import MEASURED
 
-__all__ = ['STASH_DIFFERS', 'VerifyCalculation']
-
-STASH_DIFFERS = 340
+__all__ = ['VerifyCalculation']
 
 
 class VerifyCalculation(WorkerCalculation):
@@ -32,13 +31,8 @@ class VerifyCalculation(WorkerCalculation):
         spec.input_namespace('manifests', valid_type=orm.Dict, help='The manifest of each, under the same name.')
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.verify'
         spec.inputs.validator = _has_its_manifest
-        spec.output('report', valid_type=orm.Dict, help='Frames, shards and bytes that are right; problems by name.')
-        spec.exit_code(
-            STASH_DIFFERS,
-            'ERROR_STASH_DIFFERS',
-            invalidates_cache=True,
-            message='Not all copies are what the MD jobs wrote: {message}',
-        )
+        spec.output('report', valid_type=orm.Dict, help='Numbers of verified frames, shards, bytes; problems by name.')
+        add_exit_codes(spec, STASH_DIFFERS)
 
     @classmethod
     def is_valid_cache(cls, node: orm.CalcJobNode) -> bool:  # type: ignore[override]

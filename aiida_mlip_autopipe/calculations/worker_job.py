@@ -17,17 +17,24 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 from pydantic import ValidationError
 
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    INCOMPLETE,
+    INVALID_INPUT,
+    NO_FRAMES,
+    POTENTIAL_UNUSABLE,
+    SCRATCH_MISSING,
+    TRAINING_FAILED,
+    UNEXPECTED,
+    add_exit_codes,
+)
 from aiida_mlip_autopipe.science.parameters import StageParameters
 from aiida_mlip_autopipe.worker.files import RESULT_FILE, SCHEMA_VERSION
 
-__all__ = ['WARNINGS', 'WorkerCalculation', 'validate_parameters']
+__all__ = ['WorkerCalculation', 'validate_parameters']
 
 KEEP_SHELL = 'trap : TERM'
 """A scheduler signals all processes of a job. If its shell ended, the job would be over and the worker killed at once,
 with what it has to save."""
-
-#: Exit codes of processes that did what they could and have something to say.
-WARNINGS = range(700, 800)
 
 
 def validate_parameters(model: type[StageParameters]) -> Callable[[orm.Dict | None, Any], str | None]:
@@ -74,22 +81,15 @@ class WorkerCalculation(CalcJob):
         options['withmpi'].default = False
         options['input_filename'].default = cls.INPUT_FILE
         options['output_filename'].default = cls.LOG_FILE
-        spec.exit_code(201, 'ERROR_INVALID_INPUT', message='The worker refused its input: {message}')
-        spec.exit_code(
-            310,
-            'ERROR_SCRATCH_MISSING',
-            invalidates_cache=True,
-            message='Frames on the computer are missing or were changed: {message}',
-        )
-        spec.exit_code(311, 'ERROR_NO_FRAMES', message='No frame was left: {message}')
-        spec.exit_code(312, 'ERROR_POTENTIAL_UNUSABLE', message='The potential could not be used: {message}')
-        spec.exit_code(313, 'ERROR_TRAINING_FAILED', message='The training failed: {message}')
-        spec.exit_code(390, 'ERROR_UNEXPECTED', invalidates_cache=True, message='The worker failed: {message}')
-        spec.exit_code(
-            400,
-            'ERROR_INCOMPLETE',
-            invalidates_cache=True,
-            message='The job ended without a result file: it was killed or ran out of time.',
+        add_exit_codes(
+            spec,
+            INVALID_INPUT,
+            SCRATCH_MISSING,
+            NO_FRAMES,
+            POTENTIAL_UNUSABLE,
+            TRAINING_FAILED,
+            UNEXPECTED,
+            INCOMPLETE,
         )
 
     def worker_parameters(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class WorkerCalculation(CalcJob):
 
     def worker_files(self) -> dict[str, Any]:
         """Return the names of the files that the stage reads, as they are called in the job's folder."""
-        raise RuntimeError('a stage says which files it reads')
+        raise RuntimeError('a stage must define the files that it reads')
 
     def worker_arguments(self) -> dict[str, Any]:
         """Return what the stage is told beside its parameters."""

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -19,24 +20,24 @@ from aiida_mlip_autopipe import __version__
 __all__ = ['main']
 
 COMMANDS = {
-    'init': ('setup', 'Make or repair what the pipeline needs: profile, codes, pseudopotentials, daemon.'),
-    'doctor': ('doctor', 'Examine the computer of a worker: what it offers, and what to change.'),
-    'expand': ('expand', 'Show the full configuration that an input stands for.'),
-    'plan': ('plan', 'Show what a pipeline would run and cost, and what stands in its way.'),
-    'run': ('run', 'Submit a pipeline and follow it to its results.'),
+    'init': ('setup', 'Set up or repair the profile, codes, pseudopotentials and daemon.'),
+    'doctor': ('doctor', 'Test the computer of a worker and recommend changes.'),
+    'expand': ('expand', 'Show the full configuration of an input.'),
+    'plan': ('plan', 'Show what a pipeline would run, its cost, and any problems.'),
+    'run': ('run', 'Submit a pipeline, follow it, and write its results.'),
     'submit': ('submit', 'Submit a pipeline and return.'),
-    'status': ('status', 'Show what a pipeline is doing, or list them.'),
-    'watch': ('watch', 'Watch a pipeline at work.'),
-    'change': ('change', 'Change budget or tolerances of a pipeline that is under way.'),
-    'resubmit': ('resubmit', 'Label the failed candidates of a pipeline again.'),
-    'failures': ('failures', 'Show what failed in a pipeline, and why.'),
-    'cost': ('cost', 'Show what a pipeline has cost, stage by stage.'),
-    'lineage': ('lineage', 'Show where a frame or a potential comes from.'),
-    'compare': ('compare', 'Show where two pipelines differ: inputs, errors, labels.'),
-    'report': ('report', 'Write a pipeline as one HTML file to look at.'),
-    'export': ('export', 'Write a bundle to hand on: potential, data, card, provenance.'),
-    'verify': ('verify', 'Hold a bundle against its checksums.'),
-    'import': ('import_', 'Take a bundle into this profile.'),
+    'status': ('status', 'Show the state of a pipeline, or list all pipelines.'),
+    'watch': ('watch', 'Watch a running pipeline.'),
+    'change': ('change', 'Change the budget or the tolerances of a running pipeline.'),
+    'resubmit': ('resubmit', 'Repeat the failed labels of a pipeline.'),
+    'failures': ('failures', 'Show the failures of a pipeline, and their reasons.'),
+    'cost': ('cost', 'Show the cost of a pipeline by stage.'),
+    'lineage': ('lineage', 'Show the origin of a frame or a potential.'),
+    'compare': ('compare', 'Compare two pipelines: inputs, errors, labels.'),
+    'report': ('report', 'Write a report of a pipeline as one HTML file.'),
+    'export': ('export', 'Write a bundle to share: potential, data, card, provenance.'),
+    'verify': ('verify', 'Verify the checksums and the card of a bundle.'),
+    'import': ('import_', 'Import a bundle into this profile.'),
 }
 
 
@@ -51,6 +52,12 @@ class LazyGroup(click.Group):
         """Import the module of a command and return the command."""
         if cmd_name not in COMMANDS:
             return None
+        if find_spec('aiida') is None:
+            raise click.ClickException(
+                f'{cmd_name} needs AiiDA, which this environment does not have (mlip-autopipe-worker runs without it). '
+                "Install the extra that brings it: pip install 'aiida-mlip-autopipe[aiida]', or in a clone: "
+                "pip install '.[aiida]'"
+            )
         return importlib.import_module(f'{__name__}.commands.{COMMANDS[cmd_name][0]}').command
 
     def resolve_command(
@@ -73,10 +80,10 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
 @click.version_option(__version__, '-V', '--version', prog_name='mlip-autopipe')
-@click.option('-p', '--profile', metavar='NAME', help='AiiDA profile; the default profile if not given.')
+@click.option('-p', '--profile', metavar='NAME', help='AiiDA profile; by default the default profile.')
 @click.pass_context
 def main(context: click.Context, profile: str | None) -> None:
-    """From a ten-line input.yaml to a trained MACE potential, with its provenance in AiiDA.
+    """Train a MACE potential from a ten-line input.yaml, with its provenance in AiiDA.
 
     \b
     mlip-autopipe init

@@ -106,7 +106,7 @@ def progress_table(progress: RunProgress, in_full: bool = True) -> Table:
     reasons = tell_reasons(progress.failures)
     notes = [f'failed: {line}' for line in reasons[:REASONS_SHOWN]]
     if reasons:
-        notes.append(f'What was done about it, and the way out: {tell_command(f"failures {progress.pk}")}')
+        notes.append(f'Responses and solutions: {tell_command(f"failures {progress.pk}")}')
     notes += _pauses(progress.paused)
     # Title and caption are folded at the width of the table.
     table = Table(
@@ -150,26 +150,22 @@ def _title(progress: RunProgress) -> str:
     newest = max((stage.round for stage in progress.stages), default=0)
     rounds = f', round {newest} of at most {progress.max_rounds}' if newest and progress.max_rounds else ''
     left = _to_go_of(progress)
-    to_go = f', at most {_duration(left)} to go' if left is not None else ''
-    state = progress.state if progress.is_terminated else 'at work'
+    to_go = f', at most {_duration(left)} left' if left is not None else ''
+    state = progress.state if progress.is_terminated else 'running'
     return f'run {progress.pk}: {state}{rounds}, {_duration(progress.seconds)}{to_go}'
 
 
 def _to_go_of(progress: RunProgress) -> float | None:
     """Return how long a run still takes if each stage takes what it took in the round before; None in the first."""
     newest = max((stage.round for stage in progress.stages), default=0)
-    before = {
-        stage.name.replace(f'_r{newest - 1}', ''): stage.seconds
-        for stage in progress.stages
-        if stage.round == newest - 1
-    }
+    before = {stage.name_in_round: stage.seconds for stage in progress.stages if stage.round == newest - 1}
     if progress.is_terminated or newest < 2 or progress.max_rounds is None:
         return None
     left = dict(before)
     for stage in progress.stages:
-        kind = stage.name.replace(f'_r{newest}', '')
-        if stage.round == newest and kind in left:
-            left[kind] = max(before[kind] - stage.seconds, 0.0) if stage.state == 'running' else 0.0
+        name = stage.name_in_round
+        if stage.round == newest and name in left:
+            left[name] = max(before[name] - stage.seconds, 0.0) if stage.state == 'running' else 0.0
     return sum(left.values()) + (progress.max_rounds - newest) * sum(before.values())
 
 
@@ -203,7 +199,7 @@ def tell_reasons(failures: Iterable[Failure], numbers: bool = True) -> list[str]
 def _pauses(paused: list[Call]) -> list[str]:
     """Say what stands still until the user wants it to go on: AiiDA pauses jobs whose computer it cannot reach."""
     return [
-        f'{call.label} <{call.pk}> is paused. {call.paused}'.strip() + f' To go on: verdi process play {call.pk}'
+        f'{call.label} <{call.pk}> is paused. {call.paused}'.strip() + f' To resume: verdi process play {call.pk}'
         for call in paused
     ]
 
@@ -223,7 +219,7 @@ def _rate(stage: StageProgress) -> str:
 
 
 def _to_go(stage: StageProgress) -> str:
-    return '' if stage.to_go_s is None else f'{_duration(stage.to_go_s)} to go'
+    return '' if stage.to_go_s is None else f'{_duration(stage.to_go_s)} left'
 
 
 def _reuse(stage: StageProgress) -> str:

@@ -24,7 +24,7 @@ def print_report(report: dict[str, Any], code: str, options: dict[str, Any]) -> 
         line.add_row('[yellow]![/]', Text(finding))
         console.print(line)
     if not report['findings']:
-        console.print('Nothing to change.')
+        console.print('No changes recommended.')
     text = yaml.safe_dump(_for_input(report['suggestion'], code, options), sort_keys=False, width=1000)
     console.print('\nFor input.yaml:')
     console.print(Text(textwrap.indent(text.rstrip(), '  ')), soft_wrap=True)
@@ -97,7 +97,7 @@ def _potential(potential: dict[str, Any]) -> list[str]:
 def _md_step(step: dict[str, Any]) -> str:
     return (
         f'{step["formula"]}: {step["ms_per_step"]:.3g} ms, {step["atom_steps_per_s"]:,.0f} atom-steps/s '
-        f'({step["device"]}, {step["dtype"]}, one replica alone)'
+        f'({step["device"]}, {step["dtype"]}, a single replica)'
     )
 
 

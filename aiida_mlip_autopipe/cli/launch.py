@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
     from aiida.engine.daemon.client import DaemonClient
     from aiida.manage.configuration.profile import Profile
-    from aiida.orm import StructureData, WorkChainNode
+    from aiida.orm import AbstractCode, StructureData, WorkChainNode
     from ase import Atoms
 
     from aiida_mlip_autopipe.data import FramesData, PotentialData
@@ -52,18 +52,18 @@ class Launch:
 
 
 def expand_in_profile(path: Path) -> Expansion:
-    """Return the full configuration of an input, with the cutoffs of the pseudopotential family of the profile.
+    """Return the full configuration of an input, with what the profile recommends to the labelling code.
 
     Raises
     ------
     ValueError
-        With all problems of the input; if the family is not installed or lacks an element; if the node that the input
+        With all problems of the input; if the profile lacks what the labelling code needs; if the node that the input
         names does not exist.
     """
-    from aiida_mlip_autopipe.workflows.inputs import family_cutoffs
+    from aiida_mlip_autopipe.workflows.inputs import recommended_in_profile
 
     expander = ConfigExpander(path)
-    return expander.expand(cutoffs=family_cutoffs, sources=_frames_of_node(expander))
+    return expander.expand(recommended=recommended_in_profile, sources=_frames_of_node(expander))
 
 
 def prepare(path: Path) -> Launch:
@@ -72,9 +72,10 @@ def prepare(path: Path) -> Launch:
     Raises
     ------
     ValueError
-        If something is wrong with the input, or the profile lacks a code or a pseudopotential, or the surrogate cannot
-        be used: all of it, with the key, the value and the way out.
+        If something is wrong with the input, or the profile lacks a code or what labelling needs, or the surrogate
+        cannot be used: all of it, with the key, the value and the way out.
     """
+    from aiida_mlip_autopipe.labelling.base import labeller_of
     from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
     from aiida_mlip_autopipe.workflows.inputs import build_inputs, functional_mismatch
 
@@ -83,7 +84,7 @@ def prepare(path: Path) -> Launch:
     nodes, problems = load_nodes(expansion)
     if problems:
         raise ConfigError(problems, str(path))
-    if warning := functional_mismatch(nodes['surrogate'], configuration.labelling):
+    if warning := functional_mismatch(nodes['surrogate'], labeller_of(configuration.labelling)):
         console.print(f'[yellow]Warning:[/] {warning}', soft_wrap=True)
     builder: Any = build_inputs(AutoPipeWorkChain.get_builder(), configuration, **nodes)
     builder.metadata.label = path.stem
@@ -100,7 +101,7 @@ def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
     return collect_problems(
         {
             'worker_code': lambda: find_code(configuration.codes.worker, 'codes.worker'),
-            'pw_code': lambda: find_code(configuration.codes.pw, 'codes.pw'),
+            'labelling_code': lambda: _labelling_code(configuration.codes.labelling),
             'structure': lambda: _structure(expansion),
             'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
             'replay': lambda: _frames(configuration.replay, 'replay', read_any),
@@ -163,8 +164,8 @@ def running_daemon(profile: Profile) -> DaemonClient:
 
     if profile.process_control_backend is None:
         raise ValueError(
-            f'profile {profile.name!r} has no broker, so nothing can be submitted; `mlip-autopipe --profile NAME init` '
-            'makes one that has'
+            f'profile {profile.name!r} has no broker, so no run can be submitted; `mlip-autopipe --profile NAME init` '
+            'creates one with a broker'
         )
     client = get_daemon_client(profile.name)
     if not client.is_daemon_running:
@@ -258,6 +259,13 @@ def _structure(expansion: Expansion) -> StructureData | FramesData:
     return StructureData(ase=expansion.sources[0])
 
 
+def _labelling_code(label: str | None) -> AbstractCode | None:
+    """Return the code that labels; None for a labelling code that needs none."""
+    from aiida_mlip_autopipe.workflows.inputs import find_code
+
+    return None if label is None else find_code(label, 'codes.labelling')
+
+
 def _frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> FramesData | None:
     """Return the frames that the input names under a key as a node; None where there are none."""
     if name is None:
@@ -293,7 +301,7 @@ def _surrogate(name: str, elements: list[str]) -> PotentialData | None:
     if name.startswith(NODE_PREFIX):
         potential = _load_node(name.removeprefix(NODE_PREFIX), 'surrogate', (PotentialData,))
     else:
-        from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential, load_foundation
+        from aiida_mlip_autopipe.science.potential import FOUNDATIONS, inspect_potential, load_foundation
 
         path = load_foundation(name)
         known = FOUNDATIONS.get(name)

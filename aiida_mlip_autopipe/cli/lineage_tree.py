@@ -17,21 +17,21 @@ def frame_tree(frame: FrameLineage) -> Tree:
     """Return what became of a frame, and what potentials say of it."""
     tree = Tree(f'[bold]frame {frame.frame_id}[/] ({frame.config_type})')
     label = tree.add(f'label: {frame.state.value}' + (f' ({frame.reason})' if frame.reason else ''))
-    if frame.pw_pk is not None:
+    if frame.label_job_pk is not None:
         energy = f', energy {frame.energy_eV:.6f} eV' if frame.energy_eV is not None else ''
-        label.add(f'pw.x calculation <{frame.pw_pk}>{energy}')
+        label.add(f'calculation <{frame.label_job_pk}>{energy}')
     _add_origin(tree, frame)
     trained = tree.add('trained on it: ' + ('' if frame.potentials else 'no potential'))
     for pk, part in frame.potentials.items():
         trained.add(f'potential <{pk}> ({part} set)')
     judged = tree.add(
-        'residuals, predicted less DFT:' if frame.residuals else 'residuals: no evaluation had this frame'
+        'residuals, predicted minus DFT:' if frame.residuals else 'residuals: no evaluation contains this frame'
     )
     for one in frame.residuals:
         judged.add(_residual(one))
     unseen = [pk for pk in frame.potentials if pk not in {one.potential_pk for one in frame.residuals}]
     if frame.residuals and unseen:
-        judged.add('none of ' + ' '.join(f'<{pk}>' for pk in unseen) + ': no evaluation of them had this frame')
+        judged.add('none of ' + ' '.join(f'<{pk}>' for pk in unseen) + ': no evaluation of them contains this frame')
     return tree
 
 
@@ -42,17 +42,17 @@ def _add_origin(tree: Tree, frame: FrameLineage) -> None:
     chosen = tree.add(f'candidate {frame.index} of <{frame.candidates_pk}>, {made}')
     if 'cluster' in info:
         cluster = f'cluster {info["cluster"]}, rank {info["rank"]}, ' if info['cluster'] >= 0 else ''
-        chosen.add(f'{cluster}chosen as {info["reason"]}, distance to the centre {info["distance"]:.3g}')
+        chosen.add(f'{cluster}selected as {info["reason"]}, distance to the centre {info["distance"]:.3g}')
         if 'represents' in info:
-            novelty = f', {info["novelty"]:.3g} from the nearest labelled one' if 'novelty' in info else ''
-            chosen.add(f'stands for {info["represents"]} frames{novelty}')
+            novelty = f', {info["novelty"]:.3g} from the nearest labelled frame' if 'novelty' in info else ''
+            chosen.add(f'represents {info["represents"]} frames{novelty}')
     if frame.md_job_pk is not None:
         pressure = f', {info["pressure_GPa"]:g} GPa' if 'pressure_GPa' in info else ''
         dynamics = tree.add(
             f'MD job <{frame.md_job_pk}>: replica {info["replica"]}, step {info["step"]}, '
             f'{info["temperature_K"]:g} K{pressure}'
         )
-        dynamics.add(f'driven by potential <{frame.potential_pk}>')
+        dynamics.add(f'run with potential <{frame.potential_pk}>')
         dynamics.add(f'seed structure {frame.origin}')
 
 
@@ -100,7 +100,7 @@ def _add_set(tree: Tree, one: SetLineage) -> None:
     name = f'{one.stage}: ' if one.stage else ''
     branch = tree.add(
         f'{name}labelled set <{one.labelled_pk}>, {one.n_frames} frames, {one.source}, candidates '
-        f'<{one.candidates_pk}>, {one.n_pw} pw.x jobs'
+        f'<{one.candidates_pk}>, {one.n_label_jobs} labelling jobs'
     )
     if one.md_job_pks:
         jobs = ' '.join(f'<{pk}>' for pk in one.md_job_pks)

@@ -36,8 +36,8 @@ def follow_to_the_end(run: WorkChainNode, output: Path | None) -> None:
     except KeyboardInterrupt:
         folder = f' --output {output}' if output else ''
         console.print(
-            f'\nRun {run.pk} goes on: this was only its view. Watch it again with: '
-            f'{tell_command(f"watch {run.pk}{folder}")}\nTo end it: verdi process kill {run.pk}',
+            f'\nRun {run.pk} continues; only its display was closed. Watch it again with: '
+            f'{tell_command(f"watch {run.pk}{folder}")}\nTo stop it: verdi process kill {run.pk}',
             soft_wrap=True,
         )
         sys.exit(INTERRUPTED)
@@ -80,6 +80,6 @@ def _tell_cost() -> str:
     cost = profile_cost()
     processes = ', '.join(f'{number} {outcome}' for outcome, number in sorted(cost.processes.items(), reverse=True))
     return (
-        f'the profile holds {cost.n_nodes} nodes ({processes} processes) in {tell_size(cost.database_bytes)} of '
+        f'the profile contains {cost.n_nodes} nodes ({processes} processes) in {tell_size(cost.database_bytes)} of '
         f'database and {tell_size(cost.repository_bytes)} of files'
     )

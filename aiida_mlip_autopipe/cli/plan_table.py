@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
+from aiida_mlip_autopipe.pipeline.stages import Kind
 
 if TYPE_CHECKING:
-    from aiida_mlip_autopipe.cli.commands.plan import Examination
+    from aiida_mlip_autopipe.cli.examination import Examination
     from aiida_mlip_autopipe.config import Configuration
     from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage
 
@@ -28,11 +29,17 @@ COLUMNS = {
     'trainings': 'trainings',
 }
 ROUNDS_SHOWN = 3
-KINDS = {'explore': 'MD', 'label': 'labels', 'train': 'trainings', 'evaluate': 'evaluations', 'physics': 'physics'}
+KINDS = {
+    Kind.EXPLORE: 'MD',
+    Kind.LABEL: 'labels',
+    Kind.TRAIN: 'trainings',
+    Kind.EVALUATE: 'evaluations',
+    Kind.PHYSICS: 'physics',
+}
 KEPT = {
-    'keep': 'they stay in the folders of the MD jobs (exploration.keep_frames: keep)',
-    'clean': 'they are removed after each selection (exploration.keep_frames: clean)',
-    'stash': 'they are moved to exploration.stash_folder after each selection',
+    'keep': 'kept in the folders of the MD jobs (exploration.keep_frames: keep)',
+    'clean': 'deleted after each selection (exploration.keep_frames: clean)',
+    'stash': 'moved to exploration.stash_folder after each selection',
 }
 
 
@@ -52,9 +59,9 @@ def print_plan(found: Examination) -> None:
     _print_marked(found.problems, '[bold red]x[/]')
     if found.problems:
         number = f'{len(found.problems)} problem{"s" if len(found.problems) > 1 else ""}'
-        console.print(f'[bold red]{number}[/] to put right; nothing was submitted.')
+        console.print(f'[bold red]{number}[/] to solve; nothing was submitted.')
     else:
-        console.print(f'Nothing stands in the way: {tell_command(f"run {found.input_file}")}', soft_wrap=True)
+        console.print(f'No problems found: {tell_command(f"run {found.input_file}")}', soft_wrap=True)
 
 
 def stages_table(plan: Plan, configuration: Configuration) -> Table:
@@ -66,10 +73,10 @@ def stages_table(plan: Plan, configuration: Configuration) -> Table:
     table.add_column('hours', no_wrap=True, justify='right')
     last_round = 0
     for stage in plan.stages:
-        number = _round(stage)
+        number = stage.stage.round
         if plan.n_rounds > ROUNDS_SHOWN and number not in (0, 1, plan.n_rounds):
             if number == 2 and last_round != number:
-                table.add_row(Text(f'... r2 to r{plan.n_rounds - 1} alike', 'dim'))
+                table.add_row(Text(f'... r2 to r{plan.n_rounds - 1}: same', 'dim'))
         else:
             table.add_row(stage.name, *_counts({name: getattr(stage, name) for name in COLUMNS}), _told(stage))
         last_round = number
@@ -88,19 +95,13 @@ def _sum(plan: Plan) -> str:
     return ' + '.join(f'> {_short(one.least)} {one.on}-h' for one in plan.hours().values() if one.least)
 
 
-def _round(stage: PlannedStage) -> int:
-    """Return the round of a stage; 0 outside of the rounds."""
-    last = stage.name.rsplit('_', 1)[-1]
-    return int(last[1:]) if last[:1] == 'r' and last[1:].isdigit() else 0
-
-
 def _shortest(plan: Plan, configuration: Configuration) -> Plan | None:
     """Return what runs if the tolerances hold as soon as they may end the run; None if that is not sooner."""
     tolerances = [value for name, value in configuration.evaluation if name.startswith('max_') and value is not None]
     least = configuration.loop.min_rounds
     if not tolerances or least >= plan.n_rounds:
         return None
-    return replace(plan, n_rounds=least, stages=tuple(stage for stage in plan.stages if _round(stage) <= least))
+    return replace(plan, n_rounds=least, stages=tuple(stage for stage in plan.stages if stage.stage.round <= least))
 
 
 def _counts(counts: dict[str, int]) -> list[str]:
@@ -149,27 +150,27 @@ def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iter
         title = ''
     size, code = tell_size(plan.totals()['bytes']), configuration.codes.worker
     yield 'frames', f'at most {size} on the computer of {code}; {KEPT[configuration.exploration.keep_frames]}'
-    there = 'the daemon does not run'
+    there = 'the daemon is not running'
     if found.n_workers is not None and found.slots_per_worker is not None:
         n_slots = found.n_workers * found.slots_per_worker
         there = f'there are {n_slots} ({found.n_workers} workers x {found.slots_per_worker})'
-    yield 'daemon', f'{found.slots_needed} processes at once need a slot each; {there}'
+    yield 'daemon', f'{found.slots_needed} processes need a slot at the same time; {there}'
     n_temperatures, hot_factor = len(configuration.exploration.temperatures_K), configuration.evaluation.hot_factor
     yield (
         'test set',
-        f'{configuration.evaluation.n_test} frames, as many from each of the {n_temperatures} temperatures'
+        f'{configuration.evaluation.n_test} frames, equally from each of the {n_temperatures} temperatures'
         + ('' if hot_factor is None else ' and from a hotter one'),
     )
-    yield 'cache', 'what an earlier run of this profile has computed costs nothing; that is not counted here'
-    yield 'ends', 'sooner where nothing new is found' + _tolerances(configuration)
+    yield 'cache', 'results of earlier runs of this profile are reused at no cost; this is not subtracted here'
+    yield 'ends', 'earlier if no new frames are found' + _tolerances(configuration)
 
 
 def _tolerances(configuration: Configuration) -> str:
     wanted = {name: value for name, value in configuration.evaluation if name.startswith('max_') and value is not None}
     if not wanted:
-        return '; no tolerance is given that could end it'
+        return '; no tolerance is set that could end it'
     told = ', '.join(f'{name}: {value:g}' for name, value in wanted.items())
-    return f', or from round {configuration.loop.min_rounds} on where the tolerances hold ({told})'
+    return f', or from round {configuration.loop.min_rounds} on if the tolerances are met ({told})'
 
 
 def _print_marked(lines: Iterable[str], mark: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.table import Table
 
 from aiida_mlip_autopipe.cli.launch import DUMP_EXTRA
+from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ __all__ = [
 ]
 
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
-VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'not judged'}
+FIGURES_OF = {Kind.EXPLORE: 'selection', Kind.EVALUATE: 'evaluation'}
+VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'no verdict'}
 ERROR_COLUMNS = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
@@ -85,12 +87,18 @@ def _write_figures(run: int, folder: Path) -> list[Path]:
     written = []
     for stage, pk in jobs_with_figures(run).items():
         repository = cast(CalcJobNode, load_node(pk)).outputs.retrieved.base.repository
-        target = folder / stage.replace('explore_', 'selection_').replace('evaluate_', 'evaluation_')
+        target = folder / _folder_of(stage)
         target.mkdir(exist_ok=True)
         for name in repository.list_object_names('figures'):
             (target / name).write_bytes(repository.get_object_content(f'figures/{name}', 'rb'))
         written.append(target)
     return written
+
+
+def _folder_of(link: str) -> str:
+    """Return the folder for the figures of a stage: 'selection_r1', 'evaluation_surrogate'."""
+    stage = Stage.parse(link)
+    return f'{FIGURES_OF[stage.kind]}_{stage.subject}' if stage is not None and stage.kind in FIGURES_OF else link
 
 
 def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def error_tables(summary: dict[str, Any]) -> list[Table]:
         tables.append(_table('Errors on the hotter test set, beyond the temperatures of the rounds (RMSE)', hot))
     if rounds:
         found = zip(names[:-1], [one['labels'] for one in rounds], strict=True)
-        tables.append(_table('Errors on the frames it found, not yet trained on (RMSE)', found))
+        tables.append(_table('Errors on new labels, before training on them (RMSE)', found))
     return tables
 
 
@@ -179,7 +187,7 @@ def tell_what_is_next(summary: dict[str, Any]) -> str | None:
     if curve is None:
         return None
     return (
-        f'the next {curve["n_more"]} labels are likely to change the force error by {-curve["gain_percent"]:.0f} % '
+        f'the next {curve["n_more"]} labels are expected to change the force error by {-curve["gain_percent"]:.0f} % '
         f'({-curve["gain_low_percent"]:.0f} to {-curve["gain_high_percent"]:.0f}), to {curve["expected"]:.0f} meV/Å '
         f'({curve["low"]:.0f} to {curve["high"]:.0f})'
     )

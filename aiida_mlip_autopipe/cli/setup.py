@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from aiida_mlip_autopipe.labelling.executable import find_executable
 
 if TYPE_CHECKING:
     from aiida.manage.configuration.profile import Profile
@@ -20,7 +22,6 @@ __all__ = [
     'ensure_daemon',
     'ensure_options',
     'ensure_profile',
-    'find_pw',
     'find_worker',
 ]
 
@@ -29,7 +30,7 @@ COMPUTER = 'localhost'
 # Two seconds, the default, end in a critical message under load although the daemon did start.
 DAEMON_TIMEOUT_S = 30
 DAEMON_START_TIMEOUT_S = 90
-CACHED_PROCESSES = ('aiida.calculations:mlip_autopipe.*', 'aiida.calculations:quantumespresso.*')
+CACHED_PROCESSES = 'aiida.calculations:mlip_autopipe.*'
 
 
 @dataclass
@@ -69,7 +70,7 @@ def ensure_profile(name: str | None, report: Report) -> Profile:
         profile = load_profile(name, allow_switch=True)
         if profile.process_control_backend is None:
             raise ValueError(
-                f'profile {name!r}: has no broker, so nothing can be submitted; choose another name with '
+                f'profile {name!r}: has no broker, so no run can be submitted; choose another name with '
                 '`mlip-autopipe --profile NAME init`, or `verdi profile configure-broker core.zeromq`'
             )
         report.found('profile', f'{name} ({profile.storage_backend}, {profile.process_control_backend})')
@@ -92,15 +93,20 @@ def ensure_profile(name: str | None, report: Report) -> Profile:
     return load_profile(name, allow_switch=True)
 
 
-def ensure_options(profile: Profile, report: Report) -> bool:
-    """Switch on caching for what the pipeline runs and give the daemon time to start; return whether that was new."""
+def ensure_options(profile: Profile, label_jobs: Iterable[str], report: Report) -> bool:
+    """Switch on caching for what the pipeline runs and give the daemon time to start; return whether that was new.
+
+    ``label_jobs`` are the process types of the jobs of labelling codes.
+    """
     from aiida.manage.configuration import get_config
 
     config = get_config()
     changed = []
     enabled = config.get_option('caching.enabled_for', scope=profile.name) or []
     if not config.get_option('caching.default_enabled', scope=profile.name) and (
-        missing := [pattern for pattern in CACHED_PROCESSES if pattern not in enabled]
+        missing := [
+            name for name in (CACHED_PROCESSES, *sorted(label_jobs)) if not any(fnmatch(name, one) for one in enabled)
+        ]
     ):
         config.set_option('caching.enabled_for', [*enabled, *missing], scope=profile.name)
         changed.append('caching on')
@@ -147,29 +153,9 @@ def ensure_computer(report: Report) -> Computer:
     return computer
 
 
-def find_pw(given: Path | None) -> Path:
-    """Return the path of pw.x."""
-    if given is None:
-        on_path = shutil.which('pw.x')
-        if on_path is None:
-            raise ValueError(
-                'pw.x: not on PATH; install Quantum ESPRESSO (Debian: apt install quantum-espresso '
-                'quantum-espresso-data libopenblas0-serial) or say where it is with --pw PATH'
-            )
-        given = Path(on_path)
-    return _executable(given, '--pw')
-
-
 def find_worker(given: Path | None) -> Path:
     """Return the path of the worker's console script; that of the running environment if none is given."""
-    return _executable(given or Path(sys.executable).with_name('mlip-autopipe-worker'), '--worker')
-
-
-def _executable(path: Path, option: str) -> Path:
-    path = path.expanduser().absolute()
-    if not path.is_file() or not os.access(path, os.X_OK):
-        raise ValueError(f'{path}: not an executable file; give its path with {option}')
-    return path
+    return find_executable(given or Path(sys.executable).with_name('mlip-autopipe-worker'), '--worker')
 
 
 def ensure_code(

@@ -12,7 +12,7 @@ __all__ = ['command']
 @click.command('mlip-autopipe', cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
 @click.pass_context
 def command(context: click.Context) -> None:
-    """From a ten-line input.yaml to a trained MACE potential: the same commands as `mlip-autopipe`.
+    """Train a MACE potential from a ten-line input.yaml: the same commands as `mlip-autopipe`.
 
     \b
     verdi data mlip-autopipe plan input.yaml

@@ -22,6 +22,7 @@ __all__ = [
     'MELTING_K',
     'MeltingEstimate',
     'element_problems',
+    'elements_not_there',
     'formula_problems',
     'melting_estimate',
     'timestep_fs',
@@ -77,7 +78,7 @@ def melting_estimate(composition: Mapping[str, int]) -> MeltingEstimate:
         symbol = next(iter(composition))
         if symbol in MELTING_K:
             return MeltingEstimate(MELTING_K[symbol], '')
-        return MeltingEstimate(FALLBACK_MELTING_K, f'assumed: none is tabulated for {symbol}')
+        return MeltingEstimate(FALLBACK_MELTING_K, f'assumed, since none is tabulated for {symbol}')
     reduced = Formula.from_dict(dict(composition)).reduce()[0].count()
     for name, temperature in COMPOUND_MELTING_K.items():
         if Formula(name).count() == reduced:
@@ -90,7 +91,7 @@ def melting_estimate(composition: Mapping[str, int]) -> MeltingEstimate:
     if known:
         symbol = max(known, key=MELTING_K.__getitem__)
         return MeltingEstimate(MELTING_K[symbol], f'of {symbol}')
-    return MeltingEstimate(FALLBACK_MELTING_K, f'assumed: none is tabulated for {", ".join(sorted(composition))}')
+    return MeltingEstimate(FALLBACK_MELTING_K, f'assumed, since none is tabulated for {", ".join(sorted(composition))}')
 
 
 def unpaired_electrons(symbol: str) -> int:
@@ -118,6 +119,16 @@ def element_problems(symbols: Iterable[str]) -> list[str]:
         problems.append(
             f'{symbol!r} is not an element; ' + (f'did you mean {near!r}?' if near else "give one such as 'Si'")
         )
+    return problems
+
+
+def elements_not_there(symbols: Iterable[str], elements: Iterable[str], prefix: str) -> list[str]:
+    """Return what is wrong with symbols that are keys, each below ``prefix``, and no elements of the system."""
+    known, problems = list(elements), []
+    for symbol in symbols:
+        if symbol not in known:
+            wrong = element_problems([symbol]) or [f'{symbol} is not in the system ({", ".join(known)}); remove it']
+            problems += [f'{prefix}{symbol}: {problem}' for problem in wrong]
     return problems
 
 

@@ -7,7 +7,7 @@ submitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,31 +19,32 @@ from ase import Atoms
 from pydantic import TypeAdapter, ValidationError
 
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
-from aiida_mlip_autopipe.config.elements import element_problems
+from aiida_mlip_autopipe.config.elements import elements_not_there
 from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
-from aiida_mlip_autopipe.config.heuristics import Cutoffs, Suggestion, suggest
+from aiida_mlip_autopipe.config.heuristics import Suggestion, suggest
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
-from aiida_mlip_autopipe.config.schema import Configuration, Protocol, model_of
+from aiida_mlip_autopipe.config.schema import Configuration, HeuristicRules, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
     check_surrogate_elements,
     find_frames,
     find_sources,
     find_surrogate,
-    pseudopotential_problems,
 )
 from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_supercell, lattice_constant
-from aiida_mlip_autopipe.science.parameters import LabellingParameters, named_kind
+from aiida_mlip_autopipe.science.parameters import LABELLERS, named_kind
 from aiida_mlip_autopipe.science.parameters.exploration import MeltingFractions
+from aiida_mlip_autopipe.science.parameters.labelling import kind_of
 
 __all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol', 'merged']
 
 PROTOCOLS: tuple[str, ...] = get_args(Configuration.model_fields['protocol'].annotation)
 DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
 TEMPERATURES, MELTING_FRACTIONS = 'exploration.temperatures_K', 'exploration.melting_fractions'
+LABELLING_PREFIX = 'labelling.'
 WEIGHTS_PREFIX = 'exploration.descriptor.compression.species_weighting.'
-HEADER = """The full configuration, as it is run. After each value, where it is from:
+HEADER = """The full configuration of the run. Each value is followed by its origin:
 user: the input; protocol: the protocol's file; heuristic: estimated for this system, and from what;
-default: the schema. This file is an input itself: run it to repeat, change it to vary."""
+default: the schema. This file is itself a valid input: run it to repeat the run, or edit it."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,18 @@ class ConfigExpander:
 
     def expand(
         self,
-        cutoffs: Cutoffs | Callable[[str], Cutoffs] | None = None,
+        recommended: Any = None,
         sources: Sequence[Atoms] | None = None,
     ) -> Expansion:
         """Return the full configuration with the origin of every value.
 
         Parameters
         ----------
-        cutoffs : mapping or callable, optional
-            Element -> recommended (ecutwfc, ecutrho) in Ry, for every element of the pseudopotential family; or what
-            gives this for the label of a family (its ``ValueError`` becomes one of the problems). Without it, neither
-            the cutoffs nor the presence of pseudopotentials can be derived.
+        recommended : any, optional
+            What the profile recommends to the labelling code, in that code's own form (`Labeller.recommended`), such as
+            the cutoffs of each element; or what gives this for the section ``labelling`` of the input (its
+            ``ValueError`` becomes one of the problems). Without it, nothing of the labelling code is derived that
+            only the profile knows.
         sources : sequence of Atoms, optional
             The structures of ``system: {node: ...}``, which only AiiDA can load.
 
@@ -147,11 +149,11 @@ class ConfigExpander:
         suggestions: dict[str, Suggestion] = {}
         if structures:
             elements = _elements(structures)
-            recommended, lacking = _cutoffs(given, elements, cutoffs)
+            of_labels, lacking = _of_labels(user, elements, recommended, protocol.heuristics)
             problems += lacking + _element_problems(given, elements)
-            suggestions = suggest(structures, protocol.heuristics, given, recommended, fractions)
+            suggestions = suggest(structures, protocol.heuristics, given, fractions) | of_labels
             suggestions |= _lattice(user['system'])
-        preset = _of_same_kind(protocol.configuration, user)
+        preset = _of_same_kind(merged([protocol.configuration, _protocol_of_labels(user)]), user)
         layers = [_nested({key: item.value for key, item in suggestions.items()}), preset, user]
         configuration, invalid = _validated(merged(layers))
         problems += invalid
@@ -246,7 +248,7 @@ def _of_same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[st
         upper = above.get(key)
         if not (isinstance(value, Mapping) and isinstance(upper, Mapping)):
             kept[key] = value
-        elif upper.get('kind', value.get('kind')) == value.get('kind'):
+        elif 'kind' not in value or upper.get('kind', value['kind']) == value['kind']:
             kept[key] = _of_same_kind(value, upper)
     return kept
 
@@ -300,33 +302,37 @@ def _lattice(system: Mapping[str, Any]) -> dict[str, Suggestion]:
     return {'system.lattice_constant_A': Suggestion(*lattice_constant(system['prototype'], system['composition']))}
 
 
-def _cutoffs(
-    given: Mapping[str, Any], elements: Sequence[str], cutoffs: Cutoffs | Callable[[str], Cutoffs] | None
-) -> tuple[Cutoffs | None, list[str]]:
-    """Return the family's cutoffs if they cover the elements, and what is lacking."""
-    if cutoffs is None:
-        return None, []
-    family = given.get('labelling.pseudo_family', LabellingParameters.model_fields['pseudo_family'].default)
-    if callable(cutoffs):
+def _of_labels(
+    user: Mapping[str, Any], elements: Sequence[str], recommended: Any, rules: HeuristicRules
+) -> tuple[dict[str, Suggestion], list[str]]:
+    """Return what the labelling code suggests, and what is wrong with its section."""
+    section = user.get('labelling', {})
+    if kind_of(section) not in LABELLERS:
+        return {}, []
+    labeller, given = LABELLERS[kind_of(section)], flatten(section) if isinstance(section, Mapping) else {}
+    problems: list[str] = []
+    if callable(recommended):
         try:
-            cutoffs = cutoffs(str(family))
+            recommended = recommended(given)
         except ValueError as error:
-            return None, [str(error)]
-    problems = pseudopotential_problems(elements, cutoffs, family)
-    return (None if problems else cutoffs), problems
+            recommended = None
+            problems.append(str(error))
+    problems += labeller.problems(elements, given, recommended)
+    found = labeller.suggest(elements, given, None if problems else recommended, rules)
+    return {LABELLING_PREFIX + key: Suggestion(*item) for key, item in found.items()}, problems
+
+
+def _protocol_of_labels(user: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a protocol sets of the labelling code's own parameters."""
+    kind = kind_of(user.get('labelling'))
+    name = user['protocol'] if user.get('protocol') in PROTOCOLS else DEFAULT_PROTOCOL
+    return {'labelling': dict(LABELLERS[kind].protocols.get(name, {}))} if kind in LABELLERS else {}
 
 
 def _element_problems(given: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
     """Return what is wrong with the elements that are keys."""
-    problems = []
-    for prefix in ('labelling.atomic_magnetization.', WEIGHTS_PREFIX):
-        for symbol in (key.removeprefix(prefix) for key in given if key.startswith(prefix)):
-            if symbol not in elements:
-                wrong = element_problems([symbol]) or [
-                    f'{symbol} is not in the system ({", ".join(elements)}); remove it'
-                ]
-                problems += [f'{prefix}{symbol}: {problem}' for problem in wrong]
     weighted = {key.removeprefix(WEIGHTS_PREFIX) for key in given if key.startswith(WEIGHTS_PREFIX)}
+    problems = elements_not_there(weighted, elements, WEIGHTS_PREFIX)
     missing = sorted(set(elements) - weighted)
     if weighted and missing:
         problems.append(f'{WEIGHTS_PREFIX[:-1]}: no weight for {", ".join(missing)}; give one for each element')
@@ -386,7 +392,7 @@ def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Se
         cell = isotropic_supercell(sources[0], configuration.generation.target_atoms)
         lengths = ' x '.join(f'{length:.2f}' for length in cell.cell.lengths())
         notes['generation.target_atoms'] = f'{len(cell)} atoms, {lengths} Å'
-    for key in ('labelling.ecutwfc_Ry', 'labelling.ecutrho_Ry'):
-        if origins[key] == 'default':
-            notes[key] = 'no recommendation of the family is known; converge it'
+    for key, note in LABELLERS[configuration.labelling.kind].unsuggested.items():
+        if origins[LABELLING_PREFIX + key] == 'default':
+            notes[LABELLING_PREFIX + key] = note
     return notes

@@ -15,15 +15,13 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS, melting_estimate, timestep_fs, unpaired_electrons
+from aiida_mlip_autopipe.config.elements import melting_estimate, timestep_fs
 from aiida_mlip_autopipe.config.schema import HeuristicRules
 from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
 from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters, LimitParameters
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
-__all__ = ['Cutoffs', 'Suggestion', 'suggest']
-
-Cutoffs = Mapping[str, tuple[float, float]]
+__all__ = ['Suggestion', 'suggest']
 
 TEMPERATURE_STEP_K = 10
 SEED_MARGIN, GUARD_MARGIN = 0.85, 0.75  # over the shortest distance in the source; a guard leaves room for vibration
@@ -42,7 +40,6 @@ def suggest(
     sources: Sequence[Atoms],
     rules: HeuristicRules,
     user: Mapping[str, Any],
-    cutoffs: Cutoffs | None,
     melting_fractions: Sequence[float] | None = None,
 ) -> dict[str, Suggestion]:
     """Return suggestions by key (``exploration.temperatures_K``).
@@ -55,8 +52,6 @@ def suggest(
         How far the protocol's heuristics go.
     user : mapping
         What the user gave, flat: some suggestions follow from it.
-    cutoffs : mapping, optional
-        Element -> recommended (ecutwfc, ecutrho) of the pseudopotential family, in Ry; must cover the elements.
     melting_fractions : sequence of float, optional
         The temperatures that the user asks for, as fractions of the melting estimate; None: those of the protocol.
     """
@@ -65,13 +60,10 @@ def suggest(
         'exploration.temperatures_K': _temperatures(sources, rules, melting_fractions),
         'exploration.timestep_fs': _timestep(elements),
         **_distances(sources, elements),
-        **_spin(elements),
     }
     if 'exploration.pressures_GPa' in user:
         barostats = (name for name, one in ENSEMBLES.items() if one.controls_pressure)
         suggestions['exploration.ensemble'] = Suggestion(next(barostats), 'pressures are given')
-    if cutoffs is not None:
-        suggestions |= _cutoffs(elements, cutoffs, rules.cutoff_factor, user.get('labelling.ecutwfc_Ry'))
     return suggestions
 
 
@@ -121,31 +113,3 @@ def _pairs(elements: Sequence[str], factor: float) -> str:
         for a, b in pairs[:MAX_PAIRS_SHOWN]
     ]
     return f'of the covalent radii: {", ".join(shown)}{", ..." if len(pairs) > MAX_PAIRS_SHOWN else ""}'
-
-
-def _spin(elements: Sequence[str]) -> dict[str, Suggestion]:
-    magnetic = [symbol for symbol in elements if symbol in MAGNETIC_ELEMENTS]
-    reason = f'magnetic: {", ".join(magnetic)}' if magnetic else f'no magnetic element in {", ".join(elements)}'
-    suggestions = {'labelling.spin_polarised': Suggestion(bool(magnetic), reason)}
-    for symbol in elements:
-        suggestions[f'labelling.atomic_magnetization.{symbol}'] = Suggestion(
-            unpaired_electrons(symbol), 'ground state of the free atom'
-        )
-    return suggestions
-
-
-def _cutoffs(elements: Sequence[str], cutoffs: Cutoffs, factor: float, user_ecutwfc: Any) -> dict[str, Suggestion]:
-    """Suggest the highest of the elements' cutoffs; a density cutoff that keeps its ratio to a given wavefunction's."""
-    scaled = '' if factor == 1 else f', times {factor:g}'
-    hardest = max(elements, key=lambda symbol: cutoffs[symbol][0])
-    densest = max(elements, key=lambda symbol: cutoffs[symbol][1])
-    ecutwfc = float(cutoffs[hardest][0]) * factor
-    ecutrho = float(cutoffs[densest][1]) * factor
-    reason = f"the family's recommendation for {densest}{scaled}"
-    if isinstance(user_ecutwfc, int | float) and not isinstance(user_ecutwfc, bool):
-        ecutrho *= user_ecutwfc / ecutwfc
-        reason = f"the family's ratio for {densest}, {ecutrho / user_ecutwfc:g} x ecutwfc_Ry"
-    return {
-        'labelling.ecutwfc_Ry': Suggestion(ecutwfc, f"the family's recommendation for {hardest}{scaled}"),
-        'labelling.ecutrho_Ry': Suggestion(max(ecutrho, 4 * ecutwfc) if user_ecutwfc is None else ecutrho, reason),
-    }

@@ -7,13 +7,15 @@ at its upper bound. A time is a count times a speed; where no speed was measured
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ase import Atoms
 
 from aiida_mlip_autopipe.config.schema import Configuration
+from aiida_mlip_autopipe.pipeline.outline import stages_that_run
+from aiida_mlip_autopipe.pipeline.stages import EVALUATE, LABEL_DATA, LABEL_INITIAL, LABEL_PHYSICS, PHYSICS, Kind, Stage
 from aiida_mlip_autopipe.science.dynamics.replicas import Cost, ReplicaPlan
 from aiida_mlip_autopipe.science.existing_data import spread_over
 from aiida_mlip_autopipe.science.generate import StructureGenerator
@@ -91,12 +93,11 @@ class Speeds:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage of the run, under the name that the run gives it; what is not counted in it is 0.
+    """A stage of the run and what is counted in it; what is not is 0.
 
     Attributes
     ----------
-    name, kind : str
-        ``explore_r1``; ``explore``.
+    stage : Stage
     seeds, replicas, md_steps, frames, bytes, labels, trainings, epochs, evaluations : int
         Frames, bytes and labels are upper bounds; epochs are those of all trainings.
     hours : Hours or None
@@ -105,8 +106,7 @@ class PlannedStage:
         What the hours rest on, or what would measure them.
     """
 
-    name: str
-    kind: str
+    stage: Stage
     seeds: int = 0
     replicas: int = 0
     md_steps: int = 0
@@ -120,9 +120,19 @@ class PlannedStage:
     basis: str = ''
 
     @property
+    def name(self) -> str:
+        """Return the label under which the run calls it: ``explore_r1``."""
+        return self.stage.label
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of work."""
+        return self.stage.kind
+
+    @property
     def is_measured(self) -> bool:
         """Return whether its hours are known, or not worth telling: seeds take seconds."""
-        return self.hours is not None or self.kind == 'generate'
+        return self.hours is not None or self.kind is Kind.GENERATE
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,7 @@ class Plan:
         """Return each count, summed over the stages."""
         return {name: sum(getattr(stage, name) for stage in self.stages) for name in COUNTS}
 
-    def hours(self, kind: str | None = None) -> dict[str, Hours]:
+    def hours(self, kind: Kind | None = None) -> dict[str, Hours]:
         """Return the hours, summed over the stages (of a kind) that are measured: 'core' and 'GPU', those there are."""
         known = [stage.hours for stage in self.stages if stage.hours is not None and kind in (None, stage.kind)]
         return {
@@ -158,7 +168,7 @@ class Plan:
 
     def unmeasured(self) -> dict[str, str]:
         """Return the kinds of stages without hours, and what would measure them."""
-        return {stage.kind: stage.basis for stage in self.stages if not stage.is_measured}
+        return {stage.kind.value: stage.basis for stage in self.stages if not stage.is_measured}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data, with the units in the keys."""
@@ -194,28 +204,16 @@ def make_plan(
     ValueError
         If the seeds cannot be generated, or do not fit the dynamics.
     """
-    stages: list[PlannedStage] = []
     planner = _Planner(configuration, sources, speeds or Speeds(), data)
-    stages += planner.before_the_rounds()
-    loop, n_rounds, warnings = configuration.loop, 0, []
-    while n_rounds < loop.max_rounds:
-        next_labels = configuration.exploration.n_to_select
-        n_labels = sum(stage.labels for stage in stages)
-        if loop.max_labels is not None and n_labels + next_labels > loop.max_labels:
-            warnings.append(
-                f'loop.max_labels: {loop.max_labels} ends the run after round {n_rounds} of {loop.max_rounds}, with '
-                f'{n_labels} labels; another round may ask for {next_labels}. Raise it to at least '
-                f'{n_labels + next_labels * (loop.max_rounds - n_rounds)} for all rounds, or lower loop.max_rounds'
-            )
-            break
-        n_rounds += 1
-        stages += planner.round(n_rounds)
-    warnings += _core_hours_warning(configuration, stages)
-    return Plan((*stages, *planner.physics()), n_rounds, tuple(warnings))
+    for stage in stages_that_run(planner.holds):
+        planner.add(stage)
+    in_rounds = [one for one in planner.stages if one.stage not in (LABEL_PHYSICS, PHYSICS)]
+    warnings = [*planner.warnings, *_core_hours_warning(configuration, in_rounds)]
+    return Plan(tuple(planner.stages), planner.n_rounds, tuple(warnings))
 
 
 class _Planner:
-    """Makes the stages one after the other; it remembers how many frames there are to train on."""
+    """Counts the stages one after the other; it remembers how many frames there are to train on."""
 
     def __init__(
         self, configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds, data: Sequence[Atoms]
@@ -226,87 +224,117 @@ class _Planner:
         self.test_seeds = generator.generate_test_seeds(sources)
         elements = sorted({symbol for atoms in sources for symbol in atoms.symbols})
         self.initial = [*generator.isolated_atoms(elements), *self.seeds]
-        self.bootstraps = configuration.surrogate == 'bootstrap'
+        self.stages: list[PlannedStage] = []
+        self.warnings: list[str] = []
+        self.n_rounds = 0
         self.has_committee = False
-        self.n_labelled = 0
+        self.n_labelled = len(data)
         self._costs: dict[str, tuple[Cost, list[Atoms]]] = {}
 
-    def before_the_rounds(self) -> Iterator[PlannedStage]:
-        """Yield what comes first: seeds, a first potential where there is none, the test set."""
-        yield PlannedStage('generate_seeds', 'generate', seeds=len(self.seeds) + len(self.test_seeds))
-        if self.data:
-            checks = [self.data[index] for index in spread_over(self.data, self.configuration.labelling.n_data_checks)]
-            yield self._labelling('label_data', checks, len(checks))
-        yield self._labelling('label_initial', self.initial, len(self.initial))
-        self.n_labelled = len(self.data) + len(self.initial)
-        if self.bootstraps:
-            yield self._training('train_bootstrap')
-        exploration, evaluation = self.configuration.exploration, self.configuration.evaluation
-        temperatures = list(exploration.temperatures_K)
-        if evaluation.hot_factor is not None:
-            ends = [end for one in temperatures for end in (one if isinstance(one, tuple) else (one,))]
-            temperatures.append(evaluation.hot_factor * max(ends))
-        dynamics = exploration.dynamics().model_copy(update={'temperatures_K': temperatures})
-        yield from self._explored('test', self.test_seeds, dynamics, evaluation.n_test)
-        yield self._evaluation('evaluate_surrogate')
+    def holds(self, condition: str) -> bool:
+        """Return whether a condition of the outline is taken to hold: all rounds run that the budget admits."""
+        known = {
+            'has_data': lambda: bool(self.data),
+            'needs_a_surrogate': lambda: self.configuration.surrogate == 'bootstrap',
+            'should_continue': self._should_continue,
+            'found_something_new': lambda: True,
+            'should_check_physics': lambda: bool(self.configuration.physics.checks),
+        }
+        return known[condition]()
 
-    def round(self, number: int) -> Iterator[PlannedStage]:
-        """Yield the stages of a round."""
-        exploration = self.configuration.exploration
-        *explored, labelling = self._explored(f'r{number}', self.seeds, exploration.dynamics(), exploration.n_to_select)
-        yield from (*explored, labelling)
-        self.n_labelled += labelling.labels
-        yield self._evaluation(f'evaluate_labels_r{number}')
-        yield self._training(f'train_r{number}')
-        yield self._evaluation(f'evaluate_r{number}')
+    def _should_continue(self) -> bool:
+        """Return whether the budgets of rounds and labels admit another round; warn of labels that end the run."""
+        loop, next_labels = self.configuration.loop, self.configuration.exploration.n_to_select
+        if self.n_rounds == loop.max_rounds:
+            return False
+        n_labels = sum(stage.labels for stage in self.stages)
+        if loop.max_labels is not None and n_labels + next_labels > loop.max_labels:
+            self.warnings.append(
+                f'loop.max_labels: {loop.max_labels} ends the run after round {self.n_rounds} of {loop.max_rounds}, '
+                f'with {n_labels} labels; another round may ask for {next_labels}. Raise it to at least '
+                f'{n_labels + next_labels * (loop.max_rounds - self.n_rounds)} for all rounds, or lower loop.max_rounds'
+            )
+            return False
+        self.n_rounds += 1
+        return True
 
-    def physics(self) -> Iterator[PlannedStage]:
-        """Yield the labels of the physics checks and the checks, if there are any."""
-        parameters = self.configuration.physics
-        if not parameters.checks:
-            return
-        from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
+    def add(self, stage: Stage) -> None:
+        """Count a stage."""
+        counts = {
+            Kind.GENERATE: self._generation,
+            Kind.LABEL: self._labelling,
+            Kind.TRAIN: self._training,
+            Kind.EXPLORE: self._exploration,
+            Kind.EVALUATE: self._evaluation,
+            Kind.PHYSICS: self._checks,
+        }
+        planned = counts[stage.kind](stage)
+        self.stages.append(planned)
+        if stage.is_trained_on:
+            self.n_labelled += planned.labels
 
-        structures = reference_structures(self.sources[0], parameters)
-        yield self._labelling('label_physics', structures, len(structures))
-        yield self._evaluation('physics')
+    def _generation(self, stage: Stage) -> PlannedStage:
+        return PlannedStage(stage, seeds=len(self.seeds) + len(self.test_seeds))
 
-    def _explored(
-        self, suffix: str, seeds: Sequence[Atoms], dynamics: DynamicsParameters, n_to_select: int
-    ) -> Iterator[PlannedStage]:
-        cost, alike = self._cost('test' if suffix == 'test' else 'round', seeds, dynamics)
+    def _exploration(self, stage: Stage) -> PlannedStage:
+        dynamics = self._dynamics(stage)
+        cost, alike = self._cost(stage)
         n_others = self.configuration.training.committee_size - 1 if self.has_committee else 0
         frames_atoms = n_others * cost.n_frames * max(len(atoms) for atoms in alike)
-        rate = self.speeds.dynamics
-        yield PlannedStage(
-            f'explore_{suffix}',
-            'explore',
+        return PlannedStage(
+            stage,
             replicas=cost.n_replicas,
             md_steps=cost.n_replicas * (dynamics.n_steps + dynamics.equilibration_steps),
             frames=cost.n_frames,
             bytes=round(cost.megabytes * 1e6) + SHARD_BYTES * cost.n_replicas,
-            **_timed(rate, self.speeds, 'dynamics', cost.atom_steps + frames_atoms),
+            **_timed(self.speeds.dynamics, self.speeds, 'dynamics', cost.atom_steps + frames_atoms),
         )
-        yield self._labelling(f'label_{suffix}', alike, min(n_to_select, cost.n_frames))
 
-    def _cost(self, kind: str, seeds: Sequence[Atoms], dynamics: DynamicsParameters) -> tuple[Cost, list[Atoms]]:
+    def _dynamics(self, stage: Stage) -> DynamicsParameters:
+        """Return the dynamics of a round; those of the test set have a hotter part, too."""
+        exploration, hot_factor = self.configuration.exploration, self.configuration.evaluation.hot_factor
+        dynamics, temperatures = exploration.dynamics(), list(exploration.temperatures_K)
+        if stage.round or hot_factor is None:
+            return dynamics
+        ends = [end for one in temperatures for end in (one if isinstance(one, tuple) else (one,))]
+        return dynamics.model_copy(update={'temperatures_K': [*temperatures, hot_factor * max(ends)]})
+
+    def _cost(self, stage: Stage) -> tuple[Cost, list[Atoms]]:
         """Return what an exploration asks for, and a frame of each formula; the rounds differ in random seeds alone."""
-        if kind not in self._costs:
-            replicas = ReplicaPlan(seeds, dynamics)
+        which = 'round' if stage.round else 'test'
+        if which not in self._costs:
+            seeds = self.seeds if stage.round else self.test_seeds
+            replicas = ReplicaPlan(seeds, self._dynamics(stage))
             first = {str(seeds[one.seed_index].symbols): one for one in reversed(replicas.replicas)}
-            self._costs[kind] = replicas.cost(), [replicas.atoms(one) for one in first.values()]
-        return self._costs[kind]
+            self._costs[which] = replicas.cost(), [replicas.atoms(one) for one in first.values()]
+        return self._costs[which]
 
-    def _labelling(self, name: str, structures: Sequence[Atoms], n_labels: int) -> PlannedStage:
-        """Return the labels of structures, or of so many frames that are like them."""
+    def _to_label(self, stage: Stage) -> tuple[Sequence[Atoms], int]:
+        """Return what a stage labels, or frames that are like it, and how many."""
+        if stage == LABEL_DATA:
+            found = [self.data[index] for index in spread_over(self.data, self.configuration.labelling.n_data_checks)]
+            return found, len(found)
+        if stage == LABEL_INITIAL:
+            return self.initial, len(self.initial)
+        if stage == LABEL_PHYSICS:
+            from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
+
+            structures = reference_structures(self.sources[0], self.configuration.physics)
+            return structures, len(structures)
+        cost, alike = self._cost(stage)
+        wanted = self.configuration.exploration.n_to_select if stage.round else self.configuration.evaluation.n_test
+        return alike, min(wanted, cost.n_frames)
+
+    def _labelling(self, stage: Stage) -> PlannedStage:
+        structures, n_labels = self._to_label(stage)
         by_kind: dict[tuple[str, Any], list[Atoms]] = {}
         for atoms in structures:
             by_kind.setdefault((str(atoms.symbols), atoms.info.get('config_type')), []).append(atoms)
         rates = [(self.speeds.label(alike[0]), len(alike)) for alike in by_kind.values()]
-        stage = PlannedStage(name, 'label', labels=n_labels)
+        planned = PlannedStage(stage, labels=n_labels)
         known = [(rate, number) for rate, number in rates if rate is not None]
         if len(known) < len(rates):
-            return replace(stage, basis=self.speeds.missing.get('label', ''))
+            return replace(planned, basis=self.speeds.missing.get('label', ''))
         basis = '; '.join(dict.fromkeys(rate.basis for rate, _ in known))
         if n_labels == len(structures):
             least = sum(rate.least_s * number for rate, number in known)
@@ -314,32 +342,28 @@ class _Planner:
         else:
             least = n_labels * min(rate.least_s for rate, _ in known)
             most = n_labels * max(rate.most_s for rate, _ in known)
-        return replace(stage, hours=Hours(least / 3600, most / 3600), basis=basis)
+        return replace(planned, hours=Hours(least / 3600, most / 3600), basis=basis)
 
-    def _training(self, name: str) -> PlannedStage:
+    def _training(self, stage: Stage) -> PlannedStage:
         training = self.configuration.training
         epochs = training.committee_size * training.max_num_epochs
         self.has_committee = training.committee_size > 1
         return PlannedStage(
-            name,
-            'train',
+            stage,
             trainings=training.committee_size,
             epochs=epochs,
             **_timed(self.speeds.training, self.speeds, 'training', epochs * self.n_labelled),
         )
 
-    def _evaluation(self, name: str) -> PlannedStage:
-        kind = name.split('_')[0]
-        timed = _timed(self.speeds.evaluation, self.speeds, 'evaluation', 1)
-        if kind == 'physics':
-            timed = self._checks()
-        return PlannedStage(name, kind, evaluations=1, **timed)
+    def _evaluation(self, stage: Stage) -> PlannedStage:
+        return PlannedStage(stage, evaluations=1, **_timed(self.speeds.evaluation, self.speeds, 'evaluation', 1))
 
-    def _checks(self) -> dict[str, Any]:
-        """Return the hours of the dynamics in the physics checks; the rest of the checks is small beside it."""
+    def _checks(self, stage: Stage) -> PlannedStage:
+        """Return the physics checks; beside the dynamics in them the rest takes little time."""
         parameters = self.configuration.physics
         n_steps = sum(PHYSICS_CHECKS[name].n_steps(parameters) for name in parameters.checks)
-        return _timed(self.speeds.dynamics, self.speeds, 'dynamics', n_steps * parameters.supercell_atoms)
+        timed = _timed(self.speeds.dynamics, self.speeds, 'dynamics', n_steps * parameters.supercell_atoms)
+        return PlannedStage(stage, evaluations=1, **timed)
 
 
 def _timed(rate: Rate | None, speeds: Speeds, name: str, units: float) -> dict[str, Any]:
@@ -356,7 +380,7 @@ def _core_hours_warning(configuration: Configuration, stages: Sequence[PlannedSt
     spent, n_done = 0.0, 0
     for stage in stages:
         spent += stage.hours.most if stage.hours is not None else 0.0
-        if stage.name.startswith('evaluate_r'):
+        if stage.stage == EVALUATE.in_round(n_done + 1):
             n_done += 1
         if spent >= budget:
             break
@@ -369,9 +393,9 @@ def _core_hours_warning(configuration: Configuration, stages: Sequence[PlannedSt
 
 
 def _plain(stage: PlannedStage) -> dict[str, Any]:
-    values = asdict(stage)
-    del values['hours']
-    return values | _plain_hours([] if stage.hours is None else [stage.hours])
+    hours = [] if stage.hours is None else [stage.hours]
+    counts = {name: getattr(stage, name) for name in COUNTS}
+    return {'name': stage.name, 'kind': stage.kind.value, **counts, 'basis': stage.basis, **_plain_hours(hours)}
 
 
 def _plain_hours(hours: Iterable[Hours]) -> dict[str, Any]:

@@ -7,12 +7,15 @@ configuration have the same structure: the expansion of an expansion is itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from aiida_mlip_autopipe.science.parameters import (
+    LABELLERS,
     EvaluationParameters,
     ExplorationParameters,
     GenerationParameters,
@@ -23,6 +26,7 @@ from aiida_mlip_autopipe.science.parameters import (
     StageParameters,
     TrainingParameters,
 )
+from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER, kind_of
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = [
@@ -44,7 +48,7 @@ class SystemConfiguration(SparseParameters):
     structure: str | None = Field(
         None,
         description='The path of a structure file that ASE reads (POSCAR, CIF, extxyz, ...), relative to the '
-        'input file; all its frames are sources.',
+        'input file; all its frames are used.',
     )
     node: int | str | None = Field(None, description='The pk or UUID of a StructureData or FramesData node.')
     prototype: str | None = Field(
@@ -81,7 +85,10 @@ class CodesConfiguration(StageParameters):
     """The AiiDA codes."""
 
     worker: str = Field('mlip-worker@localhost', description='The label of the code of mlip-autopipe-worker.')
-    pw: str = Field('pw@localhost', description='The label of the code of pw.x.')
+    labelling: str | None = Field(
+        None,
+        description='The label of the labelling code; by default the one that mlip-autopipe init creates.',
+    )
 
 
 class JobOptions(SparseParameters):
@@ -89,7 +96,7 @@ class JobOptions(SparseParameters):
 
     resources: dict[str, int | str] = Field(
         default={'num_machines': 1, 'num_mpiprocs_per_machine': 1},
-        description='The resources, in the words of the scheduler plugin.',
+        description='The resources, as defined by the scheduler plugin.',
     )
     withmpi: bool = Field(False, description='true to run under mpirun, else false.')
     max_wallclock_seconds: int = Field(3600, ge=1, description='The wall-clock limit of a job, in s.')
@@ -101,8 +108,8 @@ class JobOptions(SparseParameters):
     custom_scheduler_commands: str | None = Field(
         None, description="Lines for the job script's header, such as '#SBATCH --gres=gpu:1'."
     )
-    prepend_text: str | None = Field(None, description='Shell lines before the code runs.')
-    append_text: str | None = Field(None, description='Shell lines after the code ran.')
+    prepend_text: str | None = Field(None, description='Shell commands before the code runs.')
+    append_text: str | None = Field(None, description='Shell commands after the code has run.')
     environment_variables: dict[str, str] | None = Field(None, description='Environment variables of the job.')
     import_sys_environment: bool | None = Field(None, description="true to load the submitting shell's environment.")
 
@@ -111,7 +118,24 @@ class OptionsConfiguration(StageParameters):
     """Options of the jobs, per code."""
 
     worker: JobOptions = Field(default_factory=JobOptions, description='Options of the worker jobs.')
-    pw: JobOptions = Field(default_factory=JobOptions, description='Options of the pw.x jobs.')
+    labelling: JobOptions = Field(default_factory=JobOptions, description='Options of the labelling jobs.')
+
+
+def _with_kind(value: Any) -> Any:
+    """Return what a labelling code is asked with its kind: the default one, where none is named."""
+    return {'kind': kind_of(value), **value} if isinstance(value, Mapping) else value
+
+
+if TYPE_CHECKING:
+    Labelling = LabellingParameters
+else:
+    # The default one first: an error in a section without a kind is told of it.
+    _MODELS = [LABELLERS[kind].parameters_class for kind in sorted(LABELLERS, key=lambda one: one != DEFAULT_LABELLER)]
+    #: The parameters of any registered labelling code; ``kind`` says of which.
+    Labelling = Annotated[
+        Annotated[reduce(or_, _MODELS), Field(discriminator='kind' if len(_MODELS) > 1 else None)],
+        BeforeValidator(_with_kind),
+    ]
 
 
 class Configuration(StageParameters):
@@ -124,30 +148,43 @@ class Configuration(StageParameters):
     surrogate: str = Field(
         'bootstrap',
         min_length=1,
-        description='The potential that explores first: bootstrap, a '
+        description='The potential for the first exploration: bootstrap, a '
         'path of a .model file, the name of a foundation model, or node:<pk or UUID>.',
     )
     data: str | None = Field(
         None,
         min_length=1,
-        description='Labelled frames of earlier work, of the level of theory of labelling, to train on from the '
-        'first. The path of a file that ASE reads, or node:<pk or UUID>.',
+        description='Labelled frames of earlier work, with the level of theory of labelling, for the training set '
+        'from the start. The path of a file that ASE reads, or node:<pk or UUID>.',
     )
     replay: str | None = Field(
         None,
         min_length=1,
-        description='Frames on which a fine-tuned surrogate is not to be forgotten, for training.method: multihead. '
-        'The path of a file that ASE reads, or node:<pk or UUID>; labels in it are not used.',
+        description='Frames on which a multihead fine-tuning keeps the predictions of the surrogate. '
+        'The path of a file that ASE reads, or node:<pk or UUID>; labels in it are ignored.',
     )
     generation: GenerationParameters = Field(default_factory=GenerationParameters, description='Seed structures.')
     exploration: ExplorationParameters = Field(default_factory=ExplorationParameters, description='MD and DIRECT.')
-    labelling: LabellingParameters = Field(default_factory=LabellingParameters, description='Quantum ESPRESSO.')
+    labelling: Labelling = Field(
+        default_factory=LABELLERS[DEFAULT_LABELLER].parameters_class, description='The labelling code.'
+    )
     training: TrainingParameters = Field(default_factory=TrainingParameters, description='MACE training.')
     evaluation: EvaluationParameters = Field(default_factory=EvaluationParameters, description='The test set.')
     physics: PhysicsParameters = Field(default_factory=PhysicsParameters, description='Physics checks.')
-    loop: LoopParameters = Field(default_factory=LoopParameters, description='When to stop.')
+    loop: LoopParameters = Field(default_factory=LoopParameters, description='Stopping criteria.')
     codes: CodesConfiguration = Field(default_factory=CodesConfiguration, description='AiiDA codes.')
     options: OptionsConfiguration = Field(default_factory=OptionsConfiguration, description='Options of the jobs.')
+
+    @model_validator(mode='before')
+    @classmethod
+    def _code_that_labels(cls, data: Any) -> Any:
+        """Name the usual code of the labelling code, where the input names none."""
+        if not isinstance(data, Mapping) or not isinstance(codes := data.get('codes', {}), Mapping):
+            return data
+        kind = kind_of(data.get('labelling'))
+        if codes.get('labelling') is not None or kind not in LABELLERS:
+            return data
+        return {**data, 'codes': {**codes, 'labelling': LABELLERS[kind].default_code}}
 
     @model_validator(mode='after')
     def _consistent(self) -> Configuration:
@@ -155,13 +192,13 @@ class Configuration(StageParameters):
         if box <= r_max:
             raise ValueError(
                 f'generation.isolated_atom_box_A ({box}) is not > training.r_max ({r_max}): an isolated '
-                'atom would see its images; raise the box or lower r_max'
+                'atom would interact with its periodic images; enlarge the box or lower r_max'
             )
         pressures, ensemble = self.exploration.pressures_GPa, self.exploration.ensemble
         if any(pressures) and not ENSEMBLES[ensemble].controls_pressure:
             fit = ' or '.join(name for name, one in ENSEMBLES.items() if one.controls_pressure)
             raise ValueError(
-                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: {fit}; {ensemble} keeps the '
+                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: {fit}; {ensemble} has a fixed '
                 'cell: change the ensemble or remove the pressures'
             )
         return self
@@ -171,13 +208,12 @@ class Configuration(StageParameters):
         method = self.training.method
         if method != 'scratch' and self.surrogate == 'bootstrap':
             raise ValueError(
-                f'training.method: {method} fine-tunes the surrogate, and surrogate is bootstrap; name a potential, or '
+                f'training.method: {method} fine-tunes the surrogate, but surrogate is bootstrap; give a potential, or '
                 'train from scratch'
             )
         if (method == 'multihead') != (self.replay is not None):
             raise ValueError(
-                f'replay: {self.replay!r}, and training.method is {method}; give frames to replay with multihead, and '
-                'with no other method'
+                f'replay: {self.replay!r}, but training.method is {method}; give a replay set only with multihead'
             )
         return self
 
@@ -188,7 +224,7 @@ class Configuration(StageParameters):
         if self.evaluation.n_test < n_temperatures:
             raise ValueError(
                 f'evaluation.n_test ({self.evaluation.n_test}) is not >= {n_temperatures}, the number of temperatures'
-                f'{" with the hotter one" if hot else ""}: one of them would have no test frame; raise it, or '
+                f'{" with the hotter one" if hot else ""}: one of them would have no test frame; increase it, or '
                 'explore at fewer temperatures'
             )
         return self
@@ -199,8 +235,10 @@ class HeuristicRules(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
-    n_temperatures: int = Field(ge=1, description='Temperatures of the grid.')
-    melting_fractions: tuple[float, float] = Field(description='Ends of the grid over the melting estimate.')
+    n_temperatures: int = Field(ge=1, description='Number of temperatures in the grid.')
+    melting_fractions: tuple[float, float] = Field(
+        description='Ends of the temperature grid, as fractions of the melting estimate.'
+    )
     cutoff_factor: float = Field(gt=0, description="Factor on the family's recommended cutoffs.")
 
 

@@ -10,10 +10,9 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.config.elements import element_problems, formula_problems
 from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
-from aiida_mlip_autopipe.config.heuristics import Cutoffs
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
 
-__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate', 'pseudopotential_problems']
+__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate']
 
 MODEL_SUFFIXES = {'.model', '.pt', '.pth', '.ckpt'}
 
@@ -67,7 +66,7 @@ def find_surrogate(surrogate: str, base: Path) -> tuple[str, list[str]]:
         ]
     near = nearest(surrogate, ['bootstrap', *FOUNDATIONS])
     hint = f'did you mean {near!r}?' if near else f'known are bootstrap, {", ".join(FOUNDATIONS)}'
-    return surrogate, [f'surrogate: {surrogate!r} is no known foundation model and no file in {base}; {hint}']
+    return surrogate, [f'surrogate: {surrogate!r} is neither a known foundation model nor a file in {base}; {hint}']
 
 
 def find_frames(key: str, frames: str, base: Path) -> tuple[str, list[str]]:
@@ -106,18 +105,6 @@ def check_surrogate_elements(surrogate_elements: Iterable[str], system_elements:
         )
 
 
-def pseudopotential_problems(elements: Iterable[str], cutoffs: Cutoffs, family: str) -> list[str]:
-    """Return a problem if the family has no pseudopotential for an element."""
-    missing = [symbol for symbol in elements if symbol not in cutoffs]
-    if not missing:
-        return []
-    return [
-        f'labelling.pseudo_family: {family!r} has no pseudopotential for {", ".join(missing)} (it has '
-        f'{_some(sorted(cutoffs))}); give the label of a family that has it (`aiida-pseudo install sssp`), or a '
-        'folder of UPF files to `mlip-autopipe init --pseudos`'
-    ]
-
-
 def _absolute(path: str, base: Path) -> Path:
     return (base / Path(path).expanduser()).resolve()
 
@@ -148,7 +135,7 @@ def _read(name: str, path: Path) -> tuple[list[Atoms], list[str]]:
     symbols = sorted({symbol for frame in atoms for symbol in frame.symbols})
     problems = [f'{key}: {name!r}: {problem}' for problem in element_problems(symbols)]
     if not symbols:
-        problems = [f'{key}: {name!r} holds no atoms; give a structure file']
+        problems = [f'{key}: {name!r} contains no atoms; give a structure file']
     return ([] if problems else atoms), problems
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import SinglefileData
@@ -37,7 +38,7 @@ class FramesData(SinglefileData):
         :raises ValueError: without a frame.
         """
         if not frames:
-            raise ValueError('frames: an empty list; a FramesData holds at least one frame')
+            raise ValueError('frames: an empty list; a FramesData contains at least one frame')
         with TemporaryDirectory() as folder:
             path = Path(folder) / cls.FILENAME
             write_extxyz(path, frames)
@@ -67,7 +68,7 @@ class FramesData(SinglefileData):
         """Return what identifies the level of theory of the labels; None on an unlabelled set."""
         return self.base.attributes.get('label_fingerprint', None)
 
-    def store(self):
+    def store(self) -> Self:
         """Store the node, and count its frames first if it was made from a file."""
         if not self.is_stored and 'n_frames' not in self.base.attributes.all:
             self._describe(self.get_atoms())
@@ -77,7 +78,7 @@ class FramesData(SinglefileData):
         self.base.attributes.set('n_frames', len(frames))
         self.base.attributes.set('elements', sorted({symbol for atoms in frames for symbol in atoms.symbols}))
 
-    def _validate(self):
+    def _validate(self) -> None:
         super()._validate()
         if self.base.attributes.get('n_frames', 0) < 1:
-            raise ValidationError('n_frames: 0; a FramesData holds at least one frame')
+            raise ValidationError('n_frames: 0; a FramesData contains at least one frame')

@@ -30,7 +30,7 @@ class PotentialData(SinglefileData):
         """Return an unstored node that holds the file.
 
         :param path: the ``.model`` file.
-        :param properties: what ``science.training.inspect_potential`` says of the file.
+        :param properties: what ``science.potential.inspect_potential`` says of the file.
         :param origin: where it comes from: a foundation name, ``file`` or ``trained``.
         :param licence: the licence of the weights.
         """
@@ -53,7 +53,7 @@ class PotentialData(SinglefileData):
         """Return the cutoff, in Å."""
         return self.base.attributes.get('r_max')
 
-    def _validate(self):
+    def _validate(self) -> None:
         super()._validate()
         missing = [name for name in self._REQUIRED if name not in self.base.attributes.all]
         if missing:

@@ -1,91 +1,34 @@
-"""From the output of pw.x to a label, and whether to believe it."""
+"""Labels as nodes and in frames, and whether to believe them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
-from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 
+from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
-    from aiida.orm import ArrayData, Data, Dict, TrajectoryData
+    from aiida.orm import ArrayData
 
 __all__ = [
-    'Label',
     'batch_array',
     'check_label',
     'energy_outliers',
-    'fingerprint',
-    'label_of_pw',
     'labelled_atoms',
     'labels_of_batch',
     'pressure_warning',
 ]
 
-LEVEL_OF_THEORY = (
-    'functional',
-    'ecutwfc_Ry',
-    'ecutrho_Ry',
-    'kpoints_distance',
-    'smearing',
-    'degauss_Ry',
-    'spin_polarised',
-)
 # The median of two energies lies between them, and which of the two is wrong cannot be told.
 FEWEST_FOR_MEDIAN = 3
 LARGE_PRESSURE_GPA = 2.0
-
-
-@dataclass(frozen=True)
-class Label:
-    """What pw.x says of one structure, in its own conventions.
-
-    Attributes
-    ----------
-    energy : float
-        Total energy, in eV.
-    forces : numpy.ndarray, shape (N, 3)
-        Forces, in eV/Å.
-    stress : numpy.ndarray, shape (3, 3)
-        Stress in GPa, with the sign of Quantum ESPRESSO, which is the opposite of ASE's.
-    job : str
-        The first eight characters of the UUID of the pw.x calculation.
-    converged : bool
-        Whether the SCF cycle was.
-    """
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray
-    job: str = ''
-    converged: bool = True
-
-    @property
-    def is_finite(self) -> bool:
-        """Return whether all its numbers are."""
-        return all(np.isfinite(values).all() for values in (self.energy, self.forces, self.stress))
-
-
-def label_of_pw(parameters: Dict, trajectory: TrajectoryData) -> Label:
-    """Return the label in ``output_parameters`` and ``output_trajectory`` of a single pw.x calculation."""
-    scf = parameters.get_dict().get('convergence_info', {}).get('scf_conv', {})
-    return Label(
-        float(parameters['energy']),
-        np.array(trajectory.get_array('forces')[-1]),
-        np.array(trajectory.get_array('stress')[-1]),
-        trajectory.creator.uuid[:8],
-        scf.get('convergence_achieved', True),
-    )
 
 
 def batch_array(labels: Mapping[int, Label], keys: Mapping[int, str], failed: Mapping[int, str]) -> ArrayData:
@@ -105,7 +48,7 @@ def batch_array(labels: Mapping[int, Label], keys: Mapping[int, str], failed: Ma
         {
             'energy': np.array([label.energy for label in found]),
             'forces': np.concatenate([np.empty((0, 3)), *(label.forces for label in found)]),
-            'stress': np.array([label.stress for label in found]).reshape(-1, 3, 3),
+            'stress': np.array([label.stress for label in found]).reshape(-1, 6),
             'n_atoms': np.array([len(label.forces) for label in found], dtype=int),
         }
     )
@@ -130,7 +73,7 @@ def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
     frame = atoms.copy()
     frame.info['REF_energy'] = label.energy
     frame.arrays['REF_forces'] = label.forces
-    frame.info['REF_stress'] = full_3x3_to_voigt_6_stress(-label.stress * GPa)
+    frame.info['REF_stress'] = label.stress
     frame.info['label_fingerprint'] = label_fingerprint
     frame.info['label_job'] = label.job
     return frame
@@ -145,7 +88,7 @@ def check_label(atoms: Atoms, label: Label, labelling: LabellingParameters) -> s
     largest = float(np.linalg.norm(label.forces, axis=1).max())
     if largest > labelling.max_force_eV_A:
         return f'a force of {largest:.1f} eV/Å is above max_force_eV_A ({labelling.max_force_eV_A})'
-    stress, bound = float(np.abs(label.stress).max()), labelling.max_stress_GPa
+    stress, bound = float(np.abs(label.stress).max()) / GPa, labelling.max_stress_GPa
     if bound is not None and stress > bound and not is_isolated_atom(atoms):
         return f'a stress of {stress:.1f} GPa is above max_stress_GPa ({bound})'
     return None
@@ -171,7 +114,7 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
         for atoms, difference in zip(group, energies - np.median(energies), strict=True):
             if abs(difference) > window_eV:
                 found[atoms.info['frame_id']] = (
-                    f'its energy is {difference:+.2f} eV per atom from the median of {formula}: outside of '
+                    f'its energy is {difference:+.2f} eV per atom from the median of {formula}: outside '
                     f'energy_window_eV ({window_eV})'
                 )
     return found
@@ -188,17 +131,7 @@ def pressure_warning(labelled: Sequence[Atoms]) -> str | None:
     if abs(largest) < LARGE_PRESSURE_GPA:
         return None
     return (
-        f'system: by its own label the undistorted structure is under {largest:.1f} GPa, so the seeds lie around a '
-        'volume that is not the equilibrium of this DFT, and what is learnt does, too. Relax it with the method of the '
-        'labels, or go on if that is the volume you want'
+        f'system: according to its label, the undistorted structure is under {largest:.1f} GPa, so the seeds are '
+        'not centred at the equilibrium volume of DFT, nor is the training set. Relax it with the method of the '
+        'labels, or continue if you want this volume'
     )
-
-
-def fingerprint(labelling: LabellingParameters, pseudos: Mapping[str, Data]) -> str:
-    """Return what identifies the level of theory: two sets with different ones must not be mixed.
-
-    The pseudopotentials of elements enter by their checksum, so a set that lacks an element has another fingerprint.
-    """
-    settings = {name: getattr(labelling, name) for name in LEVEL_OF_THEORY}
-    settings['pseudos'] = {element: pseudo.md5 for element, pseudo in sorted(pseudos.items())}  # type: ignore[attr-defined]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

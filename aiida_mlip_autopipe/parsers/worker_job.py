@@ -29,12 +29,12 @@ class WorkerParser(Parser):
         try:
             return self.parse_outputs(result['outputs'])
         except FileNotFoundError as error:
-            self.logger.error(f'the worker reported success but {error} did not come back')
+            self.logger.error(f'the worker reported success but {error} was not retrieved')
             return self.exit_codes.ERROR_INCOMPLETE
 
     def parse_outputs(self, outputs: dict[str, Any]) -> ExitCode | None:
         """Attach the output nodes of a finished job; return the exit code of a warning, if there is one."""
-        raise RuntimeError('the parser of a stage says which outputs it attaches')
+        raise RuntimeError('the parser of a stage must define its outputs')
 
     def exit_code_of(self, error: dict[str, str]) -> ExitCode:
         """Return the exit code that stands for an error code of the worker."""

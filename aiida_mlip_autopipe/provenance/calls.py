@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from aiida import orm
 
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
+from aiida_mlip_autopipe.pipeline.exit_codes import WARNINGS
 
 __all__ = ['Call', 'call_tree', 'children', 'in_time', 'jobs_with_figures', 'pk_of', 'stage_of']
 

@@ -18,8 +18,8 @@ from aiida.manage import get_manager
 from aiida.repository.backend import DiskObjectStoreRepositoryBackend
 from sqlalchemy import text
 
+from aiida_mlip_autopipe.pipeline.stages import Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
-from aiida_mlip_autopipe.provenance.progress import STAGE_KINDS
 from aiida_mlip_autopipe.provenance.states import MACE_MD
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
@@ -263,7 +263,7 @@ def gpus_asked_for(header: str, resources: Mapping[str, Any]) -> int:
 def _wall_seconds(pks: list[int]) -> dict[int, tuple[float, str]]:
     """Return the wall time that each job has told, and its device if it told it.
 
-    pw.x tells its time in its output, the worker in its result file.
+    The worker tells its time in its result file, other programs in an output ``wall_time_seconds``.
     """
     if not pks:
         return {}
@@ -326,7 +326,7 @@ def _stages(tree: Mapping[int, Call], run: int) -> dict[str, float]:
     """Return what the run called that calls others itself or is a stage all the same, with its seconds, in order."""
     callers = {call.parent for call in tree.values()}
     called = in_time(call for call in tree.values() if call.parent == run)
-    return {call.link: call.seconds for call in called if call.pk in callers or call.link.split('_')[0] in STAGE_KINDS}
+    return {call.link: call.seconds for call in called if call.pk in callers or Stage.parse(call.link)}
 
 
 def _total(stages: list[StageCost], elapsed_s: float) -> StageCost:

@@ -1,7 +1,7 @@
 """What went wrong in a run, and where: what failed first, in its own words, what the run did about it, and the way out.
 
-Three sources tell it: the processes that failed, the ledgers of the labelling stages, and the guards in the manifests
-of the MD jobs. A failure that a process caused and that a ledger names is one failure.
+Three sources tell it: the processes that failed, what the labelling stages rejected, and the guards in the manifests
+of the MD jobs. A failed process and the rejected candidate that it was to label are one failure.
 """
 
 from __future__ import annotations
@@ -13,55 +13,34 @@ from enum import StrEnum
 
 from aiida import orm
 
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.labelling.base import job_types
+from aiida_mlip_autopipe.pipeline.exit_codes import WARNINGS, advice_on
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
-from aiida_mlip_autopipe.provenance.states import LABEL, MACE_MD, Candidate, CandidateState, candidate_states
+from aiida_mlip_autopipe.provenance.states import LABEL, Candidate, CandidateState, candidate_states
 
 __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
 
 ATTEMPT_LINK = 'iteration_'
 LABEL_SEQUENCE, TRAIN = (f'aiida.workflows:mlip_autopipe.{name}' for name in ('label.sequence', 'train'))
 MD_SEQUENCE = 'aiida.workflows:mlip_autopipe.mace_md.sequence'
-#: The words of a process in a ledger: ``PwCalculation<57> [410]: ...``
-IN_LEDGER = re.compile(r'^(?P<process>\w+)<(?P<pk>\d+)>(?: \[(?P<status>\d+)\])?: (?P<words>.*)$', re.DOTALL)
+#: The words of a process in a reason: ``PwCalculation<57> [410]: ...``
+IN_REASON = re.compile(r'^(?P<process>\w+)<(?P<pk>\d+)>(?: \[(?P<status>\d+)\])?: (?P<words>.*)$', re.DOTALL)
 #: What stands for the process where none failed.
-REFUSED_LABEL, BROKEN_REPLICA = 'label refused', 'replica ended by a guard'
+REFUSED_LABEL, BROKEN_REPLICA = 'label rejected', 'replica stopped by a guard'
 BOUNDS = re.compile(r'\b(max_force_eV_A|max_stress_GPa|energy_window_eV)\b')
 
-AGAIN = 'submit the same input again: what was finished comes from the cache'
-MEMORY = 'more memory in options, or a lower exploration.max_batch_atoms'
-WALL_TIME = 'raise max_wallclock_seconds in options'
-BROKE = 'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unfit there'
-#: Exit status -> what to change. Below 200 AiiDA's own; the others as in the reference of exit codes.
-WAYS_OUT = {
-    110: MEMORY,
-    120: WALL_TIME,
-    140: 'the node failed; nothing to change',
-    310: 'nothing to change: an MD job whose frames are gone is not taken from the cache',
-    311: BROKE,
-    312: 'another surrogate: this one cannot be used',
-    313: 'look at the end of the log in the message; training.method, precision and batch size',
-    314: BROKE,
-    340: 'the labelled sets must be of one level of theory',
-    341: 'look at the end of the log in the message; training.method, precision and batch size',
-    351: 'generation.isolated_atom_box_A or labelling.degauss_Ry',
-    352: 'set labelling to the level of theory of the data, or leave data out',
-    400: WALL_TIME,
-    410: WALL_TIME,
-    411: MEMORY,
-    720: WALL_TIME,
-}
+AGAIN = 'submit the same input again: finished calculations come from the cache'
 
 
 class Ending(StrEnum):
     """What became of a failure."""
 
-    MENDED = 'mended'
-    SET_ASIDE = 'set aside'
-    UNDER_WAY = 'under way'
-    STANDS = 'stands'
+    MENDED = 'recovered'
+    SET_ASIDE = 'tolerated'
+    UNDER_WAY = 'in progress'
+    STANDS = 'unresolved'
 
 
 @dataclass(frozen=True)
@@ -73,14 +52,14 @@ class Failure:
     pk : int
         The process; of a label that was refused what computed it, of a replica its MD job.
     process : str
-        Its name; 'label refused' or 'replica ended by a guard' where none failed.
+        Its name; 'label rejected' or 'replica stopped by a guard' if no process failed.
     stage : str
         The stage of the pipeline that it belongs to.
     exit_status, message
         What it said.
     ending : Ending
-        'mended': another attempt made up for it. 'set aside': the run went on without it. 'under way': another attempt
-        is at work. 'stands': nothing went on.
+        'recovered': a later attempt succeeded. 'tolerated': the run continued without it. 'in progress': another
+        attempt is running. 'unresolved': the run ended because of it.
     action : str
         What the pipeline did about it.
     way_out : str
@@ -125,12 +104,12 @@ def all_failures(run: int) -> list[Failure]:
         If there is no such process.
     """
     tree = {call.pk: call for call in call_tree(run)}
-    ledger = {(one.pk, one.subject): one for one in _refused_candidates(run, tree)}
-    in_ledger = {one.pk for one in ledger.values()}
-    processes = [one for one in _failed_processes(run, tree) if one.pk not in in_ledger]
+    rejected = {(one.pk, one.subject): one for one in _refused_candidates(run, tree)}
+    of_rejected = {one.pk for one in rejected.values()}
+    processes = [one for one in _failed_processes(run, tree) if one.pk not in of_rejected]
     when = {call.pk: number for number, call in enumerate(in_time(tree.values()))}
     return sorted(
-        [*processes, *ledger.values(), *_broken_replicas(run, tree)],
+        [*processes, *rejected.values(), *_broken_replicas(run, tree)],
         key=lambda one: (when.get(one.pk, len(when)), one.subject),
     )
 
@@ -151,7 +130,7 @@ def _with_ending(call: Call, tree: Mapping[int, Call], run: int) -> Failure:
         call.exit_status,
         call.message or call.state,
         Ending.STANDS,
-        'the run ended here',
+        'the run ended',
         _way_out(call, run),
     )
     given_up = call
@@ -169,59 +148,57 @@ def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tupl
     if given_up.link.startswith(ATTEMPT_LINK):
         later = [one for one in in_time(tree.values()) if one.parent == caller.pk and one.started > given_up.started]
         attempts = [one for one in later if one.link.startswith(ATTEMPT_LINK)]
-        again = f'run again as <{attempts[0].pk}>' if attempts else 'to be run again'
+        again = f'run again as <{attempts[0].pk}>' if attempts else 'will run again'
         if not caller.is_terminated:
             return Ending.UNDER_WAY, again
         if caller.exit_status in WARNINGS:
-            return Ending.SET_ASIDE, f'given up; what <{caller.pk}> had reached by then was used'
-        return Ending.MENDED, f'{again}; <{caller.pk}> finished well'
+            return Ending.SET_ASIDE, f'not repeated; the results of <{caller.pk}> so far were used'
+        return Ending.MENDED, f'{again}; <{caller.pk}> succeeded'
     if caller.process_type == LABEL_SEQUENCE:
         if given_up.link.startswith('batch_'):
-            return Ending.MENDED, 'its candidates were labelled alone'
-        return Ending.SET_ASIDE, 'the candidate was left out, the other labels were used'
+            return Ending.MENDED, 'its candidates were labelled one by one'
+        return Ending.SET_ASIDE, 'the candidate was rejected, the other labels were used'
     if caller.process_type == TRAIN:
-        return Ending.SET_ASIDE, 'the committee went on without this member'
+        return Ending.SET_ASIDE, 'the committee was trained without this member'
     if caller.process_type == MD_SEQUENCE:
-        return Ending.SET_ASIDE, 'the exploration went on with the frames that there are'
-    return Ending.SET_ASIDE, f'{caller.label} <{caller.pk}> went on'
+        return Ending.SET_ASIDE, 'the exploration continued with the existing frames'
+    return Ending.SET_ASIDE, f'{caller.label} <{caller.pk}> continued'
 
 
 def _way_out(call: Call, run: int) -> str:
     """Return what the user can do about a process that failed."""
-    if call.process_type.startswith('aiida.calculations:quantumespresso') or call.process_type == LABEL:
+    if call.process_type == LABEL or call.process_type in job_types():
         return f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if call.exit_status in (120, 400) else '')
-    hint = WAYS_OUT.get(call.exit_status or 0)
-    if call.process_type == MACE_MD and call.exit_status == 330:
-        hint = 'make room on the disk, or raise exploration.sample_interval'
-    if call.state == 'killed' or hint is None:
+    hint = advice_on(call.process_type, call.exit_status)
+    if call.state == 'killed' or not hint:
         return AGAIN
     return f'{hint}; then {AGAIN}'
 
 
 def _refused_candidates(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
-    """Yield the candidates in the ledgers of the labelling stages, with what became of them since."""
+    """Yield the candidates that labelling stages rejected, with what became of them since."""
     stages = [call.pk for call in tree.values() if call.process_type == LABEL]
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={'id': {'in': stages}}, project='id', tag='stage')
     query.append(orm.Dict, with_incoming='stage', edge_filters={'label': 'rejected'}, project='attributes')
     query.append(FramesData, with_outgoing='stage', edge_filters={'label': 'candidates'}, project='*')
-    for stage, ledger, candidates in query.all() if stages else ():
-        now = {one.frame_id: one for one in candidate_states(candidates)} if ledger else {}
-        for frame_id, reason in ledger.items():
+    for stage, rejected, candidates in query.all() if stages else ():
+        now = {one.frame_id: one for one in candidate_states(candidates)} if rejected else {}
+        for frame_id, reason in rejected.items():
             yield _refused(run, tree[stage], stage_of(tree[stage], tree, run), frame_id, reason, now[frame_id])
 
 
 def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: Candidate) -> Failure:
-    """Return the failure of a candidate in the ledger of a stage; ``now``: its state after all stages since."""
-    said = IN_LEDGER.match(reason)
+    """Return the failure of a candidate that a stage rejected; ``now``: its state after all stages since."""
+    said = IN_REASON.match(reason)
     bound = BOUNDS.search(reason)
-    ending, action = Ending.SET_ASIDE, 'the candidate was left out, the other labels were used'
-    way_out = f'labelling.{bound[0]}, if the frame is worth it; then {AGAIN}' if bound else ''
+    ending, action = Ending.SET_ASIDE, 'the candidate was rejected, the other labels were used'
+    way_out = f'labelling.{bound[0]}, if the frame is needed; then {AGAIN}' if bound else ''
     if not bound:
         slow = said is not None and said['status'] in ('120', '400')
         way_out = f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if slow else '')
     if now.state is CandidateState.LABELLED:
-        ending, action, way_out = Ending.MENDED, f'labelled since by <{now.pk}>', ''
+        ending, action, way_out = Ending.MENDED, f'labelled later by <{now.pk}>', ''
     elif now.state is CandidateState.LABELLING:
         ending, action, way_out = Ending.UNDER_WAY, f'being labelled by <{now.pk}>', ''
     return Failure(
@@ -240,8 +217,10 @@ def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: 
 def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
     """Yield the replicas that a guard ended; of each MD job the last attempt tells of all its replicas."""
     for pk, manifest in manifests_of(last_attempts(tree.values())).items():
-        for replica in (one for one in manifest['replicas'] if one['guard'] is not None):
+        for replica in manifest['replicas']:
             guard = replica['guard']
+            if guard is None:
+                continue
             value = 'not finite' if guard['value'] is None else f'{guard["value"]:.4g}'
             pressure = '' if replica['pressure_GPa'] is None else f', {replica["pressure_GPa"]:g} GPa'
             conditions = f'{replica["temperature_K"]:g} K{pressure}'
@@ -252,7 +231,7 @@ def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
                 exit_status=None,
                 message=f'guard {guard["name"]} at step {guard["step"]}: {value} (bound {guard["bound"]:.4g})',
                 ending=Ending.SET_ASIDE,
-                action=f'the replica ended there; its {replica["n_frames"]} frames before were used',
-                way_out='none is needed where few replicas break; else lower the temperatures or timestep_fs',
+                action=f'the replica was stopped; its {replica["n_frames"]} earlier frames were used',
+                way_out='not needed if few replicas are affected; else lower the temperatures or timestep_fs',
                 subject=f'replica {replica["replica"]} of {replica["origin"]}, {conditions}',
             )

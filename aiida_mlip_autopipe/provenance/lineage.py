@@ -45,8 +45,8 @@ class FrameLineage:
     state : CandidateState
     reason : str
         Why its label failed, if it did.
-    pw_pk : int or None
-        The pw.x calculation that labelled it, its own or that of a batch; the last one if it failed.
+    label_job_pk : int or None
+        The job that labelled it, its own or that of a batch; the last one if it failed.
     energy_eV : float or None
     potentials : dict
         PK of each potential that was trained on it -> 'training' or 'validation'.
@@ -65,7 +65,7 @@ class FrameLineage:
     md_job_pk: int | None = None
     potential_pk: int | None = None
     reason: str = ''
-    pw_pk: int | None = None
+    label_job_pk: int | None = None
     energy_eV: float | None = None
     potentials: dict[int, str] = field(default_factory=dict)
     residuals: list[Residual] = field(default_factory=list)
@@ -85,8 +85,8 @@ class SetLineage:
         The candidates that were labelled.
     source : str
         'generated' or 'explored'.
-    n_pw : int
-        pw.x jobs whose results are in it, of one candidate or of a batch.
+    n_label_jobs : int
+        Jobs whose results are in it, of one candidate or of a batch.
     md_job_pks : list of int
         The MD jobs that the candidates were chosen from.
     driver_pks : list of int
@@ -99,7 +99,7 @@ class SetLineage:
     n_frames: int
     candidates_pk: int
     source: str
-    n_pw: int
+    n_label_jobs: int
     md_job_pks: list[int]
     driver_pks: list[int] = field(default_factory=list)
     n_explored: int = 0
@@ -207,9 +207,9 @@ def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
     if candidates.creator is None:
         state = Candidate(info['frame_id'], CandidateState.LABELLED)
     labelled = _labelled_frame(candidates, info['frame_id']) if state.state is CandidateState.LABELLED else None
-    pw_pk = state.pk and _pw_calculation(state.pk)
+    label_job_pk = state.pk and _last_job(state.pk)
     if labelled is not None:
-        pw_pk = _job_named(labelled.info['label_job']) if 'label_job' in labelled.info else None
+        label_job_pk = _job_named(labelled.info['label_job']) if 'label_job' in labelled.info else None
     return FrameLineage(
         frame_id=info['frame_id'],
         origin=info['origin'],
@@ -222,7 +222,7 @@ def _follow(candidates: FramesData, index: int, atoms: Atoms) -> FrameLineage:
         md_job_pk=md_job.pk if md_job else None,
         potential_pk=md_job.inputs.potential.pk if md_job else None,
         reason=state.reason,
-        pw_pk=pw_pk,
+        label_job_pk=label_job_pk,
         energy_eV=labelled.info['REF_energy'] if labelled is not None else None,
         potentials=_trained_on(candidates, info['frame_id']),
         residuals=residuals(candidates, info['frame_id']),
@@ -253,19 +253,19 @@ def _labelled_frame(candidates: FramesData, frame_id: str) -> Atoms | None:
 
 
 def _job_named(job: str) -> int | None:
-    """Return the PK of the pw.x calculation, of one candidate or of a batch, whose UUID begins so."""
+    """Return the PK of the labelling job, of one candidate or of a batch, whose UUID begins so."""
     query = orm.QueryBuilder()
     query.append(orm.CalcJobNode, filters={'uuid': {'like': f'{job}%'}}, project='id')
     found = query.all(flat=True)
     return found[0] if found else None
 
 
-def _pw_calculation(pk: int) -> int:
-    """Return the last pw.x calculation below the WorkChain of a label, or the batch itself."""
+def _last_job(pk: int) -> int:
+    """Return the last job below the WorkChain of a label, or the job itself."""
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={'id': pk}, tag='label')
-    query.append(orm.CalcJobNode, with_incoming='label', project='id', tag='pw')
-    query.order_by({'pw': {'ctime': 'desc'}}).limit(1)
+    query.append(orm.CalcJobNode, with_incoming='label', project='id', tag='job')
+    query.order_by({'job': {'ctime': 'desc'}}).limit(1)
     found = query.all(flat=True)
     return found[0] if found else pk
 
@@ -350,7 +350,8 @@ def _set_lineage(labelled: FramesData) -> SetLineage:
         return SetLineage(pk_of(labelled), labelled.n_frames, pk_of(labelled), 'given', 0, [])
     candidates = collect.inputs.candidates
     links = collect.base.links.get_incoming().all()
-    n_pw = sum(link.link_label.startswith(('trajectory_', 'batch_')) for link in links)
+    found = [link.node.creator for link in links if link.link_label.startswith(('single_', 'batch_'))]
+    n_label_jobs = len({job.pk for job in found if job is not None})
     sampling = candidates.creator
     folders = sampling.base.links.get_incoming(orm.RemoteData).all() if sampling is not None else []
     jobs = [link.node.creator for link in folders if link.node.creator is not None]
@@ -359,7 +360,7 @@ def _set_lineage(labelled: FramesData) -> SetLineage:
         labelled.n_frames,
         candidates.pk,
         'explored' if jobs else 'generated',
-        n_pw,
+        n_label_jobs,
         sorted(job.pk for job in jobs),
         sorted({job.inputs.potential.pk for job in jobs}),
         n_explored=sum(job.outputs.manifest['n_frames'] for job in jobs if 'manifest' in job.outputs),

@@ -15,17 +15,18 @@ from aiida import orm
 from aiida.common.exceptions import NotExistentAttributeError
 
 from aiida_mlip_autopipe.calculations.monitors import read_progress
+from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.failures import Failure, all_failures
 from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, count_states
+from aiida_mlip_autopipe.science.frames import Manifest
 
 __all__ = ['ProgressReader', 'RunProgress', 'StageProgress', 'tell_errors']
 
 # A remote computer is not asked more often than this, whatever the rate of the display.
 REMOTE_INTERVAL_S = 15.0
-STAGE_KINDS = ('generate', 'label', 'train', 'explore', 'evaluate', 'physics')
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,14 @@ class StageProgress:
     @property
     def round(self) -> int:
         """Return the round that it belongs to; 0 before the first and after the last."""
-        last = self.name.rsplit('_', 1)[-1]
-        return int(last[1:]) if last[:1] == 'r' and last[1:].isdigit() else 0
+        stage = Stage.parse(self.name)
+        return 0 if stage is None else stage.round
+
+    @property
+    def name_in_round(self) -> str:
+        """Return its name without the number of the round, under which it comes again in each."""
+        stage = Stage.parse(self.name)
+        return self.name if stage is None else stage.name
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,9 @@ class ProgressReader:
         for call in tree:
             below.setdefault(call.parent, []).append(call)
         stages = [
-            self._over.get(call.pk) or self._read_stage(call, below)
+            self._over.get(call.pk) or self._read_stage(call, stage, below)
             for call in below.get(self.run, [])
-            if call.link.split('_')[0] in STAGE_KINDS
+            if (stage := Stage.parse(call.link)) is not None
         ]
         work = _calculations(tree)
         return RunProgress(
@@ -170,25 +177,25 @@ class ProgressReader:
             self._failed = (ended, all_failures(self.run))
         return self._failed[1]
 
-    def _read_stage(self, stage: Call, below: Mapping[int, list[Call]]) -> StageProgress:
-        calls = _descendants(stage, below)
-        work = _calculations([stage, *calls])
-        state = 'running' if not stage.is_terminated else 'done' if stage.is_ok else 'failed'
+    def _read_stage(self, call: Call, stage: Stage, below: Mapping[int, list[Call]]) -> StageProgress:
+        calls = _descendants(call, below)
+        work = _calculations([call, *calls])
+        state = 'running' if not call.is_terminated else 'done' if call.is_ok else 'failed'
         progress = StageProgress(
-            stage.link, stage.pk, state, stage.seconds, len(work), sum(call.cached_from is not None for call in work)
+            stage.label, call.pk, state, call.seconds, len(work), sum(one.cached_from is not None for one in work)
         )
         try:
-            progress = replace(progress, **_COUNTS[stage.link.split('_')[0]](stage, calls, self._ask_job))
+            progress = replace(progress, **_COUNTS[stage.kind](call, calls, self._ask_job))
         except NotExistentAttributeError:
             # What comes from the cache is finished a moment before it has its outputs: the next reading finds them.
             return replace(progress, state='running')
         if state == 'failed':
-            progress = replace(progress, detail=stage.message or stage.state)
-        if stage.is_terminated:
-            self._over[stage.pk] = progress
+            progress = replace(progress, detail=call.message or call.state)
+        if call.is_terminated:
+            self._over[call.pk] = progress
         elif progress.done:
             counting_s = progress.seconds if progress.counting_s is None else progress.counting_s
-            begun = self._begun.setdefault(stage.pk, (counting_s, progress.done))
+            begun = self._begun.setdefault(call.pk, (counting_s, progress.done))
             progress = replace(progress, begun=begun)
         return progress
 
@@ -296,7 +303,7 @@ def _count_dynamics(calls: list[Call], ask: Ask) -> tuple[int, int, int]:
     return done, round(total * n_jobs / len(known)), tripped
 
 
-def _count_attempt(call: Call, manifest: dict[str, Any] | None, ask: Ask) -> tuple[int, int, int] | None:
+def _count_attempt(call: Call, manifest: Manifest | None, ask: Ask) -> tuple[int, int, int] | None:
     """Return the same of one attempt; None if it has not begun to count."""
     if not call.is_terminated:
         said = ask(call.pk)
@@ -350,16 +357,16 @@ def _count_checks(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
         return {}
     verdicts = [check['passed'] for check in orm.load_node(stage.pk).outputs.checks['checks'].values()]
     judged = {'done': verdicts.count(True), 'total': len(verdicts) - verdicts.count(None), 'unit': 'checks passed'}
-    return {**judged, 'detail': f'{verdicts.count(None)} not judged' if None in verdicts else ''}
+    return {**judged, 'detail': f'{verdicts.count(None)} without a verdict' if None in verdicts else ''}
 
 
-_COUNTS: dict[str, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
-    'generate': _count_generation,
-    'label': _count_labels,
-    'explore': _count_exploration,
-    'train': _count_training,
-    'evaluate': _count_evaluation,
-    'physics': _count_checks,
+_COUNTS: dict[Kind, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
+    Kind.GENERATE: _count_generation,
+    Kind.LABEL: _count_labels,
+    Kind.EXPLORE: _count_exploration,
+    Kind.TRAIN: _count_training,
+    Kind.EVALUATE: _count_evaluation,
+    Kind.PHYSICS: _count_checks,
 }
 
 

@@ -1,4 +1,4 @@
-"""What the rounds of a run left in the graph: explorations, evaluations, trainings, and the fate of each candidate.
+"""What the rounds of a run left in the graph: explorations, evaluations, trainings, and what became of each candidate.
 
 Also of a run that is at work or has failed: what is there so far, stage by stage, by the link labels of the run.
 """
@@ -16,17 +16,29 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of_process
+from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, candidate_sets, candidate_states
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.frames import Manifest, ReplicaEntry
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
-__all__ = ['Evaluated', 'Explored', 'Fate', 'MdJob', 'RunRecord', 'Trained', 'outputs_of']
+__all__ = [
+    'CandidateRecord',
+    'Evaluated',
+    'Explored',
+    'MdJob',
+    'RunRecord',
+    'Trained',
+    'outputs_of',
+    'versions_of_labels',
+    'versions_told',
+]
 
 WORKER_JOBS = 'aiida.calculations:mlip_autopipe.'
 SAMPLING = f'{WORKER_JOBS}direct_sampling'
-PW = 'aiida.calculations:quantumespresso.pw'
 FIGURES_FILE = 'figures/figures.json'
 
 
@@ -35,7 +47,7 @@ class MdJob:
     """An MD job that wrote frames: its PK and its manifest."""
 
     pk: int
-    manifest: dict[str, Any]
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,7 @@ class Explored:
 
     Attributes
     ----------
-    stage : str
-        'explore_test', 'explore_r1' ...
+    stage : Stage
     jobs : list of MdJob
         In the order in which the sampling knows their folders.
     sampling_pk : int or None
@@ -59,7 +70,7 @@ class Explored:
         What was selected.
     """
 
-    stage: str
+    stage: Stage
     jobs: list[MdJob]
     sampling_pk: int | None = None
     report: dict[str, Any] = field(default_factory=dict)
@@ -70,18 +81,24 @@ class Explored:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation: its stage ('evaluate_surrogate', 'evaluate_labels_r1' ...), its errors and predictions."""
+    """One evaluation: its stage, the potential that it judged, its errors and predictions."""
 
-    stage: str
+    stage: Stage
+    potential_uuid: str
     metrics: dict[str, Any]
-    predictions: dict[str, np.ndarray]
+    _predictions: orm.ArrayData
+
+    @cached_property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Return the predictions beside the labels, as `science.evaluation.Evaluation` has them."""
+        return _arrays(self._predictions)
 
 
 @dataclass(frozen=True)
 class Trained:
     """One training: its stage, its potentials by link ('potential', 'member_1' ...), its data set and its errors."""
 
-    stage: str
+    stage: Stage
     potentials: dict[str, PotentialData]
     dataset: FramesData
     metrics: dict[str, Any]
@@ -98,19 +115,19 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Fate:
+class CandidateRecord:
     """A candidate and what became of it.
 
     Attributes
     ----------
-    stage : str
+    stage : Stage
         The stage that labels it, or that selected it where none does.
     atoms : Atoms
         As it was selected, without label.
     state : CandidateState
     reason : str
         Why its label failed, if it did.
-    pw_pk, pw_uuid : int, str or None
+    label_job_pk, label_job_uuid : int, str or None
         The job that labelled it; the process that tried where it failed.
     energy_eV, max_force_eV_A : float or None
         Of its label.
@@ -118,12 +135,12 @@ class Fate:
         Stage of a training -> 'training' or 'validation'; 'test set' -> 'test' or 'hot'.
     """
 
-    stage: str
+    stage: Stage
     atoms: Atoms
     state: CandidateState
     reason: str = ''
-    pw_pk: int | None = None
-    pw_uuid: str | None = None
+    label_job_pk: int | None = None
+    label_job_uuid: str | None = None
     energy_eV: float | None = None
     max_force_eV_A: float | None = None
     used: dict[str, str] = field(default_factory=dict)
@@ -163,6 +180,11 @@ class RunRecord:
         return self.run.inputs.configuration.get_dict()
 
     @cached_property
+    def labeller(self) -> Labeller:
+        """Return the labelling code, with the nodes that it was given."""
+        return labeller_of_process(self.run)
+
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """Return the run's own summary; empty until it is over."""
         summary = self.output('summary')
@@ -172,8 +194,13 @@ class RunRecord:
     def evaluated(self) -> list[Evaluated]:
         """Return the evaluations that are done, oldest first."""
         return [
-            Evaluated(call.link, outputs['metrics'].get_dict(), _arrays(outputs['predictions']))
-            for call, outputs in self._done('evaluate', 'metrics')
+            Evaluated(
+                stage,
+                outputs['metrics'].creator.inputs.potential.uuid,
+                outputs['metrics'].get_dict(),
+                outputs['predictions'],
+            )
+            for stage, outputs in self._done(Kind.EVALUATE, 'metrics')
         ]
 
     @cached_property
@@ -181,45 +208,64 @@ class RunRecord:
         """Return the trainings that are done, oldest first."""
         return [
             Trained(
-                call.link,
+                stage,
                 {name.removeprefix('committee__'): node for name, node in outputs.items() if _is_potential(node)},
                 outputs['dataset'],
                 outputs['metrics'].get_dict(),
             )
-            for call, outputs in self._done('train', 'dataset')
+            for stage, outputs in self._done(Kind.TRAIN, 'dataset')
         ]
 
     @cached_property
     def explored(self) -> list[Explored]:
         """Return the explorations that left frames, oldest first."""
         found = []
-        for stage in self.stages:
-            if stage.link.startswith('explore'):
-                below = [call for call in self.calls.values() if stage_of(call, self.calls, self.run.pk) == stage.link]
-                explored = _explored(stage.link, below)
+        for one in self.stages:
+            stage = Stage.parse(one.link)
+            if stage is not None and stage.kind is Kind.EXPLORE:
+                below = [call for call in self.calls.values() if stage_of(call, self.calls, self.run.pk) == one.link]
+                explored = _explored(stage, below)
                 found += [explored] if explored.jobs else []
         return found
 
     @cached_property
-    def fates(self) -> list[Fate]:
+    def replicas(self) -> dict[Stage, list[ReplicaEntry]]:
+        """Return the replicas of each exploration, as the last attempt of each MD job tells of them."""
+        found: dict[Stage, list[ReplicaEntry]] = {}
+        for pk, manifest in manifests_of(last_attempts(self.calls.values())).items():
+            stage = Stage.parse(stage_of(self.calls[pk], self.calls, self.run.pk))
+            if stage is not None:
+                found.setdefault(stage, []).extend(manifest['replicas'])
+        return found
+
+    @cached_property
+    def rejected(self) -> dict[Stage, dict[str, str]]:
+        """Return the candidates without a label, stage by stage: ``frame_id`` -> the reason."""
+        return {stage: outputs['rejected'].get_dict() for stage, outputs in self._done(Kind.LABEL, 'rejected')}
+
+    @cached_property
+    def candidates(self) -> list[CandidateRecord]:
         """Return all candidates that the run labels or could label, in the order of the stages."""
-        labels = {call.link: outputs['labelled'] for call, outputs in self._done('label', 'labelled')}
+        labels = {stage: outputs['labelled'] for stage, outputs in self._done(Kind.LABEL, 'labelled')}
         used: dict[str, dict[str, str]] = {}
         for trained in self.trained:
             for frame_id, split in trained.splits.items():
-                used.setdefault(frame_id, {})[trained.stage] = split
+                used.setdefault(frame_id, {})[trained.stage.label] = split
         test_set = self.output('test_set')
         for atoms in test_set.get_atoms() if test_set is not None else []:
             used.setdefault(atoms.info['frame_id'], {})['test set'] = atoms.info['split']
-        fates = []
+        found = []
         order = [call.link for call in self.stages]
-        for stage, candidates in sorted(candidate_sets(self.run.pk).items(), key=lambda one: order.index(one[0])):
+        for link, candidates in sorted(candidate_sets(self.run.pk).items(), key=lambda one: order.index(one[0])):
+            stage = Stage.parse(link)
+            if stage is None:
+                continue
             labelled = {atoms.info['frame_id']: atoms for atoms in labels[stage].get_atoms()} if stage in labels else {}
             for atoms, state in zip(candidates.get_atoms(), candidate_states(candidates), strict=True):
                 frame_id = atoms.info['frame_id']
                 label = labelled.get(frame_id)
-                fates.append(_fate(stage, atoms, state, label, self._jobs_by_uuid, used.get(frame_id, {})))
-        return fates
+                found.append(_candidate(stage, atoms, state, label, self._jobs_by_uuid, used.get(frame_id, {})))
+        return found
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -227,15 +273,10 @@ class RunRecord:
         version = self.run.base.attributes.get('version', {})
         found = {'aiida-core': {version.get('core', '?')}, 'aiida-mlip-autopipe': {version.get('plugin', '?')}}
         for outputs in self._outputs_of_jobs(WORKER_JOBS):
-            retrieved = outputs.get('retrieved')
-            if retrieved is not None and RESULT_FILE in retrieved.base.repository.list_object_names():
-                told = json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)).get('versions', {})
-                for name, value in told.items():
-                    found.setdefault(name, set()).add(value)
-        for outputs in self._outputs_of_jobs(PW):
-            if 'output_parameters' in outputs:
-                value = outputs['output_parameters'].base.attributes.get('creator_version', '?')
-                found.setdefault('pw.x', set()).add(value)
+            for name, value in versions_told(outputs.get('retrieved')).items():
+                found.setdefault(name, set()).add(value)
+        told = versions_of_labels(self.run, self.calls.values())
+        found |= {self.labeller.program: told} if told else {}
         return {name: ', '.join(sorted(values)) for name, values in found.items()}
 
     def _outputs_of_jobs(self, kind: str) -> Iterable[dict[str, orm.Data]]:
@@ -249,12 +290,26 @@ class RunRecord:
         query.append(orm.CalcJobNode, filters={'id': {'in': list(self.calls)}}, project=['uuid', 'id'])
         return {uuid[:8]: (pk, uuid) for uuid, pk in query.all()}
 
-    def _done(self, kind: str, output: str) -> Iterable[tuple[Call, dict[str, orm.Data]]]:
-        """Return the stages of a kind that have an output, with all their outputs."""
+    def _done(self, kind: Kind, output: str) -> Iterable[tuple[Stage, dict[str, orm.Data]]]:
+        """Yield the stages of a kind that have an output, with all their outputs."""
         for call in self.stages:
-            outputs = self._outputs.get(call.pk, {})
-            if call.link.split('_')[0] == kind and output in outputs:
-                yield call, outputs
+            stage, outputs = Stage.parse(call.link), self._outputs.get(call.pk, {})
+            if stage is not None and stage.kind is kind and output in outputs:
+                yield stage, outputs
+
+
+def versions_told(retrieved: orm.FolderData | None) -> dict[str, str]:
+    """Return the versions in the result file of a worker's job; empty where there is none."""
+    if retrieved is None or RESULT_FILE not in retrieved.base.repository.list_object_names():
+        return {}
+    return json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)).get('versions', {})
+
+
+def versions_of_labels(run: orm.WorkChainNode, calls: Iterable[Call]) -> set[str]:
+    """Return the versions of the program that labels, as its jobs among some calls have told them."""
+    labeller = labeller_of_process(run)
+    jobs = outputs_of(call.pk for call in calls if call.process_type == labeller.job_type)
+    return {version for outputs in jobs.values() if (version := labeller.version(outputs))}
 
 
 def outputs_of(pks: Iterable[int]) -> dict[int, dict[str, orm.Data]]:
@@ -271,7 +326,7 @@ def outputs_of(pks: Iterable[int]) -> dict[int, dict[str, orm.Data]]:
     return found
 
 
-def _explored(stage: str, below: list[Call]) -> Explored:
+def _explored(stage: Stage, below: list[Call]) -> Explored:
     """Return an exploration from the calls below it."""
     samplings = in_time(call for call in below if call.process_type == SAMPLING and call.is_terminated)
     outputs = outputs_of([samplings[-1].pk]).get(samplings[-1].pk, {}) if samplings else {}
@@ -306,20 +361,22 @@ def _jobs_of_calls(below: list[Call]) -> list[MdJob]:
     return [MdJob(job.pk, manifests[job.pk]) for job in last]
 
 
-def _fate(
-    stage: str,
+def _candidate(
+    stage: Stage,
     atoms: Atoms,
     state: Any,
     label: Atoms | None,
     jobs: Mapping[str, tuple[int, str]],
     used: dict[str, str],
-) -> Fate:
+) -> CandidateRecord:
     """Return what became of a candidate; ``state`` is that of `candidate_states`."""
     if label is None:
-        return Fate(stage, atoms, state.state, state.reason, state.pk, used=used)
+        return CandidateRecord(stage, atoms, state.state, state.reason, state.pk, used=used)
     pk, uuid = jobs.get(label.info['label_job'], (state.pk, label.info['label_job']))
     largest = float(np.linalg.norm(label.arrays['REF_forces'], axis=1).max())
-    return Fate(stage, atoms, state.state, state.reason, pk, uuid, float(label.info['REF_energy']), largest, used)
+    return CandidateRecord(
+        stage, atoms, state.state, state.reason, pk, uuid, float(label.info['REF_energy']), largest, used
+    )
 
 
 def _arrays(node: orm.ArrayData) -> dict[str, np.ndarray]:

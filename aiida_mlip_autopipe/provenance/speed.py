@@ -1,61 +1,46 @@
 """How fast a computer has been: what the doctor measured there, and what earlier jobs of the profile took.
 
 Of the dynamics the doctor's word counts, as it times steps alone; where it has not been there, past MD jobs do. Labels,
-trainings and evaluations are told by past ones alone, of the same elements and cutoffs or the same network. The range
-is that of the measurements; nothing is assumed where there are none.
+trainings and evaluations are told by past ones alone, of the same elements and level of theory or the same network. The
+range is that of the measurements; nothing is assumed where there are none.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 from aiida import orm
 from ase import Atoms
-from ase.units import Rydberg
 
 from aiida_mlip_autopipe.config.plan import Rate, Speeds
 from aiida_mlip_autopipe.config.schema import Configuration
-from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh
+from aiida_mlip_autopipe.labelling.answers import PastLabel
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
 from aiida_mlip_autopipe.provenance.cost import cores_of
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
 
-__all__ = ['PastLabel', 'label_rate', 'measured_speeds']
+__all__ = ['label_rate', 'measured_speeds']
 
 WORKER = 'aiida.calculations:mlip_autopipe.'
-PW = 'aiida.calculations:quantumespresso.pw'
 NETWORK = ('num_channels', 'max_L', 'r_max', 'correlation', 'max_ell', 'num_interactions', 'dtype', 'method')
 """What decides how long an epoch takes on a frame."""
-MOST_JOBS, MOST_LABELS = 20, 500
+MOST_JOBS = 20
 FEW = 10
-TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class PastLabel:
-    """A pw.x that ended well: elements, atoms, points of its mesh of k-points, and what it took, in core-seconds."""
-
-    elements: frozenset[str]
-    n_atoms: int
-    n_kpoints: int
-    core_s: float
 
 
 def measured_speeds(
-    configuration: Configuration, worker_code: orm.AbstractCode | None, pw_code: orm.AbstractCode | None
+    configuration: Configuration, worker_code: orm.AbstractCode | None, labelling_code: orm.AbstractCode | None
 ) -> Speeds:
     """Return the speeds of the computers of two codes; where a code is None, nothing of it is known."""
     missing = {
         'dynamics': f'mlip-autopipe doctor {configuration.codes.worker}',
         'training': 'no training of this network has been run there yet',
         'evaluation': 'no evaluation has been run there yet',
-        'label': 'no pw.x of these elements and cutoffs has been run there yet',
+        'label': 'no label of these elements and this level of theory has been computed there yet',
     }
     known: dict[str, Any] = {}
     if worker_code is not None and worker_code.computer is not None:
@@ -67,32 +52,32 @@ def measured_speeds(
             'training': _past_training(computer, configuration, on),
             'evaluation': _past_evaluation(computer, on),
         }
-    if pw_code is not None and pw_code.computer is not None:
-        known['label'] = label_rate(_past_labels(pw_code.computer, configuration.labelling), configuration.labelling)
+    if labelling_code is not None and labelling_code.computer is not None:
+        labeller = labeller_of(configuration.labelling)
+        known['label'] = label_rate(labeller.past_labels(labelling_code.computer), labeller)
     return Speeds(**known, missing=missing)
 
 
-def label_rate(past: Sequence[PastLabel], labelling: LabellingParameters) -> Callable[[Atoms], Rate | None]:
-    """Return what gives the rate of the label of a structure, from past ones at the same cutoffs.
+def label_rate(past: Sequence[PastLabel], labeller: Labeller) -> Callable[[Atoms], Rate | None]:
+    """Return what gives the rate of the label of a structure, from past ones of a like level of theory.
 
-    Those nearest in size are taken. The time grows with the points of the mesh, and with the number of atoms somewhere
-    between in proportion and to the third power.
+    Those nearest in size are taken. The time grows with what the labelling code says, such as k-points, and with the
+    number of atoms somewhere between in proportion and to the third power.
     """
 
     def rate(atoms: Atoms) -> Rate | None:
         elements, n_atoms, isolated = frozenset(atoms.symbols), len(atoms), is_isolated_atom(atoms)
-        n_kpoints = prod(kpoints_mesh(atoms, labelling.kpoints_distance))
+        effort = labeller.effort(atoms)
         alike = [one for one in past if one.elements == elements and (one.n_atoms == 1 or not isolated)]
         if not alike:
             return None
         size = min((one.n_atoms for one in alike), key=lambda number: abs(np.log(number / n_atoms)))
-        seconds = [one.core_s * n_kpoints / one.n_kpoints for one in alike if one.n_atoms == size]
+        seconds = [one.wall_s * cores_of(one.resources) * effort / one.effort for one in alike if one.n_atoms == size]
         least, most = np.quantile(seconds, (0.1, 0.9) if len(seconds) >= FEW else (0.0, 1.0))
         ratio = n_atoms / size
         scaled = '' if size == n_atoms else f', scaled to {n_atoms} with N to N³'
-        what = (
-            f'{len(seconds)} earlier pw.x of {size} {"-".join(sorted(elements))} atom{"s" if size > 1 else ""}{scaled}'
-        )
+        atoms_of = f'{"-".join(sorted(elements))} atom{"s" if size > 1 else ""}'
+        what = f'{len(seconds)} earlier {labeller.program} of {size} {atoms_of}{scaled}'
         return Rate(float(least) * min(ratio, ratio**3), float(most) * max(ratio, ratio**3), what)
 
     return rate
@@ -181,41 +166,3 @@ def _worker_jobs(
     for attributes, retrieved in query.all():
         if RESULT_FILE in retrieved.base.repository.list_object_names():
             yield json.loads(retrieved.base.repository.get_object_content(RESULT_FILE)), attributes
-
-
-def _past_labels(computer: orm.Computer, labelling: LabellingParameters) -> list[PastLabel]:
-    """Return the newest labels that were computed on a computer at the cutoffs of a level of theory."""
-    query = orm.QueryBuilder(limit=MOST_LABELS)
-    query.append(orm.Computer, filters={'id': computer.pk}, tag='computer')
-    query.append(
-        orm.CalcJobNode,
-        with_computer='computer',
-        filters={'process_type': PW, 'attributes.exit_status': 0, 'extras': {'!has_key': '_aiida_cached_from'}},
-        project='attributes.resources',
-        tag='job',
-    )
-    near = [
-        {f'attributes.{name}': {'and': [{'>': value * (1 - TOLERANCE)}, {'<': value * (1 + TOLERANCE)}]}}
-        for name, value in (
-            ('wfc_cutoff', labelling.ecutwfc_Ry * Rydberg),
-            ('rho_cutoff', labelling.ecutrho_Ry * Rydberg),
-        )
-    ]
-    query.append(
-        orm.Dict,
-        with_incoming='job',
-        edge_filters={'label': 'output_parameters'},
-        filters={'and': near},
-        project=['attributes.wall_time_seconds', 'attributes.number_of_atoms'],
-    )
-    query.append(orm.StructureData, with_outgoing='job', project='attributes.kinds')
-    query.append(orm.KpointsData, with_outgoing='job', project='attributes.mesh')
-    query.order_by({'job': {'ctime': 'desc'}})
-    return [
-        PastLabel(
-            frozenset(symbol for kind in kinds for symbol in kind['symbols']), n_atoms, prod(mesh), wall_s * cores
-        )
-        for resources, wall_s, n_atoms, kinds, mesh in query.all()
-        if wall_s and mesh
-        for cores in [cores_of(resources or {})]
-    ]

@@ -20,7 +20,9 @@ from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.provenance.calls import Call, children
 
 __all__ = [
+    'BATCH_LINK',
     'LABEL',
+    'LABEL_LINK',
     'Candidate',
     'CandidateState',
     'Run',
@@ -185,9 +187,9 @@ def count_states(stage: int, n_candidates: int) -> Counter[CandidateState]:
     """Return how many candidates of a labelling stage are in which state; those that it leaves out do not count."""
     account = _Account.of(stage)
     wanted = range(n_candidates) if account.only is None else account.only
-    if account.ledger is None:
+    if account.rejected is None:
         return Counter(account.state_of(index, '').state for index in wanted)
-    n_failed = len(account.ledger)
+    n_failed = len(account.rejected)
     return Counter({CandidateState.FAILED: n_failed, CandidateState.LABELLED: len(wanted) - n_failed})
 
 
@@ -199,7 +201,7 @@ class _Account:
     ----------
     only : list of int or None
         Those that it was to label; None means all.
-    ledger : dict or None
+    rejected : dict or None
         ``frame_id`` -> reason of those that are not in its labelled set; None until it has gathered its labels.
     calls : dict
         The job that is to label each candidate: its batch, or its own WorkChain, which outweighs the batch.
@@ -210,7 +212,7 @@ class _Account:
     """
 
     only: list[int] | None
-    ledger: dict[str, str] | None
+    rejected: dict[str, str] | None
     calls: dict[int, Call]
     batched: set[int]
     sequences_at_work: set[int]
@@ -233,8 +235,8 @@ class _Account:
         pk = call.pk if call else None
         if self.only is not None and index not in self.only:
             return Candidate(frame_id, CandidateState.UNLABELLED)
-        if self.ledger is not None:
-            reason = self.ledger.get(frame_id)
+        if self.rejected is not None:
+            reason = self.rejected.get(frame_id)
             state = CandidateState.LABELLED if reason is None else CandidateState.FAILED
             return Candidate(frame_id, state, reason or '', pk)
         if call is None:

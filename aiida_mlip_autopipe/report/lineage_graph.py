@@ -16,7 +16,7 @@ from aiida_mlip_autopipe.science.drawing import COLOURS
 __all__ = ['draw_lineage']
 
 BLUE, RED, GREEN, YELLOW, *_ = COLOURS
-JUDGED, SEEN_BEFORE = 'dashed: judged on it, not trained on it', 'dashed: labels that an earlier potential has seen'
+JUDGED, SEEN_BEFORE = 'dashed: evaluated on it, not trained on it', 'dashed: labels used by an earlier potential'
 KINDS = {'potential': BLUE, 'dynamics': RED, 'labels': GREEN, 'structure': YELLOW}
 FONT_PX, LINE_PX, PADDING_PX, BAR_PX = 13, 18, 10, 6
 COLUMN_GAP_PX, ROW_GAP_PX, MARGIN_PX, TITLE_PX = 56, 34, 24, 44
@@ -61,9 +61,7 @@ def draw_lineage(lineage: FrameLineage | PotentialLineage) -> str:
         boxes, arrows = _of_frame(lineage)
         return _draw(f'Lineage of frame {lineage.frame_id}', boxes, arrows, JUDGED)
     boxes, arrows = _of_potential(lineage)
-    return _draw(
-        f'Lineage of potential <{lineage.pk}>', boxes, arrows, 'dashed: labels that an earlier potential has seen'
-    )
+    return _draw(f'Lineage of potential <{lineage.pk}>', boxes, arrows, 'dashed: labels used by an earlier potential')
 
 
 def _of_potential(potential: PotentialLineage) -> tuple[dict[str, Box], list[Arrow]]:
@@ -104,7 +102,7 @@ def _add_set(boxes: dict[str, Box], arrows: list[Arrow], one: SetLineage, column
         arrows += [Arrow(f'potential {pk}', source) for pk in one.driver_pks]
     else:
         boxes[source] = Box(column, row, 'structure', [f'{one.source} structures', f'candidates <{one.candidates_pk}>'])
-    lines = [one.stage or 'labels', f'{one.n_frames} frames <{one.labelled_pk}>', f'{one.n_pw} pw.x jobs']
+    lines = [one.stage or 'labels', f'{one.n_frames} frames <{one.labelled_pk}>', f'{one.n_label_jobs} labelling jobs']
     boxes[labels] = Box(column, row + 1, 'labels', lines)
     arrows.append(Arrow(source, labels))
 
@@ -130,15 +128,15 @@ def _of_frame(frame: FrameLineage) -> tuple[dict[str, Box], list[Arrow]]:
         pressure = f', {info["pressure_GPa"]:g} GPa' if 'pressure_GPa' in info else ''
         conditions = f'{info["temperature_K"]:g} K{pressure}'
         boxes['seed'] = Box(0, 0, 'structure', ['seed structure', frame.origin])
-        boxes['driver'] = Box(0, 1, 'potential', [f'potential <{frame.potential_pk}>', 'drove the dynamics'])
+        boxes['driver'] = Box(0, 1, 'potential', [f'potential <{frame.potential_pk}>', 'ran the dynamics'])
         lines = [f'MD job <{frame.md_job_pk}>', f'replica {info["replica"]}, step {info["step"]}', conditions]
         boxes['dynamics'] = Box(1, 0, 'dynamics', lines)
         arrows += [Arrow('seed', 'dynamics'), Arrow('driver', 'dynamics'), Arrow('dynamics', 'frame')]
         column = 2
     boxes['frame'] = Box(column, 0, 'structure', list(_about_frame(frame)))
     lines = [f'label: {frame.state.value}']
-    if frame.pw_pk is not None:
-        lines.append(f'pw.x <{frame.pw_pk}>')
+    if frame.label_job_pk is not None:
+        lines.append(f'job <{frame.label_job_pk}>')
     if frame.energy_eV is not None:
         lines.append(f'{frame.energy_eV:.4f} eV')
     boxes['label'] = Box(column + 1, 0, 'labels', lines)
@@ -155,9 +153,9 @@ def _about_frame(frame: FrameLineage) -> Iterator[str]:
     yield frame.frame_id
     if 'cluster' in info:
         cluster = f'cluster {info["cluster"]}, rank {info["rank"]}, ' if info['cluster'] >= 0 else ''
-        yield f'{cluster}chosen as {info["reason"]}'
+        yield f'{cluster}selected as {info["reason"]}'
     if 'represents' in info:
-        yield f'stands for {info["represents"]} frames'
+        yield f'represents {info["represents"]} frames'
 
 
 def _users(frame: FrameLineage) -> dict[int, list[str]]:

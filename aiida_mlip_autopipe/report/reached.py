@@ -6,14 +6,15 @@ asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiida import orm
 
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-from aiida_mlip_autopipe.provenance.calls import call_tree, pk_of
+from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
+from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ['Reached', 'what_it_reached']
 
 SPLITS = ('training', 'validation', 'test', 'hot')
-TRAIN_LINK, TEST_SET_LINK = 'train_', 'mark_hot_frames'
+TEST_SET_LINK = 'mark_hot_frames'
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,21 @@ def what_it_reached(run: orm.WorkChainNode) -> Reached:
     """
     if 'configuration' not in run.inputs:
         raise ValueError(
-            f'{run.pk} is a {run.process_label}, no run of the pipeline; `mlip-autopipe status` lists them'
+            f'{run.pk} is a {run.process_label}, not a run of the pipeline; `mlip-autopipe status` lists the runs'
         )
     if not run.is_terminated:
         raise ValueError(
-            f'run {run.pk} is still at work; wait for its end (`mlip-autopipe watch {run.pk}`), or take what '
-            f'it has so far with `mlip-autopipe status {run.pk} --output FOLDER`'
+            f'run {run.pk} is still running; wait until it ends (`mlip-autopipe watch {run.pk}`), or get the '
+            f'results so far with `mlip-autopipe status {run.pk} --output FOLDER`'
         )
-    training = next((stage.outputs for stage in _stages(run, TRAIN_LINK) if 'dataset' in stage.outputs), None)
+    training = next((stage.outputs for stage in _called(run, _is_training) if 'dataset' in stage.outputs), None)
     source = run.outputs if 'potential' in run.outputs else training
     if source is None or 'potential' not in source:
         raise ValueError(
-            f'run {run.pk} has trained no potential, so there is none to hand on; '
-            f'`mlip-autopipe status {run.pk}` says how far it came'
+            f'run {run.pk} has not trained a potential, so there is nothing to export; '
+            f'`mlip-autopipe status {run.pk}` shows its state'
         )
-    marked = next((node.outputs.result for node in _stages(run, TEST_SET_LINK) if 'result' in node.outputs), None)
+    marked = next((node.outputs.result for node in _called(run, _marks_test_set) if 'result' in node.outputs), None)
     return Reached(
         source.potential,
         dict(source.committee.items()) if 'committee' in source else {},
@@ -85,8 +86,17 @@ def what_it_reached(run: orm.WorkChainNode) -> Reached:
     )
 
 
-def _stages(run: orm.WorkChainNode, link: str) -> Iterator[orm.ProcessNode]:
-    """Yield what a run called under names that begin so, newest first."""
+def _is_training(call: Call) -> bool:
+    stage = Stage.parse(call.link)
+    return stage is not None and stage.kind is Kind.TRAIN
+
+
+def _marks_test_set(call: Call) -> bool:
+    return call.link == TEST_SET_LINK
+
+
+def _called(run: orm.WorkChainNode, is_wanted: Callable[[Call], bool]) -> Iterator[orm.ProcessNode]:
+    """Yield the wanted ones among what a run called, newest first."""
     for call in sorted(call_tree(pk_of(run)), key=lambda call: call.started, reverse=True):
-        if call.parent == run.pk and call.link.startswith(link):
+        if call.parent == run.pk and is_wanted(call):
             yield orm.load_node(call.pk)  # type: ignore[misc]

@@ -17,7 +17,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 __all__ = ['EXISTING_DATA', 'differences_between', 'existing_data', 'read_labelled', 'spread_over', 'too_different']
 
@@ -32,7 +32,7 @@ def read_labelled(path: str | Path) -> list[Atoms]:
     Parameters
     ----------
     path : str or Path
-        A file that ASE reads: extxyz, vasprun.xml, OUTCAR, the output of pw.x ...
+        A file that ASE reads: extxyz, vasprun.xml, OUTCAR ...
 
     Raises
     ------
@@ -60,7 +60,7 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
     -------
     list of Atoms
         With ``frame_id`` (their own; 'data-' and a hash of the structure where there is none, or one with a dot, which
-        no key of a ledger may have), ``origin`` and ``config_type`` in ``info``, and ``temperature_K`` and
+        no key of ``rejected`` may have), ``origin`` and ``config_type`` in ``info``, and ``temperature_K`` and
         ``pressure_GPa`` where they have them; labels in eV, eV/Å and eV/Å³ (the sign of ASE).
 
     Raises

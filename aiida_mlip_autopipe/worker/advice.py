@@ -34,7 +34,7 @@ def advise(report: dict[str, Any], scheduler: str) -> dict[str, Any]:
     scheduler : str
         Entry point of the scheduler plugin, such as ``core.slurm``; empty if it is not known.
     """
-    findings = [f'{name}: could not be examined: {message}' for name, message in report['failed'].items()]
+    findings = [f'{name}: could not be tested: {message}' for name, message in report['failed'].items()]
     suggestion: dict[str, Any] = {}
     has_gpu = bool(report.get('gpu', {}).get('cards'))
     findings += _about_load(report.get('cpu'))
@@ -58,7 +58,7 @@ def _about_gpu(report: dict[str, Any], scheduler: str) -> list[str]:
     if gpu is None or gpu['cards']:
         return []
     if gpu['driver'] and not gpu['torch_built_for']:
-        return [f'no GPU is used: {gpu["reason"]}. Install a build of torch for CUDA']
+        return [f'no GPU is used: {gpu["reason"]}. Install a CUDA build of torch']
     if gpu['given_by_scheduler']:
         return [
             f'the job was given a GPU (CUDA_VISIBLE_DEVICES is {gpu["given_by_scheduler"]}), but it cannot be used: '
@@ -69,8 +69,8 @@ def _about_gpu(report: dict[str, Any], scheduler: str) -> list[str]:
         return [f'{finding}. The dynamics runs on the CPU cores']
     request = GPU_REQUESTS.get(scheduler)
     words = f"custom_scheduler_commands: '{request}'" if request else 'custom_scheduler_commands'
-    finding += f'. If the computer has some, ask for one with {words}'
-    return [finding + ('' if gpu['torch_built_for'] else ', and install a build of torch for CUDA')]
+    finding += f'. If the computer has GPUs, request one with {words}'
+    return [finding + ('' if gpu['torch_built_for'] else ', and install a CUDA build of torch')]
 
 
 def _about_torch_sim(report: dict[str, Any], scheduler: str) -> list[str]:
@@ -84,11 +84,13 @@ def _about_torch_sim(report: dict[str, Any], scheduler: str) -> list[str]:
         return []
     else:
         reason = 'torch-sim is not installed'
-    finding = f'{reason}: replicas on a GPU run one after the other, not many in one batch'
+    finding = f'{reason}: replicas on a GPU run one after the other instead of in one batch'
     python = tuple(int(part) for part in versions['python'].split('.')[:2])
     if python < TORCH_SIM_PYTHON:
         wanted = '.'.join(map(str, TORCH_SIM_PYTHON))
-        return [f'{finding}. It needs Python {wanted} or newer, here is {versions["python"]}: make a new environment']
+        return [
+            f'{finding}. It needs Python {wanted} or newer, but this is {versions["python"]}: make a new environment'
+        ]
     return [f'{finding}. In the environment of the worker: pip install --upgrade {TORCH_SIM}']
 
 
@@ -98,9 +100,9 @@ def _about_cores(cpu: dict[str, Any] | None, scheduler: str, suggestion: dict[st
     findings = []
     owned, node = cpu['cores'], cpu['cores_of_node']
     if owned < node:
-        finding = f'the job got {_count(owned, "core")} of {node}; replicas run side by side, one on each'
+        finding = f'the job has {_count(owned, "core")} of {node}; replicas run in parallel, one per core'
         if scheduler in COUNT_CORES:
-            finding += ': ask for more with num_cores_per_mpiproc'
+            finding += ': request more with num_cores_per_mpiproc'
             resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': node}
             suggestion['options'] = {'worker': {'resources': resources}}
         findings.append(finding)
@@ -119,8 +121,8 @@ def _about_memory(report: dict[str, Any], suggestion: dict[str, Any]) -> list[st
     exploration = suggestion.setdefault('exploration', {})
     exploration['n_processes'] = min(fitting, exploration.get('n_processes', fitting))
     return [
-        f'the job may use {memory["limit_GiB"]:g} GiB of memory, and a replica takes {each:.1f} GiB: only {fitting} of '
-        f'{_count(cpu["cores"], "core")} can run one; ask for more with max_memory_kb or set exploration.n_processes '
+        f'the job has {memory["limit_GiB"]:g} GiB of memory, and a replica needs {each:.1f} GiB: only {fitting} of '
+        f'{_count(cpu["cores"], "core")} can run one; request more with max_memory_kb or set exploration.n_processes '
         f'to {fitting}'
     ]
 
@@ -131,13 +133,13 @@ def _about_disk(disk: dict[str, float] | None) -> list[str]:
     findings = []
     if disk['write_MB_per_s'] < SLOW_WRITE_MB_PER_S:
         findings.append(
-            f'the folder of the job takes {disk["write_MB_per_s"]:g} MB/s, less than {SLOW_WRITE_MB_PER_S}: choose a '
+            f'the job folder is written at {disk["write_MB_per_s"]:g} MB/s, less than {SLOW_WRITE_MB_PER_S}: use a '
             'faster file system as the work directory of the computer, or raise exploration.sample_interval'
         )
     if disk['free_GB'] < LITTLE_DISK_GB:
         findings.append(
             f'{disk["free_GB"]:g} GB are free in the folder of the job, less than {LITTLE_DISK_GB}: the frames of long '
-            'explorations stay there; free some, or choose another work directory'
+            'explorations are stored there; free disk space, or choose another work directory'
         )
     return findings
 

@@ -14,14 +14,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
 from aiida_mlip_autopipe.worker import probes
 from aiida_mlip_autopipe.worker.advice import advise
-
-if TYPE_CHECKING:
-    from aiida_mlip_autopipe.worker.stages import Job
+from aiida_mlip_autopipe.worker.inputs import Job
 
 __all__ = ['ProbeError', 'examine', 'in_process']
 

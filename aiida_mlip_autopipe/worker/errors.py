@@ -21,7 +21,8 @@ def error_code(error: Exception) -> str:
     """
     from aiida_mlip_autopipe.science.dynamics import NoFramesError
     from aiida_mlip_autopipe.science.frames import ManifestError
-    from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
+    from aiida_mlip_autopipe.science.potential import PotentialError
+    from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError
 
     if isinstance(error, OSError) and (error.errno in NO_SPACE or 'No space left' in str(error)):
         return 'DISK_FULL'

@@ -6,7 +6,6 @@ Whatever happens ends as a result file with a code that the other side understan
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import signal
 import sys
@@ -18,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aiida_mlip_autopipe.worker.errors import InputError, error_code
+from aiida_mlip_autopipe.worker.errors import error_code
 from aiida_mlip_autopipe.worker.files import PROGRESS_FILE, RESULT_FILE, SCHEMA_VERSION, write_json
-from aiida_mlip_autopipe.worker.stages import STAGES, Job
+from aiida_mlip_autopipe.worker.inputs import read_input
+from aiida_mlip_autopipe.worker.stages import STAGES
 
-__all__ = ['Progress', 'read_input', 'run_job']
+__all__ = ['Progress', 'run_job']
 
 PROGRESS_INTERVAL_S = 1.0
 PACKAGES = (
@@ -37,7 +37,6 @@ PACKAGES = (
     'scikit-learn',
     'torch',
 )
-_INPUT_KEYS = {'parameters': dict, 'files': dict, 'arguments': dict}
 
 
 def run_job(stage: str, path: Path) -> int:
@@ -70,40 +69,6 @@ def run_job(stage: str, path: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)  # it may have vanished
     write_json(result_path, result)
     return 1 if error else 0
-
-
-def read_input(stage: str, path: Path) -> Job:
-    """Return the job that an input file describes.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is no JSON, or lacks a part.
-    """
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f'the input file {path} cannot be read: {error.strerror}') from error
-    except ValueError as error:
-        raise InputError(f'the input file {path} is not JSON: {error}') from error
-    if not isinstance(data, dict) or data.get('schema_version') != SCHEMA_VERSION:
-        version = data.get('schema_version') if isinstance(data, dict) else None
-        raise InputError(
-            f'the input file {path} has schema_version {version!r}, this worker reads {SCHEMA_VERSION}: '
-            'use the same version of the package on both computers'
-        )
-    if data.get('stage') != stage:
-        raise InputError(f'the input file {path} is for stage {data.get("stage")!r}, not {stage!r}')
-    for key, kind in _INPUT_KEYS.items():
-        if not isinstance(data.get(key), kind):
-            raise InputError(f'the input file {path} has no mapping {key!r}')
-    return Job(
-        name=str(data.get('job', 'local')),
-        folder=path.absolute().parent,
-        parameters=data['parameters'],
-        files=data['files'],
-        arguments=data['arguments'],
-    )
 
 
 class Progress:

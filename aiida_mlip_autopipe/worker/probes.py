@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
+    from ase.md.langevin import Langevin
 
     from aiida_mlip_autopipe.science.parameters import DoctorParameters
 
@@ -153,7 +155,7 @@ def _why_no_gpu(built_for: str | None, driver: str | None) -> str:
     import torch
 
     if built_for is None:
-        return 'torch is a build for CPUs' + (f', while the node has the NVIDIA driver {driver}' if driver else '')
+        return 'torch is a CPU build' + (f', but the node has the NVIDIA driver {driver}' if driver else '')
     if os.environ.get('CUDA_VISIBLE_DEVICES') == '':
         return 'CUDA_VISIBLE_DEVICES is empty'
     if driver is None and torch.version.cuda:
@@ -174,7 +176,7 @@ def engine(device: str) -> dict[str, str]:
     resolved = resolve_device(device)
     chosen = choose_engine(DynamicsParameters(engine='auto'), resolved)
     if resolved == 'cpu':
-        reason = 'no GPU: replicas side by side, a core each'
+        reason = 'no GPU: replicas in parallel, one per core'
     elif chosen == 'torchsim':
         reason = 'a GPU and torch-sim: many replicas in one batch'
     else:
@@ -248,10 +250,6 @@ def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorPara
     """
     import numpy as np
     import torch
-    from ase import units
-    from ase.constraints import FixCom
-    from ase.md.langevin import Langevin
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
     from aiida_mlip_autopipe.science.potential.load import load_calculator, resolve_device
 
@@ -260,17 +258,7 @@ def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorPara
         torch.set_num_threads(1)
     atoms = _crystal('Si' if 'Si' in elements else elements[0], n_atoms)
     atoms.calc = load_calculator(path, parameters.dtype, device)
-    rng = np.random.default_rng(parameters.random_seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE_K, rng=rng)
-    atoms.set_constraint(FixCom())
-    dynamics = Langevin(
-        atoms,
-        timestep=TIMESTEP_FS * units.fs,
-        temperature_K=TEMPERATURE_K,
-        friction=FRICTION_PER_FS / units.fs,
-        fixcm=False,
-        rng=rng,
-    )
+    dynamics = _langevin(atoms, np.random.default_rng(parameters.random_seed))
     for _ in range(N_WARMUP):
         dynamics.step()
     seconds = [_seconds(dynamics.step) for _ in range(parameters.n_steps)]
@@ -287,6 +275,25 @@ def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorPara
         'dtype': parameters.dtype,
         'process_memory_MiB': round(_peak_memory() / 1024**2),
     }
+
+
+def _langevin(atoms: Atoms, rng: np.random.Generator) -> Langevin:
+    """Return dynamics at a usual temperature, with velocities drawn and the centre of mass at rest."""
+    from ase import units
+    from ase.constraints import FixCom
+    from ase.md.langevin import Langevin
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE_K, rng=rng)
+    atoms.set_constraint(FixCom())
+    return Langevin(
+        atoms,
+        timestep=TIMESTEP_FS * units.fs,
+        temperature_K=TEMPERATURE_K,
+        friction=FRICTION_PER_FS / units.fs,
+        fixcm=False,
+        rng=rng,
+    )
 
 
 def _crystal(element: str, n_atoms: int) -> Atoms:

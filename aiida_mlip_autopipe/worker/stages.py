@@ -7,70 +7,21 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
     EvaluationParameters,
     PhysicsParameters,
     SamplingParameters,
-    StageParameters,
     TrainingParameters,
 )
-from aiida_mlip_autopipe.worker.errors import InputError
 from aiida_mlip_autopipe.worker.files import write_json
+from aiida_mlip_autopipe.worker.inputs import Job
 
-__all__ = ['STAGES', 'Job']
+__all__ = ['STAGES']
 
 Tell = Callable[[dict[str, Any]], None]
-Parameters = TypeVar('Parameters', bound=StageParameters)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What an input file says.
-
-    Attributes
-    ----------
-    name : str
-        Eight hexadecimal digits; the first part of the names of the frames that an MD job makes.
-    folder : Path
-        Folder of the job.
-    parameters, files, arguments : dict
-        As in the input file.
-    """
-
-    name: str
-    folder: Path
-    parameters: dict[str, Any]
-    files: dict[str, Any]
-    arguments: dict[str, Any]
-
-    def validated(self, model: type[Parameters]) -> Parameters:
-        """Return the parameters as a model; pydantic's error names the key and the value."""
-        return model(**self.parameters)
-
-    def path(self, key: str) -> Path:
-        """Return the path of a file of the job."""
-        if not isinstance(self.files.get(key), str):
-            raise InputError(f'files.{key} is {self.files.get(key)!r}: the name of a file is needed')
-        return self.folder / self.files[key]
-
-    def paths(self, key: str) -> list[Path]:
-        """Return the paths of several files or folders of the job."""
-        names = self.files.get(key)
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise InputError(f'files.{key} is {names!r}: a list with at least one name is needed')
-        return [self.folder / name for name in names]
-
-    def integer(self, key: str, default: int) -> int:
-        """Return an integer argument."""
-        value = self.arguments.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise InputError(f'arguments.{key} is {value!r}: an integer is needed')
-        return value
 
 
 def _md(job: Job, tell: Tell) -> dict[str, Any]:
@@ -117,7 +68,7 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     potential = job.path('potential') if parameters.descriptor.kind == 'mace' else None
     known = [atoms for path in job.paths('known') for atoms in read_extxyz(path)] if 'known' in job.files else []
     if not any(read_manifest(folder, verify=False)['n_frames'] for folder in folders):
-        raise NoFramesError(f'the {len(folders)} MD folders hold no frame: every replica was stopped by a guard')
+        raise NoFramesError(f'the {len(folders)} MD folders contain no frame: every replica was stopped by a guard')
     selection = select_candidates(folders, parameters, tell, potential, known, scratch=job.folder)
     if selection.candidates:
         write_extxyz(job.folder / 'candidates.extxyz', selection.candidates)

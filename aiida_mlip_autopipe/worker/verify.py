@@ -6,13 +6,11 @@ The manifest that the job returned is the measure, not the one beside the copy, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from aiida_mlip_autopipe.science.frames import ManifestError, read_manifest
 from aiida_mlip_autopipe.worker.errors import InputError
-
-if TYPE_CHECKING:
-    from aiida_mlip_autopipe.worker.stages import Job
+from aiida_mlip_autopipe.worker.inputs import Job
 
 __all__ = ['MEASURED', 'verify_folders']
 
@@ -42,7 +40,7 @@ def verify_folders(job: Job, tell: Callable[[dict[str, Any]], None]) -> dict[str
     problems: dict[str, str] = {}
     for number, folder in enumerate(folders, 1):
         try:
-            shards = read_manifest(folder)['shards']
+            shards = cast(list[dict[str, Any]], read_manifest(folder)['shards'])
             found = [{name: shard[name] for name in MEASURED} for shard in shards]
             if found != expected[folder.name]:
                 raise ManifestError(f'the manifest in {folder} is not the one that the job returned')

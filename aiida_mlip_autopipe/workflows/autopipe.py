@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, while_
-from aiida.plugins import DataFactory
 
-from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.functions.configure import change_configuration
 from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data, choose_data_checks
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.labelling.labels import pressure_warning
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    ISOLATED_ATOMS,
+    NOTHING_NEW,
+    OTHER_LEVEL_OF_THEORY,
+    STAGE_FAILED,
+    WARNINGS,
+    add_exit_codes,
+)
+from aiida_mlip_autopipe.pipeline.outline import OUTLINE, Rounds, Step
+from aiida_mlip_autopipe.pipeline.stages import (
+    EVALUATE,
+    EVALUATE_LABELS,
+    EVALUATE_SURROGATE,
+    EXPLORE,
+    EXPLORE_TEST,
+    GENERATE_SEEDS,
+    LABEL,
+    LABEL_DATA,
+    LABEL_INITIAL,
+    LABEL_PHYSICS,
+    LABEL_TEST,
+    PHYSICS,
+    TRAIN,
+    TRAIN_BOOTSTRAP,
+    Kind,
+    Stage,
+)
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
-from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LabellingParameters, LoopParameters
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
@@ -30,11 +56,10 @@ from aiida_mlip_autopipe.workflows.inputs import (
     validate_configuration,
     validate_inputs,
 )
+from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling
 from aiida_mlip_autopipe.workflows.stage_inputs import SubmitsStages
 
 __all__ = ['AutoPipeWorkChain']
-
-UpfData = DataFactory('pseudo.upf')
 
 
 class AutoPipeWorkChain(SubmitsStages):
@@ -51,60 +76,22 @@ class AutoPipeWorkChain(SubmitsStages):
         super().define(spec)
         cls.define_inputs(spec)
         cls.define_outputs(spec)
-        spec.outline(
-            cls.generate_seeds,
-            if_(cls.has_data)(
-                cls.label_data,
-                cls.inspect_stage,
-                cls.adopt_data,
-            ),
-            cls.label_seeds,
-            cls.inspect_stage,
-            if_(cls.needs_a_surrogate)(
-                cls.train_surrogate,
-                cls.inspect_stage,
-            ),
-            cls.explore_test_frames,
-            cls.inspect_stage,
-            cls.label_test_frames,
-            cls.inspect_stage,
-            cls.evaluate_surrogate,
-            cls.inspect_stage,
-            while_(cls.should_continue)(
-                cls.explore,
-                cls.inspect_stage,
-                if_(cls.found_something_new)(
-                    cls.label,
-                    cls.inspect_stage,
-                    cls.evaluate_before_training,
-                    cls.inspect_stage,
-                    cls.train,
-                    cls.inspect_stage,
-                    cls.evaluate,
-                    cls.inspect_stage,
-                ),
-            ),
-            cls.finish,
-            if_(cls.should_check_physics)(
-                cls.label_physics,
-                cls.inspect_stage,
-                cls.check_physics,
-                cls.inspect_stage,
-            ),
-        )
-        spec.exit_code(350, 'ERROR_STAGE_FAILED', message='{stage} failed: {message}')
-        spec.exit_code(
-            351,
-            'ERROR_ISOLATED_ATOMS',
-            message='No label for the isolated atom of {elements}: without its '
-            'energy no potential can be trained; `mlip-autopipe status` shows why pw.x failed.',
-        )
-        spec.exit_code(
-            352,
-            'ERROR_OTHER_LEVEL_OF_THEORY',
-            message='data: {message}. It cannot be trained on beside the labels of this run: set labelling to the '
-            'level of theory of the data, or leave data out and label its structures again (system.structure).',
-        )
+        spec.outline(*cls.methods_of(OUTLINE))
+        add_exit_codes(spec, STAGE_FAILED, ISOLATED_ATOMS, OTHER_LEVEL_OF_THEORY)
+
+    @classmethod
+    def methods_of(cls, steps: Iterable[Step]) -> Iterator[Any]:
+        """Yield the methods of steps, as AiiDA's outline takes them; a stage that was submitted is inspected next."""
+        for step in steps:
+            if isinstance(step, Stage):
+                yield getattr(cls, step.name)
+                if step != GENERATE_SEEDS:
+                    yield cls.inspect_stage
+            elif isinstance(step, str):
+                yield getattr(cls, step)
+            else:
+                build = while_ if isinstance(step, Rounds) else if_
+                yield build(getattr(cls, step.condition))(*cls.methods_of(step.steps))
 
     @classmethod
     def define_inputs(cls, spec: ProcessSpec) -> None:
@@ -136,8 +123,7 @@ class AutoPipeWorkChain(SubmitsStages):
             help='The full configuration, as ConfigExpander makes it.',
         )
         spec.input('worker_code', valid_type=orm.AbstractCode, help='mlip-autopipe-worker on the computer to use.')
-        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
-        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
+        define_labelling(spec)
         spec.inputs.validator = validate_inputs
 
     @classmethod
@@ -156,7 +142,7 @@ class AutoPipeWorkChain(SubmitsStages):
     def get_builder_from_protocol(
         cls,
         worker_code: orm.AbstractCode | str,
-        pw_code: orm.AbstractCode | str,
+        labelling_code: orm.AbstractCode | str | None,
         structure: orm.StructureData | FramesData,
         protocol: str = 'fast',
         overrides: Mapping[str, Any] | None = None,
@@ -167,14 +153,15 @@ class AutoPipeWorkChain(SubmitsStages):
         """Return a builder with all inputs set.
 
         :param worker_code: ``mlip-autopipe-worker`` (a node or its full label).
-        :param pw_code: ``pw.x`` (a node or its full label).
+        :param labelling_code: the code that labels, such as ``pw.x`` (a node or its full label); None where it needs
+            none.
         :param structure: the structure to start from.
         :param protocol: ``fast``, ``balanced`` or ``stringent``.
         :param overrides: sections of ``input.yaml`` (``exploration``, ``training`` ...) with the values to change.
         :param surrogate: the potential that explores first; None bootstraps one.
         :param replay: frames on which a fine-tuned surrogate is not to be forgotten.
         :param data: labelled frames of earlier work, as ``read_labelled`` gives them.
-        :raises ValueError: if a value is out of its bounds, a pseudopotential is missing or the surrogate does not
+        :raises ValueError: if a value is out of its bounds, an element cannot be labelled or the surrogate does not
             know an element.
         """
         expansion = expand_for(structure, protocol, overrides or {}, surrogate, replay, data)
@@ -186,7 +173,7 @@ class AutoPipeWorkChain(SubmitsStages):
             replay=replay,
             data=data,
             worker_code=worker_code,
-            pw_code=pw_code,
+            labelling_code=labelling_code,
         )
 
     def generate_seeds(self) -> None:
@@ -202,7 +189,7 @@ class AutoPipeWorkChain(SubmitsStages):
         self.ctx.structures = generate_structures(
             structure=self.inputs.structure,
             parameters=self.ctx.parameters['generation'],
-            metadata={'call_link_label': 'generate_seeds'},
+            metadata={'call_link_label': GENERATE_SEEDS.label},
         )
         if 'surrogate' in self.inputs:
             self.ctx.potential = self.inputs.surrogate
@@ -219,7 +206,7 @@ class AutoPipeWorkChain(SubmitsStages):
             parameters=self.ctx.parameters['labelling'],
             metadata={'call_link_label': 'choose_data_checks'},
         )
-        return self.submit_labelling('label_data', checks)
+        return self.submit_labelling(LABEL_DATA, checks)
 
     def adopt_data(self) -> ExitCode | None:
         """Take the data for labels of this run, if those that were made again are like it."""
@@ -235,30 +222,30 @@ class AutoPipeWorkChain(SubmitsStages):
         self.report(f'{adopted["labelled"].n_frames} frames of data: {adopted["differences"].get_dict()}')
         return None
 
-    def label_seeds(self) -> ToContext:
+    def label_initial(self) -> ToContext:
         """Label isolated atoms and seeds."""
-        return self.submit_labelling('label_initial', self.ctx.structures['initial'])
+        return self.submit_labelling(LABEL_INITIAL, self.ctx.structures['initial'])
 
     def needs_a_surrogate(self) -> bool:
         """Return whether the first potential is bootstrapped."""
         return 'surrogate' not in self.inputs
 
-    def train_surrogate(self) -> ToContext | ExitCode:
+    def train_bootstrap(self) -> ToContext | ExitCode:
         """Train a first potential on the labelled seeds."""
-        return self.submit_training('train_bootstrap')
+        return self.submit_training(TRAIN_BOOTSTRAP)
 
-    def explore_test_frames(self) -> ToContext | ExitCode:
+    def explore_test(self) -> ToContext | ExitCode:
         """Draw test frames at random from the dynamics of seeds that are used for nothing else."""
         missing = self.elements_without_isolated_atom()
         if missing:
             return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing))
         if warning := pressure_warning(self.ctx.labelled['round_0'].get_atoms()):
             self.report(warning)
-        return self.submit_exploration('explore_test', self.ctx.structures['test_seeds'])
+        return self.submit_exploration(EXPLORE_TEST, self.ctx.structures['test_seeds'])
 
-    def label_test_frames(self) -> ToContext:
+    def label_test(self) -> ToContext:
         """Label the test frames."""
-        return self.submit_labelling('label_test', self.ctx.stage.outputs.candidates)
+        return self.submit_labelling(LABEL_TEST, self.ctx.stage.outputs.candidates)
 
     def evaluate_surrogate(self) -> ToContext | ExitCode:
         """Judge the first potential: the figure that the rounds have to beat."""
@@ -270,9 +257,9 @@ class AutoPipeWorkChain(SubmitsStages):
         if all(atoms.info['split'] == 'hot' for atoms in self.ctx.test_set.get_atoms()):
             self.hand_on()
             return self.exit_codes.ERROR_STAGE_FAILED.format(
-                stage='label_test', message='only frames of the hotter test set were labelled'
+                stage=LABEL_TEST, message='only frames of the hotter test set were labelled'
             )
-        return self.submit_evaluation('evaluate_surrogate', self.ctx.test_set)
+        return self.submit_evaluation(EVALUATE_SURROGATE, self.ctx.test_set)
 
     def should_continue(self) -> bool:
         """Return whether another round is due."""
@@ -313,40 +300,40 @@ class AutoPipeWorkChain(SubmitsStages):
         self.ctx.round += 1
         self.ctx.parameters = self.derive_parameters()
         return self.submit_exploration(
-            f'explore_r{self.ctx.round}', self.ctx.structures['seeds'], dict(self.ctx.labelled)
+            EXPLORE.in_round(self.ctx.round), self.ctx.structures['seeds'], dict(self.ctx.labelled)
         )
 
     def found_something_new(self) -> bool:
         """Return whether the last stage has not just been an exploration that found nothing to label."""
-        return self.ctx.stage.exit_status != NOTHING_NEW
+        return self.ctx.stage.exit_status != NOTHING_NEW.status
 
     def label(self) -> ToContext:
         """Label the candidates."""
         exploration = self.ctx.stage
         self.ctx.summary[f'report_{self.ctx.round}'] = exploration.outputs.report
-        return self.submit_labelling(f'label_r{self.ctx.round}', exploration.outputs.candidates)
+        return self.submit_labelling(LABEL.in_round(self.ctx.round), exploration.outputs.candidates)
 
-    def evaluate_before_training(self) -> ToContext:
+    def evaluate_labels(self) -> ToContext:
         """Judge the potential that explored on the labels of what it found: what it was worth where it went."""
         return self.submit_evaluation(
-            f'evaluate_labels_r{self.ctx.round}', self.ctx.labelled[f'round_{self.ctx.round}']
+            EVALUATE_LABELS.in_round(self.ctx.round), self.ctx.labelled[f'round_{self.ctx.round}']
         )
 
     def train(self) -> ToContext:
         """Train on everything labelled so far."""
-        return self.submit_training(f'train_r{self.ctx.round}')
+        return self.submit_training(TRAIN.in_round(self.ctx.round))
 
     def evaluate(self) -> ToContext:
         """Judge the new potential on the test set."""
         self.ctx.summary[f'training_{self.ctx.round}'] = self.ctx.stage.outputs.metrics
-        return self.submit_evaluation(f'evaluate_r{self.ctx.round}', self.ctx.test_set)
+        return self.submit_evaluation(EVALUATE.in_round(self.ctx.round), self.ctx.test_set)
 
     def finish(self) -> None:
         """Hand on the potential, the data and the summary."""
         self.hand_on()
-        labelling = LabellingParameters(**self.ctx.configuration['labelling'])
+        labeller = labeller_of(self.ctx.configuration['labelling'])
         warnings = (
-            functional_mismatch(self.inputs.get('surrogate'), labelling),
+            functional_mismatch(self.inputs.get('surrogate'), labeller),
             pressure_warning(self.ctx.labelled['round_0'].get_atoms()),
         )
         if any(warnings):
@@ -374,35 +361,39 @@ class AutoPipeWorkChain(SubmitsStages):
             parameters=self.ctx.parameters['physics'],
             metadata={'call_link_label': 'physics_structures'},
         )
-        return self.submit_labelling('label_physics', structures)
+        return self.submit_labelling(LABEL_PHYSICS, structures)
 
-    def check_physics(self) -> ToContext:
+    def physics(self) -> ToContext:
         """Compare properties of the last potential with those of the labels."""
         job = self.job_on(self.ctx.stage.outputs.labelled, 'physics')
-        return self.submit_stage('physics', PhysicsWorkChain, {'job': job})
+        return self.submit_stage(PHYSICS, PhysicsWorkChain, {'job': job})
 
     def inspect_stage(self) -> ExitCode | None:
         """Take the results of the stage that just ended; a failed one ends the run, but what exists is handed on."""
-        stage, name = self.ctx.stage, self.ctx.stage_name
-        if not stage.is_finished_ok and stage.exit_status not in WARNINGS:
+        node, stage = self.ctx.stage, Stage.parse(self.ctx.stage_label)
+        if stage is None or (not node.is_finished_ok and node.exit_status not in WARNINGS):
             self.hand_on()
             return self.exit_codes.ERROR_STAGE_FAILED.format(
-                stage=f'{name} <{stage.pk}>', message=stage.exit_message or stage.process_state.value
+                stage=f'{self.ctx.stage_label} <{node.pk}>', message=node.exit_message or node.process_state.value
             )
-        if name == 'physics':
-            self.out('physics', stage.outputs.checks)
-        elif name.startswith('label') and name not in ('label_data', 'label_test', 'label_physics'):
-            self.ctx.labelled[f'round_{self.ctx.round}'] = stage.outputs.labelled
-        elif name.startswith('train'):
-            self.ctx.potential = stage.outputs.potential
-            self.ctx.committee = dict(stage.outputs.committee) if 'committee' in stage.outputs else {}
-            self.ctx.dataset = self.ctx.summary[f'dataset_{self.ctx.round}'] = stage.outputs.dataset
-        elif name.startswith('evaluate_labels'):
-            self.ctx.summary[f'labels_{self.ctx.round}'] = stage.outputs.metrics
-        elif name.startswith('evaluate'):
-            self.ctx.metrics = stage.outputs.metrics
-            self.ctx.summary[f'round_{self.ctx.round}' if self.ctx.round else 'surrogate'] = stage.outputs.metrics
+        if stage.is_trained_on:
+            self.ctx.labelled[f'round_{stage.round}'] = node.outputs.labelled
+        elif stage.kind is Kind.TRAIN:
+            self.take_potential(stage, node.outputs)
+        elif stage.judges_labels:
+            self.ctx.summary[f'labels_{stage.round}'] = node.outputs.metrics
+        elif stage.judges_potential:
+            self.ctx.metrics = node.outputs.metrics
+            self.ctx.summary[f'round_{stage.round}' if stage.round else 'surrogate'] = node.outputs.metrics
+        elif stage == PHYSICS:
+            self.out('physics', node.outputs.checks)
         return None
+
+    def take_potential(self, stage: Stage, outputs: Any) -> None:
+        """Go on with the potential that was trained, its committee and its data set."""
+        self.ctx.potential = outputs.potential
+        self.ctx.committee = dict(outputs.committee) if 'committee' in outputs else {}
+        self.ctx.dataset = self.ctx.summary[f'dataset_{stage.round}'] = outputs.dataset
 
     def hand_on(self) -> None:
         """Attach what the run has reached."""
@@ -415,5 +406,5 @@ class AutoPipeWorkChain(SubmitsStages):
     def elements_without_isolated_atom(self) -> list[str]:
         """Return the elements whose isolated atom has no label."""
         frames = self.ctx.labelled['round_0'].get_atoms()
-        found = {atoms.get_chemical_symbols()[0] for atoms in frames if atoms.info['config_type'] == 'IsolatedAtom'}
+        found = {atoms.get_chemical_symbols()[0] for atoms in frames if is_isolated_atom(atoms)}
         return sorted(set(self.ctx.structures['seeds'].elements) - found)

@@ -1,4 +1,4 @@
-"""From a configuration to the inputs of the pipeline: codes, pseudopotentials, and what must hold before submission."""
+"""From a configuration to the inputs of the pipeline: codes, what they need, and what must hold before submission."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import ProcessBuilder
-from aiida.plugins import GroupFactory
 from pydantic import ValidationError
 
 from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
 from aiida_mlip_autopipe.science.existing_data import existing_data
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.science.parameters.labelling import LABELLERS, kind_of
 
 __all__ = [
     'build_inputs',
     'data_problem',
     'elements_of',
     'expand_for',
-    'family_cutoffs',
     'find_code',
     'functional_mismatch',
-    'load_family',
+    'labelling_nodes',
+    'recommended_in_profile',
     'validate_configuration',
     'validate_inputs',
 ]
@@ -38,26 +38,12 @@ def elements_of(structure: orm.StructureData | FramesData) -> list[str]:
     return sorted(structure.get_symbols_set())
 
 
-def load_family(label: str) -> orm.Group:
-    """Return an installed pseudopotential family with recommended cutoffs.
+def recommended_in_profile(labelling: Mapping[str, Any]) -> Any:
+    """Return what the profile recommends to the labelling code of a section ``labelling`` of the input.
 
-    :raises ValueError: if there is none of that label.
+    :raises ValueError: if the profile lacks what the section names.
     """
-    family_class = GroupFactory('pseudo.family.cutoffs')
-    family = family_class.collection.find({'label': label})
-    if not family:
-        installed = ', '.join(sorted(group.label for group in family_class.collection.all())) or 'none'
-        raise ValueError(
-            f'labelling.pseudo_family: {label!r} is not installed (installed: {installed}); run `mlip-autopipe init`, '
-            'or `aiida-pseudo install`'
-        )
-    return family[0]
-
-
-def family_cutoffs(label: str) -> dict[str, tuple[float, float]]:
-    """Return the recommended cutoffs (wavefunctions, density) of each element of a family, in Ry."""
-    family = load_family(label)
-    return {element: family.get_recommended_cutoffs(elements=element, unit='Ry') for element in sorted(family.elements)}
+    return LABELLERS[kind_of(labelling)].recommended(labelling)
 
 
 def expand_for(
@@ -78,7 +64,9 @@ def expand_for(
         'protocol': protocol,
     }
     given |= {name: f'node:{node.uuid}' for name, node in (('replay', replay), ('data', data)) if node is not None}
-    return ConfigExpander({**overrides, **given}).expand(cutoffs=family_cutoffs, sources=source_atoms(structure))
+    return ConfigExpander({**overrides, **given}).expand(
+        recommended=recommended_in_profile, sources=source_atoms(structure)
+    )
 
 
 def build_inputs(
@@ -90,24 +78,36 @@ def build_inputs(
     replay: FramesData | None = None,
     data: FramesData | None = None,
     worker_code: orm.AbstractCode | str,
-    pw_code: orm.AbstractCode | str,
+    labelling_code: orm.AbstractCode | str | None,
 ) -> ProcessBuilder:
     """Fill the builder of the pipeline; everything that can be checked is checked here.
 
-    :raises ValueError: if a code is missing, an element has no pseudopotential or the surrogate does not know it.
+    :param labelling_code: the code that labels; None for a labelling code that needs none.
+    :raises ValueError: if a code is missing, an element cannot be labelled or the surrogate does not know it.
     """
     builder.worker_code = find_code(worker_code, 'codes.worker')
-    builder.pw_code = find_code(pw_code, 'codes.pw')
     builder.structure = structure
     for name, node in (('surrogate', surrogate), ('replay', replay), ('data', data)):
         if node is not None:
             setattr(builder, name, node)
-    builder.pseudos = _pseudos(configuration.labelling.pseudo_family, elements_of(structure))
+    builder.labelling = labelling_nodes(configuration, elements_of(structure), labelling_code)
     builder.configuration = orm.Dict(configuration.model_dump(mode='json'))
     problem = validate_inputs(dict(builder), None)
     if problem:
         raise ValueError(problem)
     return builder
+
+
+def labelling_nodes(
+    configuration: Configuration, elements: list[str], code: orm.AbstractCode | str | None
+) -> dict[str, orm.Data]:
+    """Return what the labelling code needs of the profile, by name: its code, and what else it asks for.
+
+    :raises ValueError: if something is missing.
+    """
+    labelling = configuration.labelling
+    nodes = {} if code is None else {'code': find_code(code, 'codes.labelling')}
+    return nodes | LABELLERS[labelling.kind].find_nodes(labelling, elements)
 
 
 def validate_configuration(node: orm.Dict, _port: Any) -> str | None:
@@ -124,9 +124,10 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
     if 'structure' not in inputs:
         return None
     elements = elements_of(inputs['structure'])
-    without_pseudo = sorted(set(elements) - set(inputs.get('pseudos', {})))
-    if without_pseudo:
-        return f'pseudos: none for {", ".join(without_pseudo)}; give a pseudopotential for each element'
+    if 'configuration' in inputs:
+        labeller = labeller_of(inputs['configuration']['labelling'], inputs.get('labelling', {}))
+        if problem := labeller.problem(elements):
+            return problem
     if 'data' in inputs and (problem := data_problem(inputs['data'], elements)):
         return problem
     surrogate = inputs.get('surrogate')
@@ -158,18 +159,19 @@ def data_problem(data: FramesData, elements: list[str]) -> str | None:
     return None
 
 
-def functional_mismatch(surrogate: PotentialData | None, labelling: LabellingParameters) -> str | None:
+def functional_mismatch(surrogate: PotentialData | None, labeller: Labeller) -> str | None:
     """Return a warning where the surrogate was trained on labels of another functional than the run's; else None.
 
-    Of a potential that does not say what it was trained on, nothing can be said.
+    Of a potential that does not say what it was trained on, and of a labelling code without one, nothing can be said.
     """
     functional = None if surrogate is None else surrogate.base.attributes.get('functional', None)
-    if functional is None or functional.lower() == labelling.functional.lower():
+    own = labeller.functional
+    if functional is None or own is None or functional.lower() == own.lower():
         return None
     return (
-        f'surrogate: it was trained on labels of {functional}, but labelling.functional is {labelling.functional}. It '
+        f'surrogate: it was trained on labels of {functional}, but labelling.functional is {own}. It '
         'explores the volumes and barriers of its own functional, and its errors in the summary are those of the '
-        f'functionals, too. Choose a surrogate of {labelling.functional}, or go on: all that it finds is labelled anew'
+        f'functionals, too. Choose a surrogate of {own}, or go on: all that it finds is labelled anew'
     )
 
 
@@ -189,14 +191,3 @@ def find_code(code: orm.AbstractCode | str, key: str) -> orm.AbstractCode:
             f'{key}: {code!r} is not the label of one code of this profile; `verdi code list` shows those there are, '
             '`mlip-autopipe init` sets up codes for this computer'
         ) from error
-
-
-def _pseudos(label: str, elements: list[str]) -> dict[str, orm.Data]:
-    family = load_family(label)
-    missing = sorted(set(elements) - set(family.elements))
-    if missing:
-        raise ValueError(
-            f'labelling.pseudo_family: {label!r} has no pseudopotential for {", ".join(missing)}; install a family '
-            'that has one, or add one to it'
-        )
-    return family.get_pseudos(elements=elements)

@@ -9,6 +9,7 @@ from aiida.engine import ToContext, WorkChain
 
 from aiida_mlip_autopipe.calculations.functions.configure import round_parameters
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.pipeline.stages import Stage
 from aiida_mlip_autopipe.workflows.evaluation.evaluate import EvaluationWorkChain
 from aiida_mlip_autopipe.workflows.exploration.explorer import ExplorerWorkChain
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
@@ -34,7 +35,9 @@ class SubmitsStages(WorkChain):
             metadata={'call_link_label': f'parameters_r{self.ctx.round}'},
         )
 
-    def submit_exploration(self, name: str, seeds: FramesData, known: dict[str, FramesData] | None = None) -> ToContext:
+    def submit_exploration(
+        self, stage: Stage, seeds: FramesData, known: dict[str, FramesData] | None = None
+    ) -> ToContext:
         """Submit the Explorer."""
         exploration = self.ctx.configuration['exploration']
         inputs = {
@@ -53,24 +56,23 @@ class SubmitsStages(WorkChain):
             inputs['committee'] = self.ctx.committee
         if exploration['stash_folder'] is not None:
             inputs['stash_folder'] = orm.Str(exploration['stash_folder'])
-        return self.submit_stage(name, ExplorerWorkChain, inputs)
+        return self.submit_stage(stage, ExplorerWorkChain, inputs)
 
-    def submit_labelling(self, name: str, candidates: FramesData) -> ToContext:
+    def submit_labelling(self, stage: Stage, candidates: FramesData) -> ToContext:
         """Submit the LabellingEngine."""
         self.ctx.n_labels += candidates.n_frames
         return self.submit_stage(
-            name,
+            stage,
             LabellingEngineWorkChain,
             {
-                'pw_code': self.inputs.pw_code,
                 'candidates': candidates,
                 'parameters': self.ctx.parameters['labelling'],
-                'pseudos': self.inputs.pseudos,
-                'options': self.ctx.configuration['options']['pw'],
+                'labelling': dict(self.inputs.get('labelling', {})),
+                'options': self.ctx.configuration['options']['labelling'],
             },
         )
 
-    def submit_training(self, name: str) -> ToContext:
+    def submit_training(self, stage: Stage) -> ToContext:
         """Submit the TrainingEngine."""
         inputs = {
             'worker_code': self.inputs.worker_code,
@@ -84,14 +86,14 @@ class SubmitsStages(WorkChain):
             inputs['foundation'] = self.inputs.surrogate
         if 'replay' in self.inputs:
             inputs['replay'] = self.inputs.replay
-        return self.submit_stage(name, TrainingEngineWorkChain, inputs)
+        return self.submit_stage(stage, TrainingEngineWorkChain, inputs)
 
-    def submit_evaluation(self, name: str, frames: FramesData) -> ToContext:
+    def submit_evaluation(self, stage: Stage, frames: FramesData) -> ToContext:
         """Submit the evaluation of the newest potential, and of its committee, on labelled frames."""
         job = self.job_on(frames, 'evaluation')
         if self.ctx.committee:
             job['committee'] = self.ctx.committee
-        return self.submit_stage(name, EvaluationWorkChain, {'job': job})
+        return self.submit_stage(stage, EvaluationWorkChain, {'job': job})
 
     def job_on(self, frames: FramesData, parameters: str) -> dict[str, Any]:
         """Return the inputs of a job that judges the newest potential on labelled frames."""
@@ -103,9 +105,9 @@ class SubmitsStages(WorkChain):
             'metadata': {'options': dict(self.ctx.configuration['options']['worker'])},
         }
 
-    def submit_stage(self, name: str, workchain: type[WorkChain], inputs: dict[str, Any]) -> ToContext:
-        """Submit a stage under its name; ``inspect_stage`` takes its results."""
-        node = self.submit(workchain, **inputs, metadata={'call_link_label': name})
-        self.report(f'{name}: {workchain.__name__}<{node.pk}>')
-        self.ctx.stage_name = name
+    def submit_stage(self, stage: Stage, workchain: type[WorkChain], inputs: dict[str, Any]) -> ToContext:
+        """Submit a stage under its label; ``inspect_stage`` takes its results."""
+        node = self.submit(workchain, **inputs, metadata={'call_link_label': stage.label})
+        self.report(f'{stage.label}: {workchain.__name__}<{node.pk}>')
+        self.ctx.stage_label = stage.label
         return ToContext(stage=node)

@@ -12,13 +12,18 @@ from aiida.engine import (
 )
 from aiida.orm import CalcJobNode
 
-from aiida_mlip_autopipe.calculations.worker_job import WARNINGS, WorkerCalculation
+from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    INCOMPLETE,
+    NODE_FAILURE,
+    OUT_OF_WALLTIME,
+    SCHEDULER_OUT_OF_MEMORY,
+    WARNINGS,
+)
 
-__all__ = ['INCOMPLETE', 'SCHEDULER_LIMITS', 'SCHEDULER_OUT_OF_MEMORY', 'WorkerBaseWorkChain']
+__all__ = ['SCHEDULER_LIMITS', 'WorkerBaseWorkChain']
 
-INCOMPLETE = 400
-SCHEDULER_OUT_OF_MEMORY = 110
-SCHEDULER_LIMITS = (SCHEDULER_OUT_OF_MEMORY, 120, 140)
+SCHEDULER_LIMITS = (SCHEDULER_OUT_OF_MEMORY, OUT_OF_WALLTIME, NODE_FAILURE)
 SAID_BY_THE_WORKER = range(200, 400)
 
 
@@ -50,7 +55,7 @@ class WorkerBaseWorkChain(BaseRestartWorkChain):
     @process_handler(priority=500)
     def run_an_incomplete_job_again(self, node: CalcJobNode) -> ProcessHandlerReport | None:
         """Submit the same job once more after it was killed, ran out of time or its node failed."""
-        if node.exit_status != INCOMPLETE and node.exit_status not in SCHEDULER_LIMITS:
+        if node.exit_status != INCOMPLETE.status and node.exit_status not in SCHEDULER_LIMITS:
             return None
         self.report(f'{node.process_label}<{node.pk}> did not finish ({node.exit_message}): running it again')
         return ProcessHandlerReport(True)

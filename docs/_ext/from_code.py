@@ -60,7 +60,8 @@ class Parameters(Directive):
         from aiida_mlip_autopipe.science import parameters
 
         name = self.arguments[0]
-        return _described(getattr(parameters, name, None) or getattr(schema, name))
+        of_labellers = {one.parameters_class.__name__: one.parameters_class for _, one in parameters.LABELLERS.items()}
+        return _described(getattr(parameters, name, None) or of_labellers.get(name) or getattr(schema, name))
 
 
 class Registered(Directive):
@@ -169,9 +170,16 @@ class Protocols(Directive):
         """Return the table."""
         from aiida_mlip_autopipe.config.dump import flatten
         from aiida_mlip_autopipe.config.expander import PROTOCOLS, load_protocol
+        from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER, LABELLERS
 
         protocols = [load_protocol(name) for name in PROTOCOLS]
-        values = [{**flatten(one.configuration), **one.heuristics.model_dump()} for one in protocols]
+        of_labels = [
+            flatten({'labelling': dict(LABELLERS[DEFAULT_LABELLER].protocols.get(name, {}))}) for name in PROTOCOLS
+        ]
+        values = [
+            {**flatten(one.configuration), **labels, **one.heuristics.model_dump()}
+            for one, labels in zip(protocols, of_labels, strict=True)
+        ]
         keys = dict.fromkeys(key for one in values for key in one)
         rows = [[key, *(str(one.get(key, '')) for one in values)] for key in keys]
         described = [
@@ -186,7 +194,7 @@ class Foundations(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from aiida_mlip_autopipe.science.training import FOUNDATIONS
+        from aiida_mlip_autopipe.science.potential import FOUNDATIONS
 
         rows = [[name, one.licence, one.functional, one.elements] for name, one in FOUNDATIONS.items()]
         return [table(['name', 'licence', 'labels', 'elements'], rows, [26, 12, 22, 34], 1)]
@@ -280,13 +288,16 @@ class ExitCodes(Directive):
         process = _load_process(*self.arguments)
         base = _base_of(process)
         inherited = set(base.spec().exit_codes)
+        from aiida_mlip_autopipe.pipeline.exit_codes import EXIT_CODES
+
+        meanings = {code.status: code.meaning for code in EXIT_CODES}
         rows = [
-            [str(code.status), label, code.message]
+            [str(code.status), label, meanings[code.status], code.message]
             for label, code in sorted(process.spec().exit_codes.items(), key=lambda item: item[1].status)
             if label not in inherited
         ]
         return (
-            [table(['status', 'label', 'message'], rows, [8, 34, 58], 2)]
+            [table(['status', 'label', 'meaning', 'message'], rows, [8, 28, 30, 34], 2)]
             if rows
             else [nodes.paragraph(text='Only those of its job.')]
         )

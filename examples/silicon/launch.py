@@ -11,7 +11,7 @@ from aiida import engine, orm
 from aiida.plugins import DataFactory, WorkflowFactory
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.training import inspect_potential
+from aiida_mlip_autopipe.science.potential import inspect_potential
 
 AutoPipeWorkChain = WorkflowFactory('mlip_autopipe.autopipe')
 PotentialData = DataFactory('mlip_autopipe.potential')
@@ -24,7 +24,7 @@ def build() -> engine.ProcessBuilder:
     """Take the inputs from a protocol and change what should differ."""
     builder = AutoPipeWorkChain.get_builder_from_protocol(
         worker_code='mlip-worker@localhost',
-        pw_code='pw@localhost',
+        labelling_code='pw@localhost',
         structure=orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)),
         protocol='fast',
         overrides={'exploration': {'temperatures_K': [600.0, 1800.0], 'n_to_select': 10}},

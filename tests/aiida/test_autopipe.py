@@ -242,7 +242,7 @@ def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
         assert story.info['temperature_K'] == 300.0
         assert {'replica', 'step', 'cluster', 'reason'} <= set(story.info)
         assert run.outputs.potential.pk in story.potentials
-        pw = orm.load_node(story.pw_pk)
+        pw = orm.load_node(story.label_job_pk)
         assert pw.process_class is PwCalculation and pw.is_finished_ok
         assert pw.outputs.output_parameters['energy'] == pytest.approx(atoms.info['REF_energy'])
 
@@ -377,6 +377,6 @@ def test_states_come_from_the_graph(submit_and_wait, daemon, tiny_surrogate, wor
 @pytest.fixture
 def tiny_surrogate(daemon, tiny_potential) -> PotentialData:
     """Return the untrained tiny potential as a stored node."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()

@@ -233,7 +233,7 @@ def test_nothing_is_overwritten(finished_run, tmp_path):
 
 @pytest.fixture
 def ended_from_outside(finished_run):
-    """Return a function that makes a run with the inputs of the finished one, trained or not, that is still at work."""
+    """Return a function that makes a run with the inputs of the finished one, trained or not, that is still running."""
     made = []
 
     def make(*, trained):
@@ -259,7 +259,7 @@ def ended_from_outside(finished_run):
 def test_of_a_killed_run_there_is_what_its_stages_reached(finished_run, ended_from_outside, tmp_path):
     """The potential and its frames; the card says how the run ended, and that nothing judged it."""
     run = ended_from_outside(trained=True)
-    with pytest.raises(ValueError, match='still at work'):
+    with pytest.raises(ValueError, match='still running'):
         what_it_reached(run)
     run.set_process_state(ProcessState.KILLED)
     write_bundle(run, tmp_path / 'bundle', provenance=False)
@@ -269,15 +269,15 @@ def test_of_a_killed_run_there_is_what_its_stages_reached(finished_run, ended_fr
     assert set(card['data']) == {'training', 'validation'}
     limits = [one['text'] for one in card['limits']]
     assert any('it was killed' in text for text in limits)
-    assert 'It was never judged on a test set.' in limits
+    assert 'It was never evaluated on a test set.' in limits
 
 
 def test_a_run_without_a_potential_has_nothing_to_hand_on(ended_from_outside):
     run = ended_from_outside(trained=False)
     run.set_process_state(ProcessState.KILLED)
-    with pytest.raises(ValueError, match='has trained no potential'):
+    with pytest.raises(ValueError, match='has not trained a potential'):
         what_it_reached(run)
-    with pytest.raises(ValueError, match='no run of the pipeline'):
+    with pytest.raises(ValueError, match='not a run of the pipeline'):
         what_it_reached(orm.WorkChainNode())
 
 
@@ -311,7 +311,7 @@ from aiida_mlip_autopipe.provenance.lineage import frame_lineage
 
 lone = orm.load_node(uuid=said[0].split('surrogate: node:')[1].split()[0])
 frame = frame_lineage(frame_id)
-pks = (frame.pw_pk, frame.md_job_pk, frame.potential_pk, frame.candidates_pk, *frame.potentials)
+pks = (frame.label_job_pk, frame.md_job_pk, frame.potential_pk, frame.candidates_pk, *frame.potentials)
 uuids = [orm.load_node(pk).uuid for pk in pks]
 json.dump({'said': said, 'lone': lone.base.attributes.all, 'uuid': lone.uuid, 'uuids': uuids}, sys.stdout)
 """
@@ -343,7 +343,7 @@ def test_a_frame_has_its_lineage_in_another_profile(whole, finished_run, fast_fo
 
     assert there['lone'] == finished_run.outputs.potential.base.attributes.all
     here = frame_lineage(frame_id)
-    pks = (here.pw_pk, here.md_job_pk, here.potential_pk, here.candidates_pk)
+    pks = (here.label_job_pk, here.md_job_pk, here.potential_pk, here.candidates_pk)
     assert there['uuids'][:4] == [orm.load_node(pk).uuid for pk in pks]
     assert set(there['uuids'][4:]) == {orm.load_node(pk).uuid for pk in here.potentials}
     assert there['uuid'] not in there['uuids']

@@ -15,10 +15,11 @@ import pytest
 from ase.io import read
 
 from aiida_mlip_autopipe.report.bundle.write import write_bundle
-from aiida_mlip_autopipe.report.card import model_card, snippets
+from aiida_mlip_autopipe.report.card import model_card
 from aiida_mlip_autopipe.report.card.limits import limits_of
-from aiida_mlip_autopipe.report.card.text import card_markdown, licence_text
+from aiida_mlip_autopipe.report.card.text import card_markdown, exported, licence_text
 from aiida_mlip_autopipe.report.reached import what_it_reached
+from aiida_mlip_autopipe.science.potential import snippets
 
 BIN = Path(sys.executable).parent
 
@@ -77,8 +78,8 @@ def test_the_figures_are_those_of_the_graph(made, finished_run):
 def test_the_text_has_every_part(made):
     """The same figures in words, and a table has as many cells in each row as in its head."""
     text = card_markdown(made)
-    for title in ('Limits and known failures', 'What it was trained on', 'Level of theory', 'Where it explored',
-                  'Errors', 'Errors of its own predictions', 'Physics', 'Licence', 'How to load it', 'What it cost',
+    for title in ('Limits and known failures', 'Training data', 'Level of theory', 'Explored conditions',
+                  'Errors', 'Error estimates from the committee', 'Physics', 'Licence', 'How to load it', 'Cost',
                   'Versions'):  # fmt: skip
         assert f'\n## {title}\n' in text
     assert f'{made["errors"]["test"]["force_rmse_meV_A"]:.1f}' in text
@@ -86,8 +87,8 @@ def test_the_text_has_every_part(made):
     assert all(f'- **{one["kind"]}**: {one["text"]}\n' in text for one in made['limits'])
     for table in re.findall(r'(?:^\|.*\n)+', text, re.MULTILINE):
         assert len({line.count('|') for line in table.splitlines()}) == 1, table
-    for name in snippets.__all__:
-        assert getattr(snippets, name)(made) in text
+    for name in set(snippets.__all__) - {'Exported'}:
+        assert getattr(snippets, name)(exported(made)) in text
 
 
 def test_limits_are_those_that_were_met(card):
@@ -96,34 +97,34 @@ def test_limits_are_those_that_were_met(card):
                                    'pressure_GPa': 2.0, 'n_stopped': 3, 'n_replicas': 8}]  # fmt: skip
     assert 'explore_r1: the guard min_distance stopped 3 of 8 replicas at 1800 K, 2 GPa.' in limits(card)
     card['rejected_labels'] = {'label_r7': {'the SCF cycle did not converge': 2}}
-    assert 'label_r7: 2 without a label to train on: the SCF cycle did not converge.' in limits(card)
+    assert 'label_r7: 2 without a usable label: the SCF cycle did not converge.' in limits(card)
     card['potential']['elements'] = [*card['potential']['elements'], 'Xe']
-    assert 'It knows elements that no training frame holds: Xe.' in limits(card)
+    assert 'It accepts elements that are absent from the training set: Xe.' in limits(card)
     card['explored'] |= {'ensemble': 'npt', 'pressures_GPa': [0.0, 5.0], 'temperatures_K': [111.0, 5000.0]}
-    assert 'No round explored outside of 0 to 5 GPa' in limits(card)
-    assert 'No round explored above 5000 K or below 111 K.' in limits(card)
+    assert 'No exploration outside 0 to 5 GPa' in limits(card)
+    assert 'No exploration above 5000 K or below 111 K.' in limits(card)
     card['run'] |= {'exit_status': 350, 'exit_message': 'train_r2 failed'}
-    assert 'The run did not end well: train_r2 failed.' in limits(card)
+    assert 'The run did not finish: train_r2 failed.' in limits(card)
 
 
 def test_limits_of_errors_are_those_that_were_met(card):
     errors = card['errors']
     errors['test'] |= {'force_rmse_meV_A': 100.0, 'force_rmse_standard_error_meV_A': 5.0, 'force_slope': 0.9}
     assert 'Forces are too small by 10 %' in limits(card)
-    assert not any('uncertain' in one['text'] or 'Hotter' in one['text'] for one in limits_of(card | {'errors': {
+    assert not any('uncertain' in one['text'] or 'hotter' in one['text'] for one in limits_of(card | {'errors': {
         **errors, 'hot': None}}))  # fmt: skip
     errors['test']['force_rmse_standard_error_meV_A'] = 50.0
     errors['hot'] = errors['test'] | {'force_rmse_meV_A': 250.0}
-    assert 'uncertain by 50 %' in limits(card) and 'the force error is 2.5 times' in limits(card)
+    assert 'a relative uncertainty of 50 %' in limits(card) and 'the force error is 2.5 times' in limits(card)
     errors['tolerances'] = {'max_force_rmse_meV_A': 150.0, 'max_energy_rmse_meV': None}
-    assert 'Above the tolerance (hot): force_rmse_meV_A is 250, asked for 150.' in limits(card)
+    assert 'Above the tolerance (hot): force_rmse_meV_A is 250, the tolerance is 150.' in limits(card)
     assert 'Above the tolerance (test)' not in limits(card)
     errors['calibration'] = {'n_frames': 9, 'factor': 2.0, 'rank_correlation': 0.123}
     assert 'rank correlation 0.12' in limits(card)
     errors['calibration'] = None
-    assert 'No committee was judged' in limits(card)
+    assert 'No committee was evaluated' in limits(card)
     errors['test'] = None
-    assert 'It was never judged on a test set.' in limits(card)
+    assert 'It was never evaluated on a test set.' in limits(card)
     assert '## Errors\n' in card_markdown(card)
 
 
@@ -134,9 +135,9 @@ def test_limits_of_physics_are_those_that_were_met(card):
     assert 'The check eos failed: bulk modulus.' in limits(card)
     assert '| eos | bulk modulus | 1 | 2 | -1 | 0.1 | GPa | **failed** |' in card_markdown(card)
     card['physics']['checks']['eos'] |= {'passed': None, 'rows': [row | {'passed': None}], 'note': 'no label'}
-    assert 'The check eos was not judged: no label.' in limits(card)
+    assert 'The check eos has no verdict: no label.' in limits(card)
     card['physics'] = None
-    assert any('No physics check was made' in one['text'] for one in limits_of(card))
+    assert any('No physics checks were made' in one['text'] for one in limits_of(card))
 
 
 def test_the_licence_follows_the_weights(card):
@@ -147,7 +148,7 @@ def test_the_licence_follows_the_weights(card):
     assert 'fine-tuned from off-small' in tuned and 'does not permit commercial use' in tuned
     card['licence'] |= {'potential': 'of its maker', 'method': 'scratch'}
     scratch = ' '.join(licence_text(card))
-    assert 'none of its weights are in it' in scratch and 'does not permit commercial use' in scratch
+    assert 'contains none of its weights' in scratch and 'does not permit commercial use' in scratch
     card['licence']['surrogate'] = None
     alone = ' '.join(licence_text(card))
     assert 'off-small' not in alone and 'commercial' not in alone
@@ -165,7 +166,7 @@ def run_snippet(code):
 def test_snippets_load_it_in_ase_and_torch_sim(bundle, made, monkeypatch, capsys):
     """Both give the energies and forces of the test frames with the errors that the card tells."""
     monkeypatch.chdir(bundle)
-    atoms = run_snippet(snippets.ase(made))['atoms']
+    atoms = run_snippet(snippets.ase(exported(made)))['atoms']
     frames = read('test.extxyz', index=':')
     predicted = {'energy': [], 'forces': []}
     for frame in frames:
@@ -178,7 +179,7 @@ def test_snippets_load_it_in_ase_and_torch_sim(bundle, made, monkeypatch, capsys
     assert 1e3 * np.sqrt((errors**2).mean()) == pytest.approx(told, rel=1e-6)
     assert f'{atoms.get_potential_energy()} eV' in capsys.readouterr().out
     if sys.version_info >= (3, 12):  # torch-sim needs it
-        result = run_snippet(snippets.torch_sim(made))['result']
+        result = run_snippet(snippets.torch_sim(exported(made)))['result']
         assert result['energy'].numpy() == pytest.approx(np.array(predicted['energy']), abs=1e-6)
         assert result['forces'].numpy() == pytest.approx(forces, abs=1e-6)
 
@@ -186,7 +187,7 @@ def test_snippets_load_it_in_ase_and_torch_sim(bundle, made, monkeypatch, capsys
 def test_snippet_tells_the_expected_error(bundle, made, monkeypatch, capsys):
     """The disagreement of the snippet is the one that was calibrated."""
     monkeypatch.chdir(bundle)
-    names = run_snippet(snippets.committee(made))
+    names = run_snippet(snippets.committee(exported(made)))
     assert names['forces'][0] != pytest.approx(names['forces'][1])
     factor = made['errors']['calibration']['factor']
     printed = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if 'eV/Å' in line]
@@ -202,13 +203,13 @@ def test_snippets_prepare_lammps(bundle, made, tmp_path, monkeypatch):
 
     for name in ('potential.model', 'test.extxyz'):
         (tmp_path / name).write_bytes((bundle / name).read_bytes())
-    program, *arguments = shlex.split(snippets.lammps_convert(made))
+    program, *arguments = shlex.split(snippets.lammps_convert(exported(made)))
     done = subprocess.run([str(BIN / program), *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
-    atoms = run_snippet(snippets.lammps_data(made))['atoms']
+    atoms = run_snippet(snippets.lammps_data(exported(made)))['atoms']
 
-    given = dict(line.split(maxsplit=1) for line in snippets.lammps_input(made).splitlines())
+    given = dict(line.split(maxsplit=1) for line in snippets.lammps_input(exported(made)).splitlines())
     _, _, model, *elements = given['pair_coeff'].split()
     written = read(given['read_data'], format='lammps-data', atom_style='atomic')
     assert [elements[kind - 1] for kind in written.arrays['type']] == list(atoms.symbols)

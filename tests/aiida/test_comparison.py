@@ -107,7 +107,7 @@ def test_on_the_terminal(finished_run, other_run):
     as_json = json.loads(CliRunner().invoke(command, [*pks, '--json'], obj=None).output)
     assert (as_json['first'], as_json['second']) == (finished_run.pk, other_run.pk)
     same = CliRunner().invoke(command, [pks[0], pks[0]], obj=None)
-    assert 'no input differs' in same.output and 'can be compared' in same.output
+    assert 'the inputs are identical' in same.output and 'can be compared' in same.output
 
 
 def test_only_runs_are_compared(finished_run):

@@ -217,7 +217,7 @@ def test_a_run_that_lost_little_tells_all_of_it(localhost):
 
     shown = CliRunner().invoke(failures_command, [str(run.pk)], obj=None)
     assert shown.exit_code == 0, shown.output
-    assert '1 stands' in shown.output and 'seed-00000002' in shown.output
+    assert '1 unresolved' in shown.output and 'seed-00000002' in shown.output
     as_json = json.loads(CliRunner().invoke(failures_command, [str(run.pk), '--json'], obj=None).output)
     assert {one['pk'] for one in as_json} == set(found)
 

@@ -11,7 +11,7 @@ from aiida_mlip_autopipe.calculations.doctor import DoctorCalculation
 from aiida_mlip_autopipe.cli.commands.doctor import command
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
-from aiida_mlip_autopipe.science.training import inspect_potential
+from aiida_mlip_autopipe.science.potential import inspect_potential
 
 SMALL = DoctorParameters(n_atoms=[8], n_steps=2, write_megabytes=1.0, dtype='float64').model_dump(mode='json')
 

@@ -52,7 +52,7 @@ def as_dict(parameters: Any) -> orm.Dict:
 @pytest.fixture(scope='module')
 def potentials(aiida_profile, tiny_potential, tmp_path_factory) -> list[PotentialData]:
     """Return two different tiny potentials as nodes."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     other = make_potential(tmp_path_factory.mktemp('committee'), seed=1)
     return [

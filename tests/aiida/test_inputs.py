@@ -51,7 +51,7 @@ def test_the_cutoffs_are_those_of_the_family(worker_code, pw_code, pseudo_family
     [
         ({'structure': 'Ge'}, r'no pseudopotential.*Ge|Ge.*pseudopotential'),
         ({'worker_code': 'nowhere@localhost'}, r"codes.worker: 'nowhere@localhost' is not the label.*verdi code list"),
-        ({'pw_code': 'nowhere@localhost'}, r"codes.pw: 'nowhere@localhost' is not the label of one code"),
+        ({'labelling_code': 'nowhere@localhost'}, r"codes.labelling: 'nowhere@localhost' is not the label of one code"),
         ({'overrides': {'exploration': {'n_to_select': 0}}}, r'exploration.n_to_select: 0'),
         ({'overrides': {'exploration': {'n_to_selct': 5}}}, r'n_to_select'),
         ({'overrides': {'exploration': {'temperatures_K': [300, -1]}}}, r'exploration.temperatures_K\[1\]: -1'),
@@ -61,7 +61,7 @@ def test_the_cutoffs_are_those_of_the_family(worker_code, pw_code, pseudo_family
 )
 def test_bad_input_is_refused_before_submission(worker_code, pw_code, pseudo_family, arguments, message):
     """The message names the key, the value and the way out; nothing is stored or submitted."""
-    given = {'worker_code': worker_code, 'pw_code': pw_code, 'structure': 'Si', 'protocol': 'fast', **arguments}
+    given = {'worker_code': worker_code, 'labelling_code': pw_code, 'structure': 'Si', 'protocol': 'fast', **arguments}
     given['structure'] = structure(given['structure'])
     n_processes = orm.QueryBuilder().append(orm.ProcessNode).count()
     with pytest.raises(ValueError, match=message):
@@ -79,7 +79,7 @@ def test_a_surrogate_that_does_not_know_an_element(worker_code, pw_code, pseudo_
 
 def test_a_fine_tuning_starts_from_the_surrogate(worker_code, pw_code, pseudo_family, tiny_potential):
     """The frames to replay are an input of the run; without a surrogate there is nothing to fine-tune."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     surrogate = PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
     replay = FramesData.from_atoms([bulk('Si', 'diamond', a=5.43)]).store()

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 
 PLUMBING = {
@@ -45,10 +45,9 @@ def label(candidates: list[Atoms], pw_code: orm.Code, pseudo_family: orm.Group, 
     }
     return engine.run_get_node(
         LabellingEngineWorkChain,
-        pw_code=pw_code,
         candidates=FramesData.from_atoms(candidates),
-        parameters=LabellingParameters(**PLUMBING | parameters).model_dump(mode='json'),
-        pseudos={'Si': pseudo_family.get_pseudo('Si')},
+        parameters=EspressoParameters(**PLUMBING | parameters).model_dump(mode='json'),
+        labelling={'code': pw_code, 'pseudo_Si': pseudo_family.get_pseudo('Si')},
         options=options,
     )
 
@@ -107,5 +106,5 @@ def test_only_the_needed_pseudopotential_must_exist(pw_code, pseudo_family):
     """A candidate whose element has no pseudopotential is refused before anything is submitted."""
     frame = silicon('a')
     frame.symbols[0] = 'Ge'
-    with pytest.raises(ValueError, match='none for Ge'):
+    with pytest.raises(ValueError, match='no pseudopotential for Ge'):
         label([frame], pw_code, pseudo_family)

@@ -17,9 +17,11 @@ from ase.units import GPa
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
 from aiida_mlip_autopipe.labelling.espresso.batch_parser import NoLabelError, read_label
-from aiida_mlip_autopipe.labelling.labels import Label, check_label, energy_outliers, pressure_warning
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.espresso.units import ase_stress
+from aiida_mlip_autopipe.labelling.labels import check_label, energy_outliers, pressure_warning
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 from tests.support.pw_stand_in import write_stand_in
 
@@ -64,10 +66,9 @@ def label(pw_code, pseudo_family):
             candidates = FramesData.from_atoms(candidates)
         _, node = engine.run_get_node(
             LabellingEngineWorkChain,
-            pw_code=code,
             candidates=candidates,
-            parameters=LabellingParameters(**PLUMBING | changes).model_dump(mode='json'),
-            pseudos={'Si': pseudo_family.get_pseudo('Si')},
+            parameters=EspressoParameters(**PLUMBING | changes).model_dump(mode='json'),
+            labelling={'code': code, 'pseudo_Si': pseudo_family.get_pseudo('Si')},
             options=OPTIONS,
             **inputs,
         )
@@ -186,14 +187,14 @@ def test_labels_of_a_stand_in_that_are_not_finite_are_in_the_ledger(label, local
 
 
 def test_the_results_of_one_pw_are_read_as_by_the_plugin(tmp_path):
-    """Energy, forces and stress are those of aiida-quantumespresso's reader, in its units."""
+    """Energy, forces and stress are those of aiida-quantumespresso's reader, in ASE's units."""
     write_stand_in(tmp_path)
     label = read_label(tmp_path / 'template.xml', tmp_path / 'template.out')
     with (tmp_path / 'template.xml').open() as handle:
         steps = parse_xml(handle)[0]['trajectory']
     assert label.energy == pytest.approx(steps['energy'][-1], abs=1e-9)
     np.testing.assert_allclose(label.forces, steps['forces'][-1], atol=1e-9)
-    np.testing.assert_allclose(label.stress, steps['stress'][-1], atol=1e-9)
+    np.testing.assert_allclose(label.stress, ase_stress(np.array(steps['stress'][-1])), atol=1e-12)
 
 
 def test_why_there_is_no_label(tmp_path):
@@ -204,9 +205,9 @@ def test_why_there_is_no_label(tmp_path):
     box = '%' * 80
     for content, output, why in (
         (None, None, 'was not started'),
-        (None, 'Program PWSCF starts', 'it was stopped'),
+        (None, 'Program PWSCF starts', 'it was killed'),
         (None, f'{box}\n Error in routine cdiaghg (3):\n   problems\n {box}\n', 'routine cdiaghg (3): problems'),
-        (whole[: len(whole) // 2], 'Program PWSCF starts', 'it was stopped'),
+        (whole[: len(whole) // 2], 'Program PWSCF starts', 'it was killed'),
         (whole.replace('<convergence_achieved>true', '<convergence_achieved>false'), '', 'did not converge'),
         (re.sub('<forces rank.*?</forces>', '', whole, flags=re.DOTALL), '', 'are missing'),
     ):
@@ -220,11 +221,11 @@ def test_why_there_is_no_label(tmp_path):
 
 def test_labels_out_of_bounds_are_refused():
     """Each check names what it found and its bound; isolated atoms have no stress, and an energy of their own."""
-    labelling = LabellingParameters(max_force_eV_A=5, max_stress_GPa=50, energy_window_eV=2)
-    atoms, forces, stress = silicon(), np.zeros((2, 3)), np.eye(3)
+    labelling = EspressoParameters(max_force_eV_A=5, max_stress_GPa=50, energy_window_eV=2)
+    atoms, forces, stress = silicon(), np.zeros((2, 3)), GPa * np.array([1.0] * 3 + [0.0] * 3)
     assert check_label(atoms, Label(-200.0, forces, stress), labelling) is None
     assert 'max_stress_GPa (50' in check_label(atoms, Label(-200.0, forces, -60 * stress), labelling)
-    assert check_label(atoms, Label(-200.0, forces, 60 * stress), LabellingParameters(max_stress_GPa=None)) is None
+    assert check_label(atoms, Label(-200.0, forces, 60 * stress), EspressoParameters(max_stress_GPa=None)) is None
     assert 'max_force_eV_A (5' in check_label(atoms, Label(-200.0, forces + 4, stress), labelling)
     assert 'not converge' in check_label(atoms, Label(-200.0, forces, stress, converged=False), labelling)
     assert 'finite' in check_label(atoms, Label(float('nan'), forces, stress), labelling)

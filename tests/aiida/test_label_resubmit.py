@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from aiida_mlip_autopipe.cli import main
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.provenance.states import CandidateState, candidate_states, count_states
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 from tests.support.pw_stand_in import write_guarded_pw
 
-LABELLING = LabellingParameters(
+LABELLING = EspressoParameters(
     ecutwfc_Ry=12,
     ecutrho_Ry=48,
     kpoints_distance=1.5,
@@ -115,9 +115,8 @@ def _inputs(candidates: FramesData, program: Path, computer: orm.Computer, pseud
         with_mpi=False,
     ).store()
     return {
-        'pw_code': pw_code,
         'candidates': candidates,
         'parameters': LABELLING.model_dump(mode='json'),
-        'pseudos': {'Si': pseudo_family.get_pseudo('Si')},
+        'labelling': {'code': pw_code, 'pseudo_Si': pseudo_family.get_pseudo('Si')},
         'options': OPTIONS,
     }

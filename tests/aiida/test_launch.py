@@ -37,7 +37,7 @@ def test_a_prepared_input_has_everything(write):
     launch = prepare(write(SILICON + 'loop: {max_rounds: 1}\n'))
     builder = launch.builder
     assert builder.structure.get_formula() == 'Si2'
-    assert set(builder.pseudos) == {'Si'}
+    assert set(builder.labelling) == {'code', 'pseudo_Si'}
     assert builder.configuration['labelling']['ecutwfc_Ry'] == 16.0
     assert builder.configuration['loop']['max_rounds'] == 1
     assert builder.metadata.label == 'input'
@@ -67,7 +67,7 @@ def test_a_structure_from_a_node(write):
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
-        (SILICON + 'codes: {pw: qe@nowhere}', ['codes.pw', 'qe@nowhere', 'mlip-autopipe init']),
+        (SILICON + 'codes: {labelling: qe@nowhere}', ['codes.labelling', 'qe@nowhere', 'mlip-autopipe init']),
         (SILICON + 'codes: {worker: w@nowhere}', ['codes.worker', 'w@nowhere', 'mlip-autopipe init']),
         ('system: {prototype: fcc, composition: Al}', ['labelling.pseudo_family', 'autopipe/pbe', 'Al']),
         (SILICON + 'labelling: {pseudo_family: none/such}', ['labelling.pseudo_family', 'none/such', 'init']),
@@ -134,7 +134,7 @@ def test_a_family_grows_and_keeps_what_it_has(tmp_path):
 
 def test_a_table_of_pseudopotentials_is_checked(tmp_path):
     """An empty folder, a table that is none, and a table that names a missing file are told apart."""
-    with pytest.raises(ValueError, match='holds none of the files'):
+    with pytest.raises(ValueError, match='has none of the files'):
         read_table(tmp_path)
     table = tmp_path / 'pseudos.yaml'
     table.write_text('Si: 3\n')

@@ -85,17 +85,17 @@ def test_a_training_frame_was_judged_before_it_was_trained_on(finished_run):
     assert lineage.residuals[0].potential_pk == lineage.potential_pk
     assert lineage.potential_pk not in lineage.potentials and finished_run.outputs.potential.pk in lineage.potentials
     told = shown(frame_id)
-    for words in ('MD job', 'replica', 'step', ' K', 'chosen as', 'pw.x calculation', 'meV/Å RMSE', 'trained on it'):
+    for words in ('MD job', 'replica', 'step', ' K', 'selected as', 'pw.x calculation', 'meV/Å RMSE', 'trained on it'):
         assert words in told
     seed = next(one for one in finished_run.outputs.dataset.get_atoms() if one.info['config_type'] == 'seed')
     assert frame_lineage(seed.info['frame_id']).residuals == []
-    assert 'no evaluation had this frame' in shown(seed.info['frame_id'])
+    assert 'no evaluation contains this frame' in shown(seed.info['frame_id'])
 
 
 def test_any_node_of_a_frame_or_a_potential_leads_to_it(finished_run):
     """What belongs to a label leads to its frame, to a training to its potential; a set is refused."""
     frame = frame_lineage(newest_explored(finished_run).info['frame_id'])
-    pw = orm.load_node(frame.pw_pk)
+    pw = orm.load_node(frame.label_job_pk)
     for pk in (pw.inputs.structure.pk, pw.outputs.output_trajectory.pk, pw.caller.pk):
         assert shown(pk).startswith(f'frame {frame.frame_id}')
     potential = finished_run.outputs.potential

@@ -45,7 +45,7 @@ def silicon(number: int) -> Atoms:
 @pytest.fixture(scope='module')
 def potential(aiida_profile, tiny_potential) -> PotentialData:
     """Return the tiny potential as a node."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
 

@@ -14,7 +14,8 @@ from plumpy import ProcessState
 
 from aiida_mlip_autopipe.cli.display import progress_table
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-from aiida_mlip_autopipe.labelling.labels import Label, batch_array
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.labels import batch_array
 from aiida_mlip_autopipe.provenance.calls import call_tree
 from aiida_mlip_autopipe.provenance.cost import core_hours, profile_cost
 from aiida_mlip_autopipe.provenance.failures import failures
@@ -27,9 +28,9 @@ from aiida_mlip_autopipe.provenance.states import (
     explored_seeds,
     states_in_stage,
 )
+from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
-    LabellingParameters,
     SamplingParameters,
     SoapParameters,
 )
@@ -38,7 +39,7 @@ from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkCh
 
 DYNAMICS = DynamicsParameters(temperatures_K=[300.0], n_steps=5, sample_interval=1, random_seed=11)
 SAMPLING = SamplingParameters(n_to_select=2, descriptor=SoapParameters(n_max=2, l_max=1, r_cut=4.0))
-LABELLING = LabellingParameters(
+LABELLING = EspressoParameters(
     ecutwfc_Ry=12, ecutrho_Ry=48, kpoints_distance=1.5, conv_thr_per_atom_Ry=1e-6, min_success_fraction=0.5
 )
 
@@ -51,7 +52,7 @@ def as_dict(parameters: Any) -> orm.Dict:
 @pytest.fixture(scope='module')
 def potential(aiida_profile, tiny_potential) -> PotentialData:
     """Return the tiny potential as a node."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
 
@@ -93,10 +94,12 @@ def label(candidates, pw_code, pseudo_family, **changes) -> orm.WorkChainNode:
     """Label candidates with pw.x."""
     _, node = engine.run_get_node(
         LabellingEngineWorkChain,
-        pw_code=pw_code,
         candidates=candidates,
         parameters=as_dict(LABELLING.model_copy(update=changes)),
-        pseudos=pseudo_family.get_pseudos(elements=candidates.elements),
+        labelling={
+            'code': pw_code,
+            **{f'pseudo_{name}': pseudo_family.get_pseudo(name) for name in candidates.elements},
+        },
         options={'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False},
     )
     return node
@@ -127,7 +130,7 @@ def test_from_seeds_to_labels(exploration, potential, pw_code, pseudo_family):
     assert lineage.potential_pk == potential.pk
     assert lineage.info['temperature_K'] == 300.0
     assert {'replica', 'step', 'cluster', 'rank', 'reason', 'distance'} <= set(lineage.info)
-    pw = orm.load_node(lineage.pw_pk)
+    pw = orm.load_node(lineage.label_job_pk)
     assert pw.inputs.structure.label == atoms.info['frame_id']
     labelled = stage.outputs.labelled.get_atoms()[1]
     assert lineage.energy_eV == pytest.approx(labelled.info['REF_energy'])
@@ -141,7 +144,7 @@ def test_a_label_of_a_batch_leads_to_its_job(exploration, pw_code, pseudo_family
     (batch,) = [node for node in stage.called_descendants if isinstance(node, orm.CalcJobNode)]
     for atoms in stage.outputs.labelled.get_atoms():
         lineage = frame_lineage(atoms.info['frame_id'])
-        assert (lineage.state, lineage.pw_pk) == (CandidateState.LABELLED, batch.pk)
+        assert (lineage.state, lineage.label_job_pk) == (CandidateState.LABELLED, batch.pk)
         assert lineage.energy_eV == atoms.info['REF_energy']
 
 
@@ -242,7 +245,7 @@ def test_the_candidates_of_a_batch_at_work_are_being_labelled(localhost):
     assert [one.state for one in states_in_stage(stage.pk, names)] == [labelling, unlabelled, labelling]
     assert count_states(stage.pk, 3) == {labelling: 2, unlabelled: 1}
 
-    labels = batch_array({0: Label(-1.0, np.zeros((1, 3)), np.zeros((3, 3)))}, {0: 'k0', 2: 'k2'}, {2: 'it did not'})
+    labels = batch_array({0: Label(-1.0, np.zeros((1, 3)), np.zeros(6))}, {0: 'k0', 2: 'k2'}, {2: 'it did not'})
     labels.base.links.add_incoming(batch, link_type=LinkType.CREATE, link_label='labels')
     labels.store()
     batch.set_process_state(ProcessState.FINISHED)

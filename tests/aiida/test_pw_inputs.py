@@ -12,9 +12,11 @@ from ase.build import bulk
 from aiida_mlip_autopipe.config.elements import unpaired_electrons
 from aiida_mlip_autopipe.data import PotentialData
 from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh, label_key, pw_input, pw_parameters
+from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
-from aiida_mlip_autopipe.science.parameters import LabellingParameters, PhysicsParameters
-from aiida_mlip_autopipe.science.training import FOUNDATIONS, inspect_potential
+from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.potential import FOUNDATIONS, inspect_potential
 from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
 
 Z_VALENCE = {'Si': 4, 'Fe': 16, 'O': 6, 'N': 5}
@@ -50,7 +52,7 @@ def test_a_strained_crystal_keeps_the_mesh_of_the_crystal():
 
 def test_convergence_and_bands_go_with_the_size():
     """The energy converges per atom, and twice the electrons have twice the bands, but for the spare ones."""
-    labelling = LabellingParameters(conv_thr_per_atom_Ry=1e-9)
+    labelling = EspressoParameters(conv_thr_per_atom_Ry=1e-9)
     small, large = (pw_parameters(bulk('Si', cubic=True) * (n, 1, 1), labelling, Z_VALENCE) for n in (1, 2))
     assert small['ELECTRONS']['conv_thr'] == pytest.approx(8e-9)
     assert large['ELECTRONS']['conv_thr'] == pytest.approx(16e-9)
@@ -61,8 +63,8 @@ def test_convergence_and_bands_go_with_the_size():
 def test_spin_where_the_elements_call_for_it():
     """Moments start on magnetic elements; where the user asks for spin without one, on all."""
     oxide = Atoms('FeO', cell=[4.3] * 3, pbc=True)
-    assert 'nspin' not in pw_parameters(oxide, LabellingParameters(), Z_VALENCE)['SYSTEM']
-    polarised = LabellingParameters(spin_polarised=True)
+    assert 'nspin' not in pw_parameters(oxide, EspressoParameters(), Z_VALENCE)['SYSTEM']
+    polarised = EspressoParameters(spin_polarised=True)
     system = pw_parameters(oxide, polarised, Z_VALENCE)['SYSTEM']
     assert system['nspin'] == 2 and list(system['starting_magnetization']) == ['Fe']
     assert list(pw_parameters(bulk('Si'), polarised, Z_VALENCE)['SYSTEM']['starting_magnetization']) == ['Si']
@@ -72,7 +74,7 @@ def test_spin_where_the_elements_call_for_it():
 @pytest.mark.parametrize(('symbol', 'unpaired'), [('Si', 2), ('O', 2), ('N', 3), ('Fe', 4)])
 def test_isolated_atoms_have_the_multiplicity_of_their_ground_state(symbol, unpaired):
     """Hund's rule, and bands enough for the majority spin."""
-    labelling = LabellingParameters(atomic_magnetization={symbol: unpaired_electrons(symbol)})
+    labelling = EspressoParameters(atomic_magnetization={symbol: unpaired_electrons(symbol)})
     system = pw_parameters(isolated(symbol), labelling, Z_VALENCE)['SYSTEM']
     assert (system['nspin'], system['tot_magnetization']) == (2, unpaired)
     assert system['nbnd'] > (Z_VALENCE[symbol] + unpaired) / 2
@@ -80,14 +82,14 @@ def test_isolated_atoms_have_the_multiplicity_of_their_ground_state(symbol, unpa
 
 def test_a_closed_shell_needs_no_spin():
     """An isolated atom without unpaired electrons is not polarised, even where the bulk is."""
-    labelling = LabellingParameters(spin_polarised=True, atomic_magnetization={'Si': 0})
+    labelling = EspressoParameters(spin_polarised=True, atomic_magnetization={'Si': 0})
     assert 'nspin' not in pw_parameters(isolated('Si'), labelling, Z_VALENCE)['SYSTEM']
 
 
 def test_the_key_is_what_pw_is_asked_for(pseudo_family):
     """The name of a frame is no part of it; its positions, the level of theory and the pseudopotential are."""
     pseudos = {'Si': pseudo_family.get_pseudo('Si')}
-    atoms, labelling = bulk('Si'), LabellingParameters()
+    atoms, labelling = bulk('Si'), EspressoParameters()
     key = label_key(atoms, labelling, pseudos)
     named, moved = atoms.copy(), atoms.copy()
     named.info['frame_id'] = 'another'
@@ -111,7 +113,7 @@ def test_the_key_is_what_pw_is_asked_for(pseudo_family):
 def test_a_surrogate_of_another_functional_is_told(surrogate, functional, told, tiny_potential):
     """The warning names both functionals; a potential that says nothing of its labels is no reason for one."""
     properties = inspect_potential(tiny_potential)
-    labelling = LabellingParameters(functional=functional)
+    labelling = EspressoLabeller(EspressoParameters(functional=functional))
     known = {'functional': FOUNDATIONS[surrogate].functional_name}
     warning = functional_mismatch(PotentialData.from_file(tiny_potential, properties | known, origin='x'), labelling)
     assert (warning is not None) is told

@@ -87,7 +87,7 @@ def test_the_errors_are_those_of_the_summary(page, finished_run):
     traces = {trace['name']: trace['y'] for trace in page.data['charts']['errors_forces']['data']}
     judged = [summary['surrogate'], *summary['rounds']]
     assert traces['test set'] == [one['test']['force_rmse_meV_A'] for one in judged]
-    assert traces['frames it found'] == [one['labels']['force_rmse_meV_A'] for one in summary['rounds']]
+    assert traces['new labels'] == [one['labels']['force_rmse_meV_A'] for one in summary['rounds']]
 
 
 def test_the_learning_curve_has_the_points_of_the_summary(record, finished_run):
@@ -116,20 +116,20 @@ def test_the_map_has_all_frames_and_each_pick_its_lineage(page, record):
         frames = widgets['dynamics']['explorations'][one['exploration']]['frames']
         assert np.array_equal(decoded(frames['step']), explored.frames['step'])
         assert len(one['picks']['candidate']) == explored.report['n_selected']
-    fates = {fate.atoms.info['frame_id']: fate for fate in record.fates}
+    candidates = {candidate.atoms.info['frame_id']: candidate for candidate in record.candidates}
     for one in widgets['map']['candidates']:
-        fate, lineage = fates[one['frame_id']], dict(one['lineage'])
-        if fate.energy_eV is not None:
-            assert lineage['energy (DFT)'].startswith(f'{fate.energy_eV:.6f} eV')
-            assert orm.load_node(fate.pw_uuid).pk == fate.pw_pk
+        candidate, lineage = candidates[one['frame_id']], dict(one['lineage'])
+        if candidate.energy_eV is not None:
+            assert lineage['energy (DFT)'].startswith(f'{candidate.energy_eV:.6f} eV')
+            assert orm.load_node(candidate.label_job_uuid).pk == candidate.label_job_pk
 
 
 def test_each_structure_is_that_of_its_frame(page, record):
     widget = page.data['widgets']['map']
-    for one, fate in zip(widget['candidates'], record.fates, strict=True):
+    for one, candidate in zip(widget['candidates'], record.candidates, strict=True):
         shown = widget['structures']['structures'][one['structure']]
-        assert shown['size'] == len(fate.atoms)
-        assert shown['x'] == pytest.approx(fate.atoms.positions[:, 0], abs=1e-4)
+        assert shown['size'] == len(candidate.atoms)
+        assert shown['x'] == pytest.approx(candidate.atoms.positions[:, 0], abs=1e-4)
 
 
 def test_what_identifies_a_run_is_in_the_page(path, finished_run):
@@ -141,8 +141,8 @@ def test_what_identifies_a_run_is_in_the_page(path, finished_run):
 
 def test_a_check_that_was_not_judged_is_told_first(path):
     text = path.read_text(encoding='utf-8')
-    assert 'The physics check equation_of_state was not judged: the minimum' in text.partition('id="learning"')[0]
-    assert '>not judged</td>' in text
+    assert 'The physics check equation_of_state has no verdict: the minimum' in text.partition('id="learning"')[0]
+    assert '>no verdict</td>' in text
 
 
 def test_the_same_run_gives_the_same_page(path, finished_run):
@@ -166,7 +166,7 @@ def begun(finished_run):
     node.set_process_type(finished_run.process_type)
     node.set_process_state('running')
     inputs = {'configuration': finished_run.inputs.configuration}
-    inputs |= {f'pseudos__{name}': pseudo for name, pseudo in finished_run.inputs.pseudos.items()}
+    inputs |= {f'labelling__{name}': node for name, node in finished_run.inputs.labelling.items()}
     for name, source in inputs.items():
         node.base.links.add_incoming(source, LinkType.INPUT_WORK, name)
     return node.store()
@@ -174,8 +174,8 @@ def begun(finished_run):
 
 def test_a_run_at_work_is_told_as_far_as_it_has_come(begun):
     text = render(begun)
-    assert 'still at work' in text
-    assert 'No committee has been judged yet.' in text
+    assert 'still running' in text
+    assert 'No committee has been evaluated yet.' in text
     assert {'verdict', 'failures', 'methods'} <= set(Page(text).ids)
 
 
@@ -194,7 +194,7 @@ def test_a_failed_run_says_why(begun):
 
 
 def test_what_is_too_large_is_left_out_from_the_oldest(record):
-    frames = [fate.atoms for fate in record.fates]
+    frames = [candidate.atoms for candidate in record.candidates]
     data, places = structures_data(frames, max_atoms=len(frames[-1]) + len(frames[-2]))
     assert places[-2:] == [0, 1]
     assert set(places[:-2]) == {None}
@@ -292,7 +292,7 @@ def test_clicking_a_pick_shows_its_structure_and_where_it_comes_from(browser_pag
 
 def test_clicking_a_frame_that_was_not_picked_says_so(browser_page):
     click(browser_page, 'frames', 0)
-    browser_page.wait_for_function("/It was not picked/.test(document.getElementById('map-said').textContent)")
+    browser_page.wait_for_function("/It was not selected/.test(document.getElementById('map-said').textContent)")
     assert re.search(r'replica \d+, step \d+', browser_page.locator('#map-said').inner_text())
 
 

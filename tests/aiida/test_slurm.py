@@ -51,7 +51,7 @@ def daemon_profile(slurm, aiida_config, daemon_profile) -> Any:
 @pytest.fixture(scope='module')
 def potential(daemon_profile, tiny_potential) -> PotentialData:
     """Return the tiny potential as a node."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
 
@@ -107,7 +107,7 @@ def test_the_gpu_is_handed_out_to_one_job_after_the_other(slurm, md_inputs, subm
 
 def test_the_input_of_the_example_asks_for_the_same():
     """The input is valid, and all worker jobs get the options that the doctor was given."""
-    expansion = ConfigExpander(EXAMPLE / 'input.yaml').expand(cutoffs={'Si': (16.0, 64.0)})
+    expansion = ConfigExpander(EXAMPLE / 'input.yaml').expand(recommended={'Si': (16.0, 64.0)})
     assert expansion.configuration.options.worker == JobOptions(**ONE_GPU)
 
 

@@ -95,7 +95,7 @@ def potential(aiida_profile, tiny_potential) -> PotentialData:
 
 def potential_of(path: Path, like: Path) -> PotentialData:
     """Return a file as a potential that says of itself what another one says."""
-    from aiida_mlip_autopipe.science.training import inspect_potential
+    from aiida_mlip_autopipe.science.potential import inspect_potential
 
     return PotentialData.from_file(path, inspect_potential(like), origin='file').store()
 

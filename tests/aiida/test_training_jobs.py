@@ -20,9 +20,9 @@ from aiida.manage import get_manager
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.training import inspect_potential, split_by_origin
-from aiida_mlip_autopipe.science.training.history import read_results
-from aiida_mlip_autopipe.science.training.mace_train import WORK
+from aiida_mlip_autopipe.science.potential import inspect_potential
+from aiida_mlip_autopipe.science.potential.training_files import WORK, read_results
+from aiida_mlip_autopipe.science.training import split_by_origin
 from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
 from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
 from tests.support.faults import wait_for
@@ -83,7 +83,7 @@ def terminated_in_the_middle(workdir: Path) -> Iterator[None]:
 
 def epochs_of(job: orm.CalcJobNode) -> list[int]:
     """Return the epochs that are told of in the folder of a job."""
-    return [entry['epoch'] for entry in read_results(Path(job.outputs.remote_folder.get_remote_path()) / WORK)[0]]
+    return [entry.epoch for entry in read_results(Path(job.outputs.remote_folder.get_remote_path()) / WORK)[0]]
 
 
 def test_an_interrupted_training_is_finished_by_the_next_job(worker_code, labelled, foundation_of):

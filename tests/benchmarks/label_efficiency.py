@@ -28,8 +28,8 @@ from aiida_mlip_autopipe.calculations.functions.configure import round_parameter
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.provenance.calls import call_tree
-from aiida_mlip_autopipe.science.training import inspect_potential
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.potential import inspect_potential
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 from aiida_mlip_autopipe.workflows.evaluation.evaluate import EvaluationWorkChain
 from aiida_mlip_autopipe.workflows.exploration.direct_sampling_base import DirectSamplingBaseWorkChain
@@ -94,11 +94,10 @@ class Arms:
         """Return labelled candidates."""
         labelled = run(
             LabellingEngineWorkChain,
-            pw_code=self.builder.pw_code,
             candidates=candidates,
             parameters=orm.Dict(self.configuration['labelling']),
-            pseudos=dict(self.builder.pseudos),
-            options=self.configuration['options']['pw'],
+            labelling=dict(self.builder.labelling),
+            options=self.configuration['options']['labelling'],
         )
         return labelled.outputs.labelled
 

@@ -88,16 +88,15 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path, bare: bo
     from aiida.orm import load_code
 
     from aiida_mlip_autopipe.data import FramesData
+    from aiida_mlip_autopipe.labelling.espresso.family import load_family
+    from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
     from aiida_mlip_autopipe.provenance.states import CandidateState, count_states
-    from aiida_mlip_autopipe.science.parameters import LabellingParameters
-    from aiida_mlip_autopipe.workflows.inputs import load_family
     from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 
     n_sequences = min(MOST_SEQUENCES, (n_slots - SLOTS_OF_A_STAGE) // SLOTS_PER_SEQUENCE)
-    labelling = LabellingParameters(**LEVEL, batch_size=batch_size, max_concurrent=n_sequences)
+    labelling = EspressoParameters(**LEVEL, batch_size=batch_size, max_concurrent=n_sequences)
     pseudos = {'Si': load_family(labelling.pseudo_family).get_pseudo('Si')}
     inputs = {
-        'pw_code': load_code('pw@localhost'),
         'candidates': FramesData.from_atoms(displaced_silicon(n_labels)).store(),
         'parameters': orm.Dict(labelling.model_dump(mode='json')).store(),
     }
@@ -107,7 +106,12 @@ def measure(n_labels: int, batch_size: int, n_slots: int, folder: Path, bare: bo
     if bare:
         label_bare(inputs, pseudos, n_sequences)
         return row_of(n_labels, 'bare', n_slots, n_sequences, worker.cpu_seconds() - before, started, worker)
-    stage = submit(LabellingEngineWorkChain, **inputs, pseudos=pseudos, options=OPTIONS)
+    stage = submit(
+        LabellingEngineWorkChain,
+        **inputs,
+        labelling={'code': load_code('pw@localhost'), 'pseudo_Si': pseudos['Si']},
+        options=OPTIONS,
+    )
     while not stage.is_terminated:
         time.sleep(1)
         done = count_states(stage.pk, n_labels)[CandidateState.LABELLED]
@@ -126,12 +130,12 @@ def label_bare(inputs: dict[str, Any], pseudos: dict[str, Any], n_sequences: int
 
     from aiida_mlip_autopipe.calculations.functions.label import pick_structure
 
-    given = {'candidates': inputs['candidates'], 'parameters': inputs['parameters'], **pseudos}
+    given = {'candidates': inputs['candidates'], 'parameters': inputs['parameters'], 'node_pseudo_Si': pseudos['Si']}
     nodes: list[orm.WorkChainNode] = []
     for index in range(inputs['candidates'].n_frames):
         picked = pick_structure(index=orm.Int(index), **given)
         pw = {
-            'code': inputs['pw_code'],
+            'code': orm.load_code('pw@localhost'),
             'structure': picked['structure'],
             'parameters': picked['parameters'],
             'pseudos': pseudos,

@@ -19,7 +19,7 @@ from ase.build import bulk
 
 from aiida_mlip_autopipe.science.descriptors import SOAP
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, iter_chunks, write_manifest
-from aiida_mlip_autopipe.science.shards import ShardWriter
+from aiida_mlip_autopipe.science.frames.shards import ShardWriter
 
 SHARD_FRAMES = 20_000
 REPORTS = 10

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from aiida_mlip_autopipe.science.shards import ShardReader, ShardWriter
+from aiida_mlip_autopipe.science.frames.shards import ShardReader, ShardWriter
 
 from .conftest import cpu_time
 from .thermal_frames import silicon, thermal_blocks

@@ -46,7 +46,7 @@ def test_facts_and_failures():
         'torch for CUDA 12.8, driver 570.86.15',
         'engine torchsim on cuda (a GPU and torch-sim: many replicas in one batch)',
         'disk OSError: [Errno 28] No space left on device',
-        'MD step C8: 12.3 ms, 648 atom-steps/s (cuda, float32, one replica alone)',
+        'MD step C8: 12.3 ms, 648 atom-steps/s (cuda, float32, a single replica)',
         'md step 64 no answer within 300 s',
     ):
         assert row in rows

@@ -20,9 +20,13 @@ from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.plan import Hours, Plan, PlannedStage, make_plan
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
-from aiida_mlip_autopipe.provenance.calls import call_tree, stage_of
-from aiida_mlip_autopipe.provenance.speed import PastLabel, label_rate, measured_speeds
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.labelling import PastLabel
+from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.pipeline.outline import stages_that_run
+from aiida_mlip_autopipe.pipeline.stages import EXPLORE, Stage
+from aiida_mlip_autopipe.provenance.calls import call_tree, in_time, stage_of
+from aiida_mlip_autopipe.provenance.speed import label_rate, measured_speeds
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
 WRONG = (
@@ -31,7 +35,7 @@ WRONG = (
 exploration: {temprature_K: [3], n_to_select: 0}
 labelling: {pseudo_family: none/such}
 surrogate: ./no.model
-codes: {pw: qe@nowhere}
+codes: {labelling: qe@nowhere}
 """
 )
 
@@ -51,15 +55,16 @@ def plan(tmp_path: Path) -> Callable[..., Result]:
 def test_labels_of_other_sizes_are_scaled():
     """From 8 to 16 atoms between twice and eight times; the points of the mesh in proportion; others are not taken."""
     crystal = bulk('Si', cubic=True)
-    labelling = LabellingParameters(kpoints_distance=0.6)
+    labeller = EspressoLabeller(EspressoParameters(kpoints_distance=0.6))
+    one_core: dict[str, int] = {'num_machines': 1}
     silicon, carbon = frozenset({'Si'}), frozenset({'C'})
-    rate = label_rate([PastLabel(silicon, 8, 8, 40.0), PastLabel(silicon, 8, 8, 60.0)], labelling)
+    rate = label_rate([PastLabel(silicon, 8, 8, 40.0, one_core), PastLabel(silicon, 8, 8, 60.0, one_core)], labeller)
     same = rate(crystal)  # 2 pi / 5.43 Å over 0.6/Å: two points along each axis
     assert (same.least_s, same.most_s) == (40.0, 60.0)
     larger = rate(make_supercell(crystal, [[2, 0, 0], [0, 1, 0], [0, 0, 1]]))
     assert (larger.least_s, larger.most_s) == (pytest.approx(2 * 40 * 4 / 8), pytest.approx(8 * 60 * 4 / 8))
     assert 'scaled to 16' in larger.basis
-    assert label_rate([PastLabel(carbon, 8, 8, 40.0)], labelling)(crystal) is None
+    assert label_rate([PastLabel(carbon, 8, 8, 40.0, one_core)], labeller)(crystal) is None
     isolated = bulk('Si')[:1]
     isolated.info['config_type'] = 'IsolatedAtom'
     assert rate(isolated) is None
@@ -77,10 +82,10 @@ def test_all_that_is_wrong_is_told_at_once(plan):
         'exploration.n_to_select: 0 is not >= 1; give a value',
         "'none/such' is not installed",
         'there is no file',
-        "codes.pw: 'qe@nowhere' is not the label of one code",
+        "codes.labelling: 'qe@nowhere' is not the label of one code",
         '`mlip-autopipe init` sets up codes',
         'has no broker',
-        '6 problems to put right; nothing was submitted',
+        '6 problems to solve; nothing was submitted',
     ):
         assert words in told, told
     assert orm.QueryBuilder().append(orm.Node).count() == before
@@ -111,7 +116,7 @@ def test_what_cannot_be_run_is_told(plan, localhost, pw_code):
         filepath_executable='/nowhere/pw.x',
         default_calc_job_plugin='core.arithmetic.add',
     ).store()
-    told = ' '.join(plan(f'{SILICON}codes: {{pw: gone@{localhost.label}}}\n').output.split())
+    told = ' '.join(plan(f'{SILICON}codes: {{labelling: gone@{localhost.label}}}\n').output.split())
     assert '/nowhere/pw.x` does not exist' in told and f'verdi computer test {localhost.label}' in told
     localhost.get_authinfo(user).enabled = False
     try:
@@ -127,7 +132,7 @@ def test_the_table_tells_rounds_that_are_alike_once(plan):
     """Of many rounds the first and the last are shown."""
     told = plan(SILICON + 'loop: {max_rounds: 9}\nevaluation: {max_force_rmse_meV_A: 50}\n').output
     assert 'explore_r1' in told and 'explore_r9' in told and 'explore_r2' not in told
-    assert 'r2 to r8 alike' in told and 'all, 9 rounds' in told and 'at least, 2' in told
+    assert 'r2 to r8: same' in told and 'all, 9 rounds' in told and 'at least, 2' in told
     assert 'max_force_rmse_meV_A: 50' in told
     assert '\x1b[' not in told
 
@@ -152,14 +157,14 @@ def test_hours_in_words():
     assert tell_hours(Hours(0.131, 0.35)) == '0.13–0.35 core-h'
     assert tell_hours(Hours(1.23, 1.24)) == '1.2 core-h'
     assert tell_hours(Hours(0.0, 12.4, 'GPU')) == '≤ 12 GPU-h'
-    assert Plan((PlannedStage('explore_r1', 'explore', basis='ask'),), 1, ()).unmeasured() == {'explore': 'ask'}
+    assert Plan((PlannedStage(EXPLORE.in_round(1), basis='ask'),), 1, ()).unmeasured() == {'explore': 'ask'}
 
 
 @pytest.fixture(scope='module')
 def foretold(finished_run: orm.WorkChainNode) -> Plan:
     """Return the plan of the configuration that the recorded run had, with the speeds that it left."""
     configuration = Configuration(**finished_run.inputs.configuration.get_dict())
-    speeds = measured_speeds(configuration, finished_run.inputs.worker_code, finished_run.inputs.pw_code)
+    speeds = measured_speeds(configuration, finished_run.inputs.worker_code, finished_run.inputs.labelling.code)
     return make_plan(configuration, source_atoms(finished_run.inputs.structure), speeds)
 
 
@@ -186,12 +191,16 @@ def manifests_of(stage: str, jobs: dict[str, list[orm.CalcJobNode]]) -> list[dic
     return [replica for one in outputs for replica in one.manifest['replicas']]
 
 
-def test_the_stages_are_those_that_ran(finished_run, foretold):
-    """Every stage of the plan ran under its name, and there was no other."""
-    kinds = ('generate', 'label', 'train', 'explore', 'evaluate', 'physics')
-    ran = {name for name in stages_of(finished_run) if name.split('_')[0] in kinds} - {'physics_structures'}
-    assert {stage.name for stage in foretold.stages} == ran
-    assert foretold.n_rounds == len(finished_run.outputs.summary['rounds'])
+def test_plan_and_run_follow_the_outline(finished_run, foretold):
+    """The stages of the plan, those that ran and those of the outline are the same in the same order."""
+    calls = in_time(call for call in call_tree(finished_run.pk) if call.parent == finished_run.pk)
+    ran = [stage for call in calls if (stage := Stage.parse(call.link)) is not None]
+    n_rounds = len(finished_run.outputs.summary['rounds'])
+    rounds = iter([True] * n_rounds)
+    facts = {'found_something_new': True, 'should_check_physics': True}
+    held = stages_that_run(lambda name: next(rounds, False) if name == 'should_continue' else facts.get(name, False))
+    assert ran == [stage.stage for stage in foretold.stages] == list(held)
+    assert foretold.n_rounds == n_rounds == 2
 
 
 def test_seeds_and_labels_are_those_that_ran(finished_run, foretold):

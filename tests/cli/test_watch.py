@@ -80,9 +80,9 @@ def test_the_table_has_counts_rates_and_what_is_left():
     before = [stage(f'{name}_r1', 'done', 100.0, done=5, total=5) for name in ('explore', 'label', 'train')]
     now = stage('explore_r2', seconds=50.0, done=120, total=480, unit='frames', detail='2 replicas stopped by a guard')
     text = text_of(run_of(*before, now))
-    assert 'run 7: at work, round 2 of at most 4' in text
-    assert 'at most 14:10 to go' in text  # 50 + 100 + 100 s of this round, and two more of 300 s
-    assert '120/480 frames' in text and '2.4/s' in text and '2:30 to go  2 replicas stopped by a guard' in text
+    assert 'run 7: running, round 2 of at most 4' in text
+    assert 'at most 14:10 left' in text  # 50 + 100 + 100 s of this round, and two more of 300 s
+    assert '120/480 frames' in text and '2.4/s' in text and '2:30 left  2 replicas stopped by a guard' in text
 
 
 def test_earlier_rounds_make_room():
@@ -105,8 +105,8 @@ def test_failures_are_told_by_reason():
         failure('the forces are 1e3 eV/Å'),
     ]
     assert tell_reasons(found) == [
-        '2 × PwCalculation: the forces are 61.2 eV/Å (label_r1, set aside)',
-        'MaceMdCalculation: guard (label_r1, set aside)',
+        '2 × PwCalculation: the forces are 61.2 eV/Å (label_r1, tolerated)',
+        'MaceMdCalculation: guard (label_r1, tolerated)',
     ]
     text = text_of(run_of(stage('label_r1'), failures=found))
     assert '2 × PwCalculation' in text and 'mlip-autopipe failures 7' in text
@@ -123,7 +123,7 @@ def test_a_finished_run_is_told_to_its_end(finished_run):
     trained = next(line for line in lines if line.startswith('train_r1'))
     assert '20 epochs' in trained and '/min' in trained and 'validation: ' in trained
     assert re.search(r'label_initial +done +\d+(/\d+)? labels +[\d.e+]+/h', done.output)
-    assert 'all rounds (loop.max_rounds) are done' in ' '.join(done.output.split())
+    assert 'the maximum number of rounds (loop.max_rounds) was reached' in ' '.join(done.output.split())
     assert '\x1b[' not in done.output
 
 
@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_the_run_alone(finished_run):
         output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert f'run {run.pk}: at work' in first
+    assert f'run {run.pk}: running' in first
     assert process.returncode == 130, errors
     assert ' '.join([*command[1:], str(run.pk)]) in output and f'verdi process kill {run.pk}' in output
     assert orm.load_node(run.pk).exit_status is None and 'Traceback' not in errors

@@ -140,8 +140,8 @@ def test_dump_is_yaml_that_gives_the_same_configuration_again():
 protocol: stringent
 labelling: {pseudo_family: 'NO'}
 evaluation: {max_energy_rmse_meV: null}
-options: {pw: {prepend_text: "export A='x'  # y\\nulimit -s unlimited", account: '1e5'}}
-codes: {pw: 'on'}
+options: {labelling: {prepend_text: "export A='x'  # y\\nulimit -s unlimited", account: '1e5'}}
+codes: {labelling: 'on'}
 """
     )
     expansion = ConfigExpander(text).expand(CUTOFFS)
@@ -174,13 +174,13 @@ def test_dump_says_where_each_value_is_from():
 def test_defaults_of_the_cutoffs_say_that_nothing_is_known():
     expansion = ConfigExpander(SILICON).expand()
     assert expansion.origins['labelling.ecutwfc_Ry'] == 'default'
-    assert 'converge it' in expansion.dump()
+    assert 'check its convergence' in expansion.dump()
 
 
 def test_cutoffs_are_the_highest_and_may_come_from_a_callable():
     text = 'system: {prototype: zincblende, composition: SiC}\nlabelling: {pseudo_family: mine}'
     asked = []
-    expansion = ConfigExpander(text).expand(lambda label: asked.append(label) or CUTOFFS)
+    expansion = ConfigExpander(text).expand(lambda given: asked.append(given['pseudo_family']) or CUTOFFS)
     assert asked == ['mine']
     assert expansion.configuration.labelling.ecutwfc_Ry == 40.0
     assert expansion.configuration.labelling.ecutrho_Ry == 320.0
@@ -220,7 +220,7 @@ def test_pressures_ask_for_npt():
     assert expansion.origins['exploration.ensemble'] == 'heuristic'
     for ensemble in ('nvt', 'nve'):
         problem = only_problem(SILICON + f'exploration: {{pressures_GPa: [5], ensemble: {ensemble}}}')
-        assert f'needs exploration.ensemble: npt; {ensemble} keeps the cell' in problem
+        assert f'needs exploration.ensemble: npt; {ensemble} has a fixed cell' in problem
 
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
@@ -362,21 +362,22 @@ def test_melting_estimates(composition, temperature, basis):
         ('exploration: {n_to_select: 0}', 'exploration.n_to_select: 0 is not >= 1; give a value >= 1: frames to select '
                                           'for labelling'),
         ('protocol: fats', "protocol: 'fats' is not one of 'fast', 'balanced' or 'stringent'; did you mean 'fast'?"),
-        ('exploration: {n_steps: many}', "exploration.n_steps: 'many' is not a whole number; give one: steps of each "
-                                         'replica'),
-        ('exploration: {n_steps: 1.5}', 'exploration.n_steps: 1.5 is not a whole number; give one: steps of each '
-                                        'replica'),
-        ('exploration: {n_steps: true}', 'exploration.n_steps: true is not a whole number; give one: steps of each '
-                                         'replica'),
+        ('exploration: {n_steps: many}', "exploration.n_steps: 'many' is not a whole number; give one: "
+                                         'number of steps of each replica'),
+        ('exploration: {n_steps: 1.5}', 'exploration.n_steps: 1.5 is not a whole number; give one: '
+                                         'number of steps of each replica'),
+        ('exploration: {n_steps: true}', 'exploration.n_steps: true is not a whole number; give one: '
+                                         'number of steps of each replica'),
         ('exploration: {timestep_fs: .nan}', 'exploration.timestep_fs: NaN is not'),
         ('exploration: {temperatures_K: []}', 'exploration.temperatures_K: [] is empty; give at least 1 value'),
         ('exploration: {temperatures_K: 300}', 'exploration.temperatures_K: 300 is not a list; write it as [value, '
                                                '...]: temperature grid, in K'),
         ('exploration: {temperatures_K: }', 'exploration.temperatures_K: null is not a list'),
         ('training: 3', 'training: 3 is not a section; give keys and values: MACE training'),
-        ('codes: {pw: 3}', 'codes.pw: 3 is not text; give it in quotes: the label of the code of pw.x'),
-        ('options: {pw: {resources: {num_machines: 1.5}}}', 'options.pw.resources.num_machines: 1.5 is not a whole '
-                                                            'number'),
+        ('codes: {labelling: 3}', 'codes.labelling: 3 is not text; put it in quotes: the label of the code that '
+                                  'labels'),
+        ('options: {labelling: {resources: {num_machines: 1.5}}}', 'options.labelling.resources.num_machines: 1.5 is '
+                                                                   'not a whole number'),
         ('exploration: {n_steps: 5, sample_interval: 6}', 'exploration: sample_interval (6) is larger than n_steps'),
         ('labelling: {ecutwfc_Ry: 40, ecutrho_Ry: 100}', 'labelling: ecutrho_Ry (100.0) is below 4 x ecutwfc_Ry'),
         ('training: {r_max: 9.5}', 'generation.isolated_atom_box_A (9.0) is not > training.r_max (9.5)'),
@@ -386,7 +387,7 @@ def test_melting_estimates(composition, temperature, basis):
     ],
 )  # fmt: skip
 def test_bad_values(extra, expected):
-    assert only_problem(SILICON + extra, cutoffs=CUTOFFS).startswith(expected)
+    assert only_problem(SILICON + extra, recommended=CUTOFFS).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_bad_values(extra, expected):
     ],
 )  # fmt: skip
 def test_bad_systems(system, expected):
-    assert problems(f'system: {system}\nprotocol: fast', cutoffs=CUTOFFS)[0].startswith(expected)
+    assert problems(f'system: {system}\nprotocol: fast', recommended=CUTOFFS)[0].startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -418,20 +419,22 @@ def test_bad_systems(system, expected):
     [
         ('sope', ".kind: 'sope' is not one of 'soap', 'ace' or 'mace'; did you mean 'soap'?"),
         ('{kind: }', '.kind: null is not one of'),
-        ('3', ': 3 is not a name or a section; give one: how a frame becomes a vector'),
+        ('3', ': 3 is not a name or a section; give one: descriptor of the frames'),
         ('{r_cut: 99}', '.r_cut: 99 is not <= 12; give a value <= 12: cutoff radius, in Å'),
         ('{sigma: 0.01}', '.sigma: 0.01 is not >= 0.1; give a value >= 0.1: width of the atomic Gaussians'),
         ('{n_mox: 3}', '.n_mox: unknown key; did you mean exploration.descriptor.n_max?'),
         ('{kind: ace, sigma: 1}', '.sigma: kind ace has no such key, soap has; its keys are kind, r_cut'),
         ('{kind: mace, soap: 1}', '.soap: unknown key; the keys of exploration.descriptor are kind, layers'),
-        ('{kind: ace, correlation_order: 5}', '.correlation_order: 5 is not <= 4; give a value <= 4: neighbours'),
+        ('{kind: ace, correlation_order: 5}', '.correlation_order: 5 is not <= 4; give a value <= 4: number of '
+                                           'neighbours'),
         ('{kind: ace, n_max: [8, 4]}', ': n_max [8, 4] has 2 values for correlation_order 3; give one for each order'),
         ('{kind: ace, n_max: [8, 0, 1]}', '.n_max[1]: 0 is not >= 1; give a value >= 1: number of radial functions'),
         ('{kind: ace, l_max: [1, 2, 1]}', ': l_max [1, 2, 1] has 1 for order 1; give at most 0 there'),
         ('{kind: ace, max_degree: 4, n_max: [1, 1, 1]}', ': max_degree (4) is given together with n_max'),
         ('{kind: mace, average: inner}', ".average: 'inner' is not 'outer': the features are averaged over the atoms"),
-        ('{kind: mace, layers: 0}', '.layers: 0 is not a list; write it as [value, ...]: which message-passing layers'),
-        ('{kind: mace, layers: []}', '.layers: [] is empty; give at least 1 value: which message-passing layers'),
+        ('{kind: mace, layers: 0}', '.layers: 0 is not a list; write it as [value, ...]: message-passing '
+                                    'layers to use'),
+        ('{kind: mace, layers: []}', '.layers: [] is empty; give at least 1 value: message-passing layers to use'),
         ('{kind: mace, layers: [0, 99]}', '.layers[1]: 99 is not <= 15'),
         ('{weighting: 3}', '.weighting: 3 is not a section; give keys and values'),
         ('{weighting: {functoin: pow}}', '.weighting.functoin: unknown key; did you mean exploration.descriptor.w'),
@@ -444,13 +447,13 @@ def test_bad_systems(system, expected):
 )  # fmt: skip
 def test_bad_descriptors(descriptor, expected):
     """The key, the value and the bound, without the kind that pydantic puts between the section and its key."""
-    found = only_problem(f'{SILICON}exploration: {{descriptor: {descriptor}}}', cutoffs=CUTOFFS)
+    found = only_problem(f'{SILICON}exploration: {{descriptor: {descriptor}}}', recommended=CUTOFFS)
     assert found.startswith(f'exploration.descriptor{expected}')
 
 
 def test_weights_of_elements_cover_the_system():
     text = 'system: {prototype: zincblende, composition: SiC}\nexploration: {descriptor: {compression: '
-    found = only_problem(text + '{species_weighting: {Si: 1}}}}', cutoffs=CUTOFFS)
+    found = only_problem(text + '{species_weighting: {Si: 1}}}}', recommended=CUTOFFS)
     assert found.endswith('species_weighting: no weight for C; give one for each element')
 
 
@@ -470,19 +473,20 @@ def test_unreadable_structure_files(tmp_path):
     assert "'X' is not an element" in only_problem('system: {structure: dummy.xyz}', base=tmp_path)
     assert 'is a folder' in only_problem('system: {structure: .}', base=tmp_path)
     write(tmp_path / 'molecule.xyz', molecule('N2'))
-    assert 'spans no volume' in only_problem('system: {structure: molecule.xyz}', base=tmp_path)
+    assert 'has no volume' in only_problem('system: {structure: molecule.xyz}', base=tmp_path)
 
 
 def test_no_pseudopotential():
-    found = only_problem(SILICON, cutoffs={'C': (40.0, 320.0)})
+    found = only_problem(SILICON, recommended={'C': (40.0, 320.0)})
     assert found.startswith("labelling.pseudo_family: 'autopipe/pbe' has no pseudopotential for Si (it has C); give")
 
 
 def test_missing_family_is_a_problem_among_others():
-    def missing(label):
+    def missing(given):
+        label = given.get('pseudo_family', 'autopipe/pbe')
         raise ValueError(f'labelling.pseudo_family: {label!r} is not installed; install it')
 
-    found = problems(SILICON + 'loop: {max_rounds: 0}', cutoffs=missing)
+    found = problems(SILICON + 'loop: {max_rounds: 0}', recommended=missing)
     assert found[0] == "labelling.pseudo_family: 'autopipe/pbe' is not installed; install it"
     assert len(found) == 2
 

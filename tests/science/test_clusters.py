@@ -479,9 +479,9 @@ def test_of_two_frames_with_the_same_environments_one_is_taken():
 @pytest.mark.parametrize(
     ('chunks', 'words'),
     [
-        ([atoms_with([0])[:19]], 'environments holds 19 frames, X has 20 rows'),
+        ([atoms_with([0])[:19]], 'environments has 19 frames, X has 20 rows'),
         ([atoms_with([0])[0]], r'environments has a chunk of shape \(16, 6\)'),
-        ([np.where(atoms_with([0]) > 40, np.nan, atoms_with([0]))], 'environments has atoms that are not finite'),
+        ([np.where(atoms_with([0]) > 40, np.nan, atoms_with([0]))], 'environments has non-finite atoms'),
     ],
 )
 def test_environments_that_do_not_fit_the_rows_are_refused(chunks, words):

@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from aiida_mlip_autopipe.science.dynamics import NoFramesError, run_replicas, single_point
 from aiida_mlip_autopipe.science.frames import iter_chunks, load_frames, read_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, GuardParameters
-from aiida_mlip_autopipe.science.training import PotentialError
+from aiida_mlip_autopipe.science.potential import PotentialError
 from tests.support.trajectories import few_steps, run_one, silicon
 
 

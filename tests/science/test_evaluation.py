@@ -9,7 +9,7 @@ from aiida_mlip_autopipe.science.dynamics import single_point
 from aiida_mlip_autopipe.science.evaluation import calibrate, evaluate
 from aiida_mlip_autopipe.science.evaluation.breakdown import overall
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
-from aiida_mlip_autopipe.science.training import PotentialError
+from aiida_mlip_autopipe.science.potential import PotentialError
 from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential as tiny_potential_of
 

@@ -8,15 +8,10 @@ from aiida_mlip_autopipe.science.dynamics import single_point
 from aiida_mlip_autopipe.science.evaluation import evaluate
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
+from aiida_mlip_autopipe.science.potential import PotentialError, inspect_potential
 from aiida_mlip_autopipe.science.potential.fine_tuning import single_head
 from aiida_mlip_autopipe.science.potential.load import load_model
-from aiida_mlip_autopipe.science.training import (
-    PotentialError,
-    TrainingSetError,
-    inspect_potential,
-    split_by_origin,
-    train,
-)
+from aiida_mlip_autopipe.science.training import TrainingSetError, split_by_origin, train
 from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential
 

@@ -197,7 +197,7 @@ def test_bad_prototypes(prototype, composition, message):
     ('source', 'changes', 'message'),
     [
         (Atoms('Si2', positions=[[0, 0, 0], [0, 0, 1]], cell=[9] * 3, pbc=True), {}, 'Si-Si at 1.000 Å, below 1.554'),
-        (Atoms('Si', pbc=True), {}, 'spans no volume'),
+        (Atoms('Si', pbc=True), {}, 'has no volume'),
         (Atoms('Si', cell=[9] * 3), {}, 'no direction is periodic'),
         (Atoms('X', cell=[9] * 3, pbc=True), {}, 'atoms without an element'),
         (Atoms('Si', positions=[[np.nan, 0, 0]], cell=[9] * 3, pbc=True), {}, 'not finite'),

@@ -5,10 +5,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
+from aiida_mlip_autopipe.science.descriptors import MACEFeatures
 from aiida_mlip_autopipe.science.frames import FrameChunk
-from aiida_mlip_autopipe.science.potential.features import MACEFeatures
+from aiida_mlip_autopipe.science.potential import PotentialError
 from aiida_mlip_autopipe.science.potential.load import load_model, quiet
-from aiida_mlip_autopipe.science.training import PotentialError
 from tests.support.potentials import tiny_potential
 
 CHANNELS = 4
@@ -233,7 +233,7 @@ def test_without_enough_memory_the_batch_is_halved(file):
     frames = [carbide(seed) for seed in range(8)]
     features = MACEFeatures(Limited(load_model(file), 3), batch_size=8)
     np.testing.assert_allclose(features.create(frames), MACEFeatures(file).create(frames), rtol=1e-4, atol=1e-6)
-    assert features._model.sizes == [8, 4, 2, 2, 2, 2]
-    assert features._max_atoms == 16
+    assert features._potential._model.sizes == [8, 4, 2, 2, 2, 2]
+    assert features._potential._max_atoms == 16
     with pytest.raises(MemoryError, match='one frame of 8 atoms does not fit'):
         MACEFeatures(Limited(load_model(file), 0)).create(frames[0])

@@ -126,7 +126,7 @@ def test_another_run_is_no_start(tiny_potential, tmp_path, caplog):
     parameters = few_steps(n_steps=40, sample_interval=2, temperatures_K=[300, 500], random_seed=7)
     manifest = run_replicas(tiny_potential, [silicon(cubic=False)], parameters, tmp_path / 'b', md_job='b',
                             parent=tmp_path / 'a')  # fmt: skip
-    assert 'its checkpoint in' in caplog.text and 'is of another run' in caplog.text
+    assert 'its checkpoint in' in caplog.text and 'belongs to another run' in caplog.text
     assert manifest['complete'] and content(tmp_path / 'b')[0] != content(tmp_path / 'a')[0]
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_shard_is_made_again(tiny_potential, tmp_path, caplog):
     content_[len(content_) // 2 :] = bytes(len(content_) - len(content_) // 2)
     shard.write_bytes(content_)
     manifest = silicon_run(tmp_path / 'b', tiny_potential, parent=tmp_path / 'a')
-    assert 'replica 0 is begun anew' in caplog.text
+    assert 'replica 0 is started again' in caplog.text
     silicon_run(tmp_path / 'whole', tiny_potential)
     assert manifest['complete'] and content(tmp_path / 'b') == content(tmp_path / 'whole')
 

@@ -118,7 +118,7 @@ def test_rows_after_an_empty_chunk_are_written_where_they_belong(tmp_path):
 
 @pytest.mark.parametrize('n_rows', [0, 3, 5])
 def test_another_number_of_rows_than_announced_is_refused(tmp_path, n_rows):
-    with pytest.raises(ValueError, match=f'{n_rows} rows came instead of the 4 announced'):
+    with pytest.raises(ValueError, match=f'{n_rows} rows were written instead of the 4 announced'):
         write_rows(tmp_path / 'rows.npy', [np.ones((n_rows, 2))] if n_rows else [], 4)
 
 
@@ -129,7 +129,7 @@ def test_a_file_whose_writing_was_interrupted_is_refused(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_rows(tmp_path / 'rows.npy', chunks(), 20)
-    with pytest.raises(ValueError, match='ends 160 bytes early: the writing was interrupted'):
+    with pytest.raises(ValueError, match='is 160 bytes too short: writing was interrupted'):
         RowFile(tmp_path / 'rows.npy')
 
 
@@ -139,7 +139,7 @@ def test_a_truncated_file_is_refused(tmp_path, missing):
     np.save(path, correlated())
     with path.open('r+b') as handle:
         handle.truncate(path.stat().st_size - missing)
-    with pytest.raises(ValueError, match=f'ends {missing} bytes early'):
+    with pytest.raises(ValueError, match=f'is {missing} bytes too short'):
         RowFile(path)
 
 
@@ -304,12 +304,12 @@ def changed_value(X):
 @pytest.mark.parametrize(
     ('second', 'words'),
     [
-        (lambda X: X[:-1], '2999 rows came instead of the 3000'),
-        (lambda X: X[:0], '0 rows came instead of the 3000'),
+        (lambda X: X[:-1], '2999 rows instead of the 3000'),
+        (lambda X: X[:0], '0 rows instead of the 3000'),
         (lambda X: np.concatenate([X, X[:1]]), 'more than the 3000 rows'),
-        (changed_value, 'row 1500 is not what it was'),
-        (lambda X: X[::-1], 'row 0 is not what it was'),
-        (lambda X: X.astype(np.float32), 'row 0 is not what it was'),
+        (changed_value, 'row 1500 has changed'),
+        (lambda X: X[::-1], 'row 0 has changed'),
+        (lambda X: X.astype(np.float32), 'row 0 has changed'),
     ],
 )
 def test_a_second_reading_that_differs_is_refused(second, words):

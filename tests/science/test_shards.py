@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.h5md import tail_path
-from aiida_mlip_autopipe.science.shards import (
+from aiida_mlip_autopipe.science.frames.h5md import tail_path
+from aiida_mlip_autopipe.science.frames.shards import (
     ManifestError,
     ShardReader,
     ShardWriter,

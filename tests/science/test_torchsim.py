@@ -33,6 +33,7 @@ from aiida_mlip_autopipe.science.dynamics.batch.state import Slot
 from aiida_mlip_autopipe.science.dynamics.recorder import Record
 from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
+from aiida_mlip_autopipe.science.potential import PotentialError
 from aiida_mlip_autopipe.science.potential.batch import (
     evaluate,
     faster_if_equal,
@@ -41,7 +42,6 @@ from aiida_mlip_autopipe.science.potential.batch import (
     neighbours,
 )
 from aiida_mlip_autopipe.science.potential.load import load_calculator
-from aiida_mlip_autopipe.science.training import PotentialError
 from tests.support.potentials import tiny_potential as make_potential
 
 # ------------------------------------------------------------------------------------------------------------- numbers

@@ -10,18 +10,16 @@ from ase.build import bulk
 from aiida_mlip_autopipe.science.dynamics import single_point
 from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.training import (
+from aiida_mlip_autopipe.science.potential import (
     FOUNDATIONS,
     FoundationError,
     PotentialError,
-    TrainingError,
-    TrainingSetError,
     inspect_potential,
     load_foundation,
-    split_by_origin,
-    train,
 )
-from aiida_mlip_autopipe.science.training.checkpoints import list_checkpoints, take_up
+from aiida_mlip_autopipe.science.potential.training_files import list_checkpoints
+from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError, split_by_origin, train
+from aiida_mlip_autopipe.science.training.checkpoints import take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
 from tests.support.labels import labelled_silicon
 
@@ -89,7 +87,7 @@ def test_sets_without_isolated_atoms_or_frames_are_refused(labelled, sets, tmp_p
     with pytest.raises(TrainingSetError, match='no isolated atom of Si'):
         train(*sets, TINY, tmp_path)
     write_extxyz(sets[0], labelled[:1])
-    with pytest.raises(TrainingSetError, match='no frame beside isolated atoms'):
+    with pytest.raises(TrainingSetError, match='no frame besides isolated atoms'):
         train(*sets, TINY, tmp_path)
     with pytest.raises(TrainingSetError, match=r'the validation set: .*nowhere\.xyz'):
         write_extxyz(sets[0], labelled)
@@ -207,7 +205,7 @@ def test_an_interrupted_training_goes_on_after_its_last_whole_checkpoint(interru
         follower = Follower(work, 10)
         follower.look()
         assert follower.history['loss'] == [4.0, 3.0, 2.0]
-    assert 'epoch-3.pt is not used' in caplog.text and 'going on after epoch 2' in caplog.text
+    assert 'epoch-3.pt is not used' in caplog.text and 'continuing after epoch 2' in caplog.text
 
 
 def test_at_the_end_of_the_first_stage_the_second_comes_next(interrupted):

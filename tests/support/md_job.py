@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, write_manifest
-from aiida_mlip_autopipe.science.shards import ShardWriter
+from aiida_mlip_autopipe.science.frames.shards import ShardWriter
 
 Frame = tuple[Any, ...]
 """What `ShardWriter.append` takes."""

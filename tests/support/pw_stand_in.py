@@ -9,7 +9,7 @@ from pathlib import Path
 from ase.build import bulk
 
 from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, pseudo_file, pw_input
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 
 __all__ = ['write_guarded_pw', 'write_stand_in']
 
@@ -42,7 +42,7 @@ def write_stand_in(folder: Path, not_a_number: str = '') -> Path:
     :param not_a_number: of inputs that hold this pattern, the forces are NaN.
     """
     template = folder / 'template'
-    labelling = LabellingParameters(ecutwfc_Ry=12, ecutrho_Ry=48, kpoints_distance=1.5, conv_thr_per_atom_Ry=1e-8)
+    labelling = EspressoParameters(ecutwfc_Ry=12, ecutrho_Ry=48, kpoints_distance=1.5, conv_thr_per_atom_Ry=1e-8)
     (folder / PSEUDO_FOLDER).mkdir()
     shutil.copy(PSEUDO, folder / PSEUDO_FOLDER / pseudo_file('Si'))
     atoms = bulk('Si', 'diamond', a=5.43)

@@ -15,9 +15,9 @@ import pytest
 
 from aiida_mlip_autopipe.science.frames import file_sha256
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.science.potential import inspect_potential
 from aiida_mlip_autopipe.science.potential.load import load_model
 from aiida_mlip_autopipe.science.potential.untrained import untrained_potential
-from aiida_mlip_autopipe.science.training import inspect_potential
 from aiida_mlip_autopipe.worker.advice import advise
 from aiida_mlip_autopipe.worker.doctor import ProbeError, in_process
 from aiida_mlip_autopipe.worker.probes import memory_limits
@@ -74,7 +74,7 @@ def test_this_computer(tmp_path):
     findings = '\n'.join(report['findings'])
     assert "'#SBATCH --gres=gpu:1'" in findings
     if os.cpu_count() > 1:
-        assert f'the job got 1 core of {os.cpu_count()}' in findings
+        assert f'the job has 1 core of {os.cpu_count()}' in findings
         assert report['suggestion']['options']['worker']['resources']['num_cores_per_mpiproc'] == os.cpu_count()
     assert {path.name for path in tmp_path.iterdir()} == FILES
     progress = json.loads((tmp_path / 'progress.json').read_text())
@@ -222,7 +222,7 @@ GPU_NODE = {
     'failed': {},
 }
 NO_CARD = {'cards': [], 'reason': 'torch finds no device', 'given_by_scheduler': None}
-CPU_TORCH = {'torch_built_for': None, 'reason': 'torch is a build for CPUs'}
+CPU_TORCH = {'torch_built_for': None, 'reason': 'torch is a CPU build'}
 NO_TORCH_SIM = {'torch-sim-atomistic': 'not installed'}
 ASE_ON_GPU = {'engine': 'ase', 'reason': 'a GPU, but torch-sim-atomistic 0.3.0 is installed here'}
 ASE_ON_CPU = {'engine': 'ase', 'device': 'cpu'}
@@ -255,25 +255,25 @@ def test_nothing_to_change_on_a_good_node():
         (
             'core.slurm',
             {'gpu': NO_CARD | CPU_TORCH},
-            'no GPU is used: torch is a build for CPUs. Install a build of torch',
+            'no GPU is used: torch is a CPU build. Install a build of torch',
         ),
         (
             'core.slurm',
             {'gpu': NO_CARD | CPU_TORCH | {'driver': None}},
-            "gpu:1', and install a build of torch for CUDA",
+            "gpu:1', and install a CUDA build of torch",
         ),
         ('core.direct', {'engine': ASE_ON_GPU}, '0.3.0 is installed here: replicas on a GPU run one after the other'),
         ('core.direct', {'engine': ASE_ON_GPU}, 'pip install --upgrade torch-sim-atomistic'),
         (
             'core.slurm',
             {'engine': ASE_ON_GPU, 'packages': {'python': '3.11.9'}},
-            'Python 3.12 or newer, here is 3.11.9',
+            'Python 3.12 or newer, but this is 3.11.9',
         ),
         ('core.slurm', {'gpu': NO_CARD, 'engine': ASE_ON_CPU, 'packages': NO_TORCH_SIM}, 'torch-sim is not installed'),
-        ('core.slurm', {'disk': {'write_MB_per_s': 3.5}}, 'takes 3.5 MB/s, less than 20'),
+        ('core.slurm', {'disk': {'write_MB_per_s': 3.5}}, 'is written at 3.5 MB/s, less than 20'),
         ('core.slurm', {'disk': {'free_GB': 2.0}}, '2 GB are free'),
         ('core.slurm', {'cpu': {'load': 80.5}}, 'a load of 80.5 on 64 cores'),
-        ('core.slurm', {'failed': {'engine': 'OSError: gone'}}, 'engine: could not be examined: OSError: gone'),
+        ('core.slurm', {'failed': {'engine': 'OSError: gone'}}, 'engine: could not be tested: OSError: gone'),
     ],
 )
 def test_findings(scheduler, changes, words):
@@ -291,7 +291,7 @@ def test_torch_sim_is_not_missed_where_no_gpu_can_be():
 def test_cores_and_memory_without_a_gpu():
     """Fewer cores than the node has; less memory than the replicas need."""
     findings, suggestion = advice(gpu=NO_CARD)
-    assert 'the job got 4 cores of 64' in findings
+    assert 'the job has 4 cores of 64' in findings
     assert suggestion['options']['worker']['resources']['num_cores_per_mpiproc'] == 64
     assert 'exploration' not in suggestion
 

@@ -13,8 +13,8 @@ import pytest
 
 from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.science.potential.training_files import read_results
 from aiida_mlip_autopipe.science.training import split_by_origin
-from aiida_mlip_autopipe.science.training.history import read_results
 from aiida_mlip_autopipe.worker.job import run_job
 from tests.support.faults import LIMIT_S, wait_for
 from tests.support.labels import labelled_silicon
@@ -43,7 +43,7 @@ def write_job(folder, labelled, **files):
 
 def evaluated(folder):
     """Return the loss of each epoch that was evaluated so far, in the order in which they were."""
-    return [(entry['epoch'], entry['loss']) for entry in read_results(folder / 'mace')[0]]
+    return [(entry.epoch, entry.loss) for entry in read_results(folder / 'mace')[0]]
 
 
 @pytest.fixture(scope='module')

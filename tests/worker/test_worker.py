@@ -22,9 +22,11 @@ from aiida_mlip_autopipe.science.frames import (
     write_extxyz,
     write_manifest,
 )
-from aiida_mlip_autopipe.science.training import PotentialError, TrainingError, TrainingSetError
+from aiida_mlip_autopipe.science.potential import PotentialError
+from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError
 from aiida_mlip_autopipe.worker.errors import InputError, error_code
-from aiida_mlip_autopipe.worker.job import read_input, run_job
+from aiida_mlip_autopipe.worker.inputs import read_input
+from aiida_mlip_autopipe.worker.job import run_job
 from aiida_mlip_autopipe.worker.stages import STAGES
 from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential as tiny_potential_of

@@ -351,7 +351,7 @@ def test_shards_that_vanished(completed, tiny_potential, tmp_path, caplog):
     result = run_here(folder, tiny_potential, arguments={'wallclock_s': 1e-6})
     assert result['outputs']['n_frames'] == len(EVERY) and not result['outputs']['complete']
     assert [replica['ended'] for replica in read_manifest(folder)['replicas']] == ['waiting', 'completed']
-    assert 'replica 0 is begun anew' in caplog.text and 'the scratch folder was cleaned' in caplog.text
+    assert 'replica 0 is started again' in caplog.text and 'the scratch folder was cleaned' in caplog.text
 
 
 def test_a_corrupt_shard_is_made_again(completed, tmp_path, caplog, assert_continues):
@@ -359,7 +359,7 @@ def test_a_corrupt_shard_is_made_again(completed, tmp_path, caplog, assert_conti
     folder = shutil.copytree(completed, tmp_path / 'job')
     flip_a_bit(folder / 'shards/r000.1.h5')
     assert_continues(folder)
-    assert 'replica 0 is begun anew' in caplog.text and 'replica 1' not in caplog.text
+    assert 'replica 0 is started again' in caplog.text and 'replica 1' not in caplog.text
     assert (tmp_path / 'next/shards/r001.0.h5').samefile(folder / 'shards/r001.0.h5')
     assert not (tmp_path / 'next/shards/r000.0.h5').samefile(folder / 'shards/r000.0.h5')
 

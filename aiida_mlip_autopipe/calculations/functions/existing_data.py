@@ -7,7 +7,7 @@ from aiida.engine import calcfunction
 
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.science.existing_data import differences_between, existing_data, spread_over, too_different
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.science.parameters import labelling_parameters
 
 __all__ = ['adopt_data', 'choose_data_checks']
 
@@ -17,10 +17,10 @@ def choose_data_checks(data: FramesData, parameters: orm.Dict) -> FramesData:
     """Choose the frames of existing data that are labelled again.
 
     :param data: the labelled frames, each with a ``frame_id``.
-    :param parameters: ``LabellingParameters``.
+    :param parameters: those of the labelling code.
     :returns: ``n_data_checks`` of them, without labels.
     """
-    labelling = LabellingParameters(**parameters.get_dict())
+    labelling = labelling_parameters(**parameters.get_dict())
     frames = existing_data(data.get_atoms())
     chosen = [frames[index] for index in spread_over(frames, labelling.n_data_checks)]
     for atoms in chosen:
@@ -35,12 +35,12 @@ def adopt_data(data: FramesData, labelled_again: FramesData, parameters: orm.Dic
 
     :param data: the labelled frames.
     :param labelled_again: some of them, with the labels of this run.
-    :param parameters: ``LabellingParameters``.
+    :param parameters: those of the labelling code.
     :returns: ``differences``; ``labelled``, the frames with the fingerprint of the run, or ``refused``, why not.
     """
     frames = existing_data(data.get_atoms())
     differences = differences_between(frames, labelled_again.get_atoms())
-    refused = too_different(differences, LabellingParameters(**parameters.get_dict()))
+    refused = too_different(differences, labelling_parameters(**parameters.get_dict()))
     if refused:
         return {'differences': orm.Dict(differences), 'refused': orm.Str(refused)}
     level = labelled_again.label_fingerprint

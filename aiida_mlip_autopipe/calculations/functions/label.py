@@ -2,73 +2,78 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
 from aiida import orm
 from aiida.engine import calcfunction
+from ase import Atoms
 from ase.io import iread
 
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh, label_key, pw_parameters
-from aiida_mlip_autopipe.labelling.labels import (
-    check_label,
-    energy_outliers,
-    fingerprint,
-    label_of_pw,
-    labelled_atoms,
-    labels_of_batch,
-)
-from aiida_mlip_autopipe.science.parameters import (
-    LabellingParameters,
-)
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
+from aiida_mlip_autopipe.labelling.labels import check_label, energy_outliers, labelled_atoms, labels_of_batch
+from aiida_mlip_autopipe.science.label import Label
 
-__all__ = ['collect_labels', 'pick_structure']
+__all__ = ['collect_labels', 'data_of', 'frame_at', 'pick_structure', 'single_result']
+
+NODE = 'node_'
+SINGLE = re.compile(r'single_(?P<index>\d+)_(?P<name>.+)')
+
+
+def data_of(nodes: Mapping[str, orm.Data]) -> dict[str, orm.Data]:
+    """Return what a labelling code has of the profile as inputs of a calcfunction: all but its code."""
+    return {f'{NODE}{name}': node for name, node in nodes.items() if not isinstance(node, orm.AbstractCode)}
+
+
+def single_result(index: int, name: str) -> str:
+    """Return the name of an output of the process that labelled one candidate alone."""
+    return f'single_{index}_{name}'
+
+
+def frame_at(frames: FramesData, index: int) -> Atoms:
+    """Return one frame of a set; of a large set all would be read for each of them."""
+    with frames.as_path() as path:
+        return next(iread(path, index=str(index), format='extxyz'))
 
 
 @calcfunction
 def pick_structure(
-    candidates: FramesData, index: orm.Int, parameters: orm.Dict, **pseudos: orm.Data
+    candidates: FramesData, index: orm.Int, parameters: orm.Dict, **nodes: orm.Data
 ) -> dict[str, orm.Data]:
-    """Turn one candidate into the inputs of its DFT calculation.
+    """Turn one candidate into the inputs of its calculation.
 
     :param index: which candidate.
-    :param parameters: ``LabellingParameters``.
-    :param pseudos: a pseudopotential for each element.
-    :returns: ``structure``, ``parameters`` and ``kpoints`` for pw.x.
+    :param parameters: those of the labelling code.
+    :param nodes: ``node_NAME``, what the labelling code has of the profile, but its code.
+    :returns: what its labelling code makes for it, such as a structure and k-points.
     """
-    with candidates.as_path() as path:
-        # Of a large set all frames would be read for each of them.
-        atoms = next(iread(path, index=str(index.value), format='extxyz'))
-    labelling = LabellingParameters(**parameters.get_dict())
-    z_valence = {element: pseudo.z_valence for element, pseudo in pseudos.items()}
-    structure = orm.StructureData(cell=atoms.cell.array, pbc=[True, True, True])
-    for symbol, position in zip(atoms.symbols, atoms.positions, strict=True):
-        structure.append_atom(symbols=symbol, position=position)
-    structure.label = str(atoms.info['frame_id'])
-    kpoints = orm.KpointsData()
-    kpoints.set_kpoints_mesh(kpoints_mesh(atoms, labelling.kpoints_distance))
-    return {
-        'structure': structure,
-        'parameters': orm.Dict(pw_parameters(atoms, labelling, z_valence)),
-        'kpoints': kpoints,
-    }
+    return _labeller(parameters, nodes).pick(frame_at(candidates, index.value))
+
+
+def _labeller(parameters: orm.Dict, nodes: Mapping[str, orm.Data]) -> Labeller:
+    given = {name.removeprefix(NODE): node for name, node in nodes.items() if name.startswith(NODE)}
+    return labeller_of(parameters.get_dict(), given)
 
 
 @calcfunction
 def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.Data) -> dict[str, orm.Data]:
-    """Join what pw.x said of the candidates into one labelled set, and list those that are not in it.
+    """Join what was computed of the candidates into one labelled set, and list those that are not in it.
 
-    :param parameters: ``LabellingParameters``.
-    :param results: of each candidate I that was to be labelled, ``parameters_I`` and ``trajectory_I``, the outputs of
-        its own pw.x, or ``failed_I``, why there are none; a candidate with neither has its label in one of the
-        ``batch_J``. ``pseudo_ELEMENT``: the pseudopotentials. ``only``: the candidates that were to be labelled; all
-        if it is not given.
+    :param parameters: those of the labelling code.
+    :param results: of each candidate I that was to be labelled, ``single_I_NAME``, the outputs of its own process, or
+        ``failed_I``, why there are none; a candidate with neither has its label in one of the ``batch_J``.
+        ``node_NAME``: what the labelling code has of the profile, but its code. ``only``: the candidates that were to
+        be labelled; all if it is not given.
     :returns: ``labelled`` (if any label is sound) and ``rejected``, ``frame_id`` -> reason, of each candidate that was
         to be labelled and is not in the set.
     """
-    labelling = LabellingParameters(**parameters.get_dict())
-    pseudos = {name.removeprefix('pseudo_'): node for name, node in results.items() if name.startswith('pseudo_')}
-    level = fingerprint(labelling, pseudos)
+    labeller = _labeller(parameters, results)
+    level = labeller.fingerprint()
     batches = [labels_of_batch(node) for name, node in results.items() if name.startswith('batch_')]
     in_batches = {key: label for batch in batches for key, label in batch.items()}
+    alone = _labels_alone(labeller, results)
     only = results['only'].get_list() if 'only' in results else None
     labelled, rejected = [], {}
     for index, atoms in enumerate(candidates.get_atoms()):
@@ -77,19 +82,26 @@ def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.
         if f'failed_{index}' in results:
             rejected[atoms.info['frame_id']] = results[f'failed_{index}'].value
             continue
-        label = in_batches.get(label_key(atoms, labelling, pseudos)) if in_batches else None
-        if f'parameters_{index}' in results:
-            label = label_of_pw(results[f'parameters_{index}'], results[f'trajectory_{index}'])
+        label = alone.get(index) or (in_batches.get(labeller.key(atoms)) if in_batches else None)
         if label is None:
-            rejected[atoms.info['frame_id']] = 'it was not computed: its sequence of labels ended before'
-            continue
-        if reason := check_label(atoms, label, labelling):
+            rejected[atoms.info['frame_id']] = 'it was not computed: its sequence of labels ended first'
+        elif reason := check_label(atoms, label, labeller.parameters):
             rejected[atoms.info['frame_id']] = reason
         else:
             labelled.append(labelled_atoms(atoms, label, level))
-    rejected |= energy_outliers(labelled, labelling.energy_window_eV)
+    rejected |= energy_outliers(labelled, labeller.parameters.energy_window_eV)
     labelled = [atoms for atoms in labelled if atoms.info['frame_id'] not in rejected]
     outputs: dict[str, orm.Data] = {'rejected': orm.Dict(rejected)}
     if labelled:
         outputs['labelled'] = FramesData.from_atoms(labelled, level)
     return outputs
+
+
+def _labels_alone(labeller: Labeller, results: Mapping[str, orm.Data]) -> dict[int, Label]:
+    """Return the labels of the candidates that were labelled alone, by their places in the set."""
+    outputs: dict[int, dict[str, orm.Data]] = {}
+    for link, node in results.items():
+        if match := SINGLE.fullmatch(link):
+            outputs.setdefault(int(match['index']), {})[match['name']] = node
+    jobs = {index: next(iter(nodes.values())).creator for index, nodes in outputs.items()}
+    return {index: replace(labeller.label(nodes), job=jobs[index].uuid[:8]) for index, nodes in outputs.items()}

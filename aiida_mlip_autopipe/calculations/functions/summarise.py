@@ -11,7 +11,7 @@ from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_to
 from aiida_mlip_autopipe.science.parameters import (
     EvaluationParameters,
 )
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 __all__ = ['mark_hot_frames', 'summarise']
 

@@ -33,7 +33,7 @@ def split_dataset(
     fingerprints = {node.label_fingerprint for node in labelled.values()}
     if len(fingerprints) > 1:
         raise ValueError(
-            f'labelled: sets of {len(fingerprints)} levels of theory ({sorted(map(str, fingerprints))}); '
+            f'labelled: sets with {len(fingerprints)} levels of theory ({sorted(map(str, fingerprints))}); '
             'label all of them with the same pseudopotentials, cutoffs, k-points and smearing'
         )
     fingerprint_of_all = fingerprints.pop()

@@ -21,9 +21,10 @@ __all__ = ['command']
 @click.argument('settings', metavar='KEY=VALUE...', nargs=-1, required=True)
 @click.pass_obj
 def command(profile_name: str | None, run: int, settings: tuple[str, ...]) -> None:
-    """Change budget or tolerances of the run PK while it is under way.
+    """Change the budget or the tolerances of the run PK while it is running.
 
-    It takes them up before its next round; what has run stays. To pause a run: verdi process pause PK.
+    The change takes effect before the next round; finished stages are not affected. To pause a run:
+    verdi process pause PK.
 
     \b
     mlip-autopipe change 1234 loop.max_rounds=6 evaluation.max_force_rmse_meV_A=80
@@ -36,7 +37,7 @@ def command(profile_name: str | None, run: int, settings: tuple[str, ...]) -> No
         change = parse_settings(settings)
         _check(node, change)
         ask_for_change(node, change)
-    console.print(f'run {run} takes it up before its next round: {", ".join(settings)}')
+    console.print(f'run {run} applies the change before its next round: {", ".join(settings)}')
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -59,8 +60,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise ValueError(f'{setting!r} is not KEY=VALUE; write it as loop.max_rounds=5')
         if name not in allowed:
             raise ValueError(
-                f'{name}: cannot be changed while a run is under way; these can: {", ".join(allowed)}. For anything '
-                'else start another run: what both have in common comes from the cache'
+                f'{name}: cannot be changed during a run; these can: {", ".join(allowed)}. For other '
+                'changes start another run: common results come from the cache'
             )
         section, key = name.split('.')
         change.setdefault(section, {})[key] = yaml.safe_load(value)
@@ -74,9 +75,7 @@ def _load_active_run(pk: int) -> WorkChainNode:
     if node.process_class is not AutoPipeWorkChain:
         raise UsageProblem(f'{pk} is a {node.process_label}, not a run; `mlip-autopipe status` lists the runs')
     if node.is_terminated:
-        raise UsageProblem(
-            f'run {pk} has ended; start it again with the changed input: what both have in common comes from the cache'
-        )
+        raise UsageProblem(f'run {pk} has ended; submit the changed input again: common results come from the cache')
     return node
 
 

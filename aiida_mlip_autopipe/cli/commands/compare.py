@@ -13,6 +13,7 @@ from rich.table import Table
 
 from aiida_mlip_autopipe.cli.commands.status import RUN, load_run
 from aiida_mlip_autopipe.cli.console import console, load_profile, tell_errors
+from aiida_mlip_autopipe.pipeline.stages import Stage
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.provenance.comparison import Comparison, Difference
@@ -26,10 +27,10 @@ __all__ = ['command']
 @click.option('--json', 'as_json', is_flag=True, help='Print JSON instead of tables.')
 @click.pass_obj
 def command(profile_name: str | None, first: int, second: int, as_json: bool) -> None:
-    """Show where two runs differ: inputs, errors, labels, cost.
+    """Compare two runs: inputs, errors, labels, cost.
 
-    Of the configuration only what differs is shown. Errors are only to be compared where they were found on the same
-    frames with labels of the same level of theory: each row says whether they were.
+    Only the differences of the configurations are shown. Errors are comparable only if they refer to the same
+    frames with labels of the same level of theory; each row says whether this is the case.
 
     \b
     mlip-autopipe compare 1234 5678
@@ -50,18 +51,18 @@ def command(profile_name: str | None, first: int, second: int, as_json: bool) ->
 
 def _blocks(found: Comparison) -> Iterator[Table | str]:
     titles = (f'run {found.first}', f'run {found.second}')
-    same = 'the configurations do not differ' if not found.configuration else ''
+    same = 'the configurations are identical' if not found.configuration else ''
     if found.inputs or found.configuration:
         yield _differences_table('Inputs that differ', titles, [*found.inputs, *found.configuration])
     else:
-        same = 'no input differs'
+        same = 'the inputs are identical'
     if same:
         yield same
     if found.errors:
         yield _errors_table(titles, found)
         yield _tell_comparability(found)
     if found.physics:
-        yield _differences_table('Physics: potential / DFT, where it differs', titles, found.physics)
+        yield _differences_table('Physics: potential / DFT, differences only', titles, found.physics)
     if found.labels:
         yield _labels_table(titles, found)
         yield _tell_fingerprints(found)
@@ -97,21 +98,22 @@ def _errors_table(titles: Sequence[str], found: Comparison) -> Table:
         table.add_column(title, justify='right', no_wrap=True)
     table.add_column('same frames')
     for row in found.errors:
+        stage = Stage.parse(row.stage)
         both = [row.first or {}, row.second or {}]
         cells = [' | '.join(cell(one.get(key), text) for one in both) for key, _, text in ERROR_COLUMNS]
         numbers = ' | '.join(cell(one.get('n_frames'), '{}') for one in both)
         verdict = '' if row.first is None or row.second is None else 'yes' if row.comparable else '[bold red]no[/]'
-        table.add_row(row.stage.removeprefix('evaluate_'), row.frames, numbers, *cells, verdict)
+        table.add_row(stage.subject if stage else row.stage, row.frames, numbers, *cells, verdict)
     return table
 
 
 def _tell_comparability(found: Comparison) -> str:
     if found.same_test_set is None:
-        return 'One of the runs has judged no potential on its test set yet.'
+        return 'One of the runs has not evaluated a potential on its test set yet.'
     if found.same_test_set:
-        return 'Both have the same test frames, labelled alike: their errors on them can be compared.'
+        return 'Both have the same test frames with labels of the same level of theory: their errors can be compared.'
     return (
-        '[bold red]The test sets differ[/]: the errors are of different frames (or levels of theory) and are not to be '
+        '[bold red]The test sets differ[/]: the errors refer to different frames (or levels of theory) and must not be '
         'compared. Evaluate both potentials on one test set: `mlip_autopipe.evaluate` in docs/howto/without_cli.'
     )
 
@@ -135,8 +137,8 @@ def _tell_fingerprints(found: Comparison) -> str:
     if first == second:
         return f'label fingerprint of both: {first}'
     return (
-        f'[bold red]The labels are of different levels of theory[/]: fingerprint {first} and {second}; do not mix them '
-        'in one training set.'
+        f'[bold red]The labels have different levels of theory[/]: fingerprints {first} and {second}; do not mix them '
+        'in a training set.'
     )
 
 
@@ -153,7 +155,7 @@ def _cost_table(titles: Sequence[str], found: Comparison) -> Table:
         'GPU hours': [in_hours(one.gpu_hours) for one in totals],
         'time': [in_time(one.elapsed_s) for one in totals],
         'jobs': [f'{one.n_jobs}' for one in totals],
-        'of them from the cache': [f'{one.n_cached}' for one in totals],
+        'from the cache': [f'{one.n_cached}' for one in totals],
         'nodes': [f'{one.n_nodes}' for one in totals],
         'files': [in_bytes(one.repository_bytes) for one in totals],
         'frames on the computer': [in_bytes(one.frames_bytes) for one in totals],

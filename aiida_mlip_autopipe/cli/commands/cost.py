@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ['command', 'in_bytes', 'in_hours', 'in_time']
 
 GPUS_TOLD_BY = {
-    'scheduler': 'asked for GPUs in custom_scheduler_commands',
-    'device': 'ran on one CUDA device, as the worker or its parameters say',
-    'computer': 'counted for one: device auto, on a computer where another job found one',
+    'scheduler': 'requested GPUs in custom_scheduler_commands',
+    'device': 'ran on one CUDA device, according to the worker or its parameters',
+    'computer': 'counted as using one: device auto, on a computer where another job found one',
 }
 
 
@@ -30,10 +30,10 @@ GPUS_TOLD_BY = {
 @click.option('--json', 'as_json', is_flag=True, help='Print JSON instead of a table.')
 @click.pass_obj
 def command(profile_name: str | None, run: int, as_json: bool) -> None:
-    """Show what the run PK has cost, stage by stage.
+    """Show the cost of the run PK by stage.
 
-    Core and GPU hours are wall time times what the jobs asked for; a job from the cache has cost nothing. `time` is
-    from the start of a stage to its end, with its waiting. `frames` lie on the computer of the dynamics.
+    Core and GPU hours are wall time times the requested resources; cached jobs cost nothing. `time` is
+    from the start of a stage to its end, including waiting. `frames` are stored on the computer of the dynamics.
 
     \b
     mlip-autopipe cost 1234
@@ -95,5 +95,5 @@ def in_bytes(size: int) -> str:
 
 def _tell_gpus(cost: RunCost) -> str:
     if not cost.gpu_jobs:
-        return 'No job asked for a GPU, and none said that it ran on one.'
+        return 'No job requested a GPU, and none reported running on one.'
     return 'GPUs: ' + '; '.join(f'{number} job(s) {GPUS_TOLD_BY[how]}' for how, number in cost.gpu_jobs.items())

@@ -29,7 +29,7 @@ INTERRUPTED = 130
     '--potential',
     'potential_path',
     type=click.Path(path_type=Path),
-    help='MACE .model file whose MD steps are timed; a small untrained one is built there if not given.',
+    help='MACE .model file used to time MD steps; by default a small untrained potential is built.',
 )
 @click.option(
     '--options',
@@ -37,7 +37,7 @@ INTERRUPTED = 130
     type=click.Path(path_type=Path),
     help='YAML file with the options of the job, as in options.worker of input.yaml.',
 )
-@click.option('--job', 'job_pk', type=int, metavar='PK', help='Show what an earlier job found, instead of CODE.')
+@click.option('--job', 'job_pk', type=int, metavar='PK', help='Show the result of an earlier job, instead of CODE.')
 @click.pass_obj
 def command(
     profile_name: str | None,
@@ -46,17 +46,17 @@ def command(
     options_path: Path | None,
     job_pk: int | None,
 ) -> None:
-    """Examine the computer of the worker CODE, such as mlip-worker@cluster: the first thing to run there.
+    """Test the computer of the worker CODE, such as mlip-worker@cluster. Run this first on a new computer.
 
-    One job says what it gets: packages, cores, memory, GPUs, the engine that would be chosen, the time of an MD step,
-    the speed of the disk; and what to change. The daemon runs it: Ctrl-C ends the display, not the job. Exit status 1
-    if something could not be examined.
+    One job reports the available resources: packages, cores, memory, GPUs, the engine that would be chosen, the time
+    of an MD step, the speed of the disk; and it recommends changes. The daemon runs it: Ctrl-C closes the display, the
+    job goes on. Exit status 1 if a test failed.
 
     \b
     mlip-autopipe doctor mlip-worker@cluster --options gpu.yaml
     """
     if (code_label is None) == (job_pk is None):
-        raise UsageProblem('give a CODE to examine, such as mlip-worker@localhost, or the --job to show; one of them')
+        raise UsageProblem('give either a CODE to test, such as mlip-worker@localhost, or the --job to show')
     with tell_errors():
         profile = load_profile(profile_name)
         if job_pk is not None:
@@ -77,7 +77,7 @@ def _load_job(pk: int) -> CalcJobNode:
     except NotExistent:
         raise ValueError(f'--job: {pk} is not a node of this profile') from None
     if not isinstance(node, CalcJobNode) or node.process_type != f'aiida.calculations:{PROCESS}':
-        raise ValueError(f'--job: {pk} is a {type(node).__name__}, not a job of the doctor')
+        raise ValueError(f'--job: {pk} is a {type(node).__name__}, not a doctor job')
     return node
 
 
@@ -121,7 +121,7 @@ def _submit(code: InstalledCode, potential: Path | None, options: dict[str, Any]
     builder.metadata.options = options
     if potential is not None:
         from aiida_mlip_autopipe.data import PotentialData
-        from aiida_mlip_autopipe.science.training import inspect_potential
+        from aiida_mlip_autopipe.science.potential import inspect_potential
 
         builder.potential = PotentialData.from_file(potential, inspect_potential(potential), origin='file')
     job: Any = submit(builder)
@@ -141,18 +141,18 @@ def _wait(job: CalcJobNode) -> None:
             while not job.is_terminated:
                 if job.paused:
                     raise UsageProblem(
-                        f'job {job.pk} is paused. {job.process_status or ""}\nWhat went wrong: verdi process report '
-                        f'{job.pk}\nOnce it is mended: verdi process play {job.pk}, and mlip-autopipe doctor --job '
-                        f'{job.pk}. To end it: verdi process kill {job.pk}'
+                        f'job {job.pk} is paused. {job.process_status or ""}\nReason: verdi process report '
+                        f'{job.pk}\nTo resume it: verdi process play {job.pk}, then mlip-autopipe doctor --job '
+                        f'{job.pk}. To cancel it: verdi process kill {job.pk}'
                     )
                 state = job.get_scheduler_state()
-                where = f'{state.value} on {job.computer.label}' if state and job.computer else 'on its way'
+                where = f'{state.value} on {job.computer.label}' if state and job.computer else 'being submitted'
                 status.update(f'job {job.pk}: {where}')
                 time.sleep(INTERVAL_S)
     except KeyboardInterrupt:
         console.print(
-            f'\nJob {job.pk} goes on in the daemon. What it finds: mlip-autopipe doctor --job {job.pk}\n'
-            f'To end it: verdi process kill {job.pk}'
+            f'\nJob {job.pk} continues in the daemon. To show its result: mlip-autopipe doctor --job {job.pk}\n'
+            f'To cancel it: verdi process kill {job.pk}'
         )
         sys.exit(INTERRUPTED)
 

@@ -17,9 +17,9 @@ __all__ = ['command']
 @click.option('--no-profile', is_flag=True, help='Do not ask the AiiDA profile for cutoffs and nodes.')
 @click.pass_obj
 def command(profile_name: str | None, input_file: Path, output: Path | None, no_profile: bool) -> None:
-    """Show the full configuration that INPUT stands for.
+    """Show the full configuration of INPUT.
 
-    Each value is followed by who set it: the user, the protocol, a heuristic, or the default.
+    Each value is followed by its origin: the user, the protocol, a heuristic, or the default.
 
     \b
     mlip-autopipe expand input.yaml --output full.yaml

@@ -19,21 +19,19 @@ __all__ = ['command', 'show_progress_of_archives']
     '--output',
     metavar='FOLDER|FILE.zip',
     type=click.Path(path_type=Path),
-    help='Where to write it; bundle_UUID (the first digits of the run) if not given.',
+    help='Output path; by default bundle_UUID (the first digits of the run).',
 )
-@click.option(
-    '--no-provenance', is_flag=True, help='Leave the AiiDA archive out: smaller, and without lineage at the other side.'
-)
+@click.option('--no-provenance', is_flag=True, help='Omit the AiiDA archive: smaller, but the receiver has no lineage.')
 @click.pass_obj
 def command(profile_name: str | None, run: int, output: Path | None, no_provenance: bool) -> None:
-    """Write the run PK as a bundle to hand on.
+    """Write a bundle of the run PK to share.
 
-    The potential and its committee, the frames with their labels (training, validation, test, hot), the model card,
-    the configuration, the provenance as an AiiDA archive, and checksums. Of a run that failed: what it had reached.
+    It contains the potential and its committee, the labelled frames (training, validation, test, hot), the model card,
+    the configuration, the provenance as an AiiDA archive, and checksums. For a failed run: the results so far.
 
     \b
     mlip-autopipe export 17 --output SiC.zip
-    mlip-autopipe verify SiC.zip            # at the other side, without AiiDA's profile
+    mlip-autopipe verify SiC.zip            # on another machine, without an AiiDA profile
     mlip-autopipe import SiC.zip            # and into a profile
     """
     with tell_errors():
@@ -54,7 +52,7 @@ def command(profile_name: str | None, run: int, output: Path | None, no_provenan
         for path in written:
             console.print(f'  {path}  {tell_size(path.stat().st_size)}', soft_wrap=True)
         console.print(
-            f'hand on {target}; its receiver checks it with: mlip-autopipe verify {target.name}', soft_wrap=True
+            f'share {target}; the receiver verifies it with: mlip-autopipe verify {target.name}', soft_wrap=True
         )
 
 

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 __all__ = ['command']
 
 N_SHOWN = 5
-STYLES = {'stands': 'bold red', 'set aside': 'yellow', 'under way': 'cyan', 'mended': 'green'}
+STYLES = {'unresolved': 'bold red', 'tolerated': 'yellow', 'in progress': 'cyan', 'recovered': 'green'}
 NUMBER = re.compile(r'[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?')
 
 
 @click.command('failures')
 @click.argument('run', metavar='PK', type=RUN)
-@click.option('--json', 'as_json', is_flag=True, help='Print JSON, with every failure on its own.')
+@click.option('--json', 'as_json', is_flag=True, help='Print JSON, with one entry per failure.')
 @click.pass_obj
 def command(profile_name: str | None, run: int, as_json: bool) -> None:
-    """Show what failed in the run PK, what the pipeline did about it, and the way out.
+    """Show the failures of the run PK, how the pipeline handled them, and the solutions.
 
-    Failed processes, candidates without a label, and replicas that a guard ended. `mended`: another attempt made up
-    for it. `set aside`: the run went on without it. `under way`: another attempt is at work. `stands`: the run ended
-    for it.
+    Failed processes, candidates without a label, and replicas stopped by a guard. `recovered`: a later attempt
+    succeeded. `tolerated`: the run continued without it. `in progress`: another attempt is running. `unresolved`: the
+    run ended because of it.
 
     \b
     mlip-autopipe failures 1234
@@ -48,7 +48,7 @@ def command(profile_name: str | None, run: int, as_json: bool) -> None:
             click.echo(json.dumps([asdict(one) for one in found], indent=2))
             return
         if not found:
-            console.print(f'nothing failed in run {run}')
+            console.print(f'no failures in run {run}')
             return
         numbers = {ending: sum(one.ending == ending for one in found) for ending in STYLES}
         told = (f'[{STYLES[name]}]{number} {name}[/]' for name, number in numbers.items() if number)
@@ -82,6 +82,6 @@ def _add(tree: Tree, alike: list[Failure]) -> None:
         branch.add(escape(f'{subject}<{one.pk}>: {one.message}'))
     if len(alike) > N_SHOWN:
         branch.add(f'and {len(alike) - N_SHOWN} more; --json has them all')
-    branch.add(escape(f'done: {first.action}'))
+    branch.add(escape(f'response: {first.action}'))
     if first.way_out:
-        branch.add(escape(f'way out: {first.way_out}'))
+        branch.add(escape(f'solution: {first.way_out}'))

@@ -16,10 +16,10 @@ __all__ = ['command']
 @click.argument('bundle', metavar='BUNDLE', type=click.Path(path_type=Path))
 @click.pass_obj
 def command(profile_name: str | None, bundle: Path) -> None:
-    """Take a bundle, a folder or a zip file, into this profile.
+    """Import a bundle, a folder or a zip file, into this profile.
 
-    It is verified first; one that is not whole is not taken. Nodes are known by their UUID, so importing a bundle again
-    changes nothing. Of a bundle without provenance the potential alone is taken.
+    It is verified first; an incomplete one is refused. Nodes are identified by their UUID, so importing a bundle again
+    changes nothing. From a bundle without provenance, only the potential is imported.
 
     \b
     mlip-autopipe import SiC.zip
@@ -47,8 +47,8 @@ def command(profile_name: str | None, bundle: Path) -> None:
     console.print(f'\n{imported.n_new or "no"} new nodes in this profile')
     if run is not None:
         console.print(f'run <{run.pk}>, its potential <{potential.pk}>')
-        console.print(f'where it is from:  {tell_command(f"lineage {potential.pk}")}')
-        console.print(f'what happened:     {tell_command(f"report {run.pk}")}, {tell_command(f"status {run.pk}")}')
+        console.print(f'origin:            {tell_command(f"lineage {potential.pk}")}')
+        console.print(f'results:           {tell_command(f"report {run.pk}")}, {tell_command(f"status {run.pk}")}')
     else:
         console.print(f'potential <{potential.pk}>, without its provenance')
-    console.print(f'explore with it:   surrogate: node:{potential.uuid}    (a line of your input.yaml)', soft_wrap=True)
+    console.print(f'use it:            surrogate: node:{potential.uuid}    (a line of your input.yaml)', soft_wrap=True)

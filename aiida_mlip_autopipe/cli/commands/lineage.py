@@ -25,13 +25,13 @@ N_NAMED = 20
     'graph_path',
     type=click.Path(path_type=Path, dir_okay=False),
     metavar='FILE.svg',
-    help='Draw it to a file, too.',
+    help='Also draw it to a file.',
 )
 @click.pass_obj
 def command(profile_name: str | None, subject: str, graph_path: Path | None) -> None:
-    """Show where a frame or a potential comes from, and what became of it.
+    """Show the origin of a frame or a potential, and its use.
 
-    FRAME_ID is in the `info` of each frame of dataset.extxyz. PK is that of a potential, of a run (its final
+    FRAME_ID is in the `info` of each frame of dataset.extxyz. PK is the PK of a potential, of a run (its final
     potential), or of any job or node that belongs to one potential or one frame.
 
     \b
@@ -39,7 +39,7 @@ def command(profile_name: str | None, subject: str, graph_path: Path | None) -> 
     mlip-autopipe lineage 11cbac15-r003-s000144-2831f9c1 --graph frame.svg
     """
     if graph_path is not None and graph_path.suffix != '.svg':
-        raise UsageProblem(f'--graph {graph_path}: the picture is an SVG file; give it a name that ends in .svg')
+        raise UsageProblem(f'--graph {graph_path}: the figure is an SVG file; give it a name that ends in .svg')
     with tell_errors():
         load_profile(profile_name)
         from aiida_mlip_autopipe.cli.lineage_tree import frame_tree, potential_tree
@@ -69,13 +69,11 @@ def _target(pk: int) -> Any:
         process = node if isinstance(node, ProcessNode) else node.creator
         found = None if process is None else _of_process(process)
     if found is None and getattr(node, 'process_label', None) == 'AutoPipeWorkChain':
-        raise UsageProblem(
-            f'run {pk} has no potential of its own yet; {tell_command(f"status {pk}")} says how far it is'
-        )
+        raise UsageProblem(f'run {pk} has not trained a potential yet; {tell_command(f"status {pk}")} shows its state')
     if found is None:
         raise UsageProblem(
-            f'{pk} ({type(node).__name__}) belongs to no single potential or frame: give the PK of a '
-            'potential, a run, a pw.x calculation, or a frame_id'
+            f'{pk} ({type(node).__name__}) does not belong to a single potential or frame: give the PK of a '
+            'potential, a run, a labelling job, or a frame_id'
         )
     return found
 
@@ -101,7 +99,8 @@ def _of_process(process: ProcessNode) -> Any:
     """Return the potential or the frame that a process is about: what it made, or else what it was given."""
     for links in (process.base.links.get_outgoing(), process.base.links.get_incoming()):
         nodes = {link.link_label: link.node for link in links.all()}
-        for name in ('potential', 'structure', 'pw__structure', 'job__potential'):
+        structures = [name for name in nodes if name.endswith('__structure')]
+        for name in ('potential', 'structure', *structures, 'job__potential'):
             if name in nodes and (found := _of_data(nodes[name])) is not None:
                 return found
     if 'indices' in process.inputs:

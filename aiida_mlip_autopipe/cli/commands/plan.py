@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_mlip_autopipe.cli.console import console, load_profile
+from aiida_mlip_autopipe.cli.examination import Examination
 
 if TYPE_CHECKING:
     from aiida.manage.configuration.profile import Profile
     from aiida.orm import AbstractCode
 
     from aiida_mlip_autopipe.config import Expansion
-    from aiida_mlip_autopipe.config.plan import Plan
 
-__all__ = ['Examination', 'command', 'examine']
+__all__ = ['command', 'examine']
 
 WRONG = 2
 
@@ -31,11 +30,11 @@ WRONG = 2
 @click.option('--json', 'as_json', is_flag=True, help='Print it as JSON, for scripts.')
 @click.pass_obj
 def command(profile_name: str | None, input_file: Path, as_json: bool) -> None:
-    """Show all that INPUT would run, what it costs, and what stands in its way; nothing is submitted or stored.
+    """Show what INPUT would run, its cost, and any problems; nothing is submitted or stored.
 
-    Counts are exact, or upper bounds where they depend on what is found. Hours follow from what the doctor measured on
-    the computer, and from earlier jobs of this profile. All problems are told at once, each with its way out. Exit
-    status 2 if there is one.
+    Counts are exact, or upper bounds if they depend on results. Hours are estimated from `doctor` measurements on
+    the computer, and from earlier jobs of this profile. All problems are listed at once, with solutions. Exit
+    status 2 if there are any.
 
     \b
     mlip-autopipe plan input.yaml
@@ -52,48 +51,6 @@ def command(profile_name: str | None, input_file: Path, as_json: bool) -> None:
         print_plan(found)
     if found.problems:
         sys.exit(WRONG)
-
-
-@dataclass
-class Examination:
-    """What was found of an input: its plan as far as there is one, the slots of the daemon, and what is wrong.
-
-    Attributes
-    ----------
-    input_file : Path
-    profile : str
-        Its name.
-    expansion : Expansion or None
-        None if the input has problems of its own.
-    plan : Plan or None
-    slots_needed, n_workers, slots_per_worker : int or None
-        Processes alive at once; of the daemon, None where it does not run.
-    problems, warnings : list of str
-        What must be put right before a run can be submitted; what should be known.
-    """
-
-    input_file: Path
-    profile: str
-    expansion: Expansion | None = None
-    plan: Plan | None = None
-    slots_needed: int | None = None
-    n_workers: int | None = None
-    slots_per_worker: int | None = None
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data, with None for what there is none of."""
-        slots = {'needed': self.slots_needed, 'workers': self.n_workers, 'per_worker': self.slots_per_worker}
-        return {
-            'input': str(self.input_file),
-            'profile': self.profile,
-            'problems': self.problems,
-            'warnings': self.warnings,
-            'slots': slots,
-            'keep_frames': None if self.expansion is None else self.expansion.configuration.exploration.keep_frames,
-            'plan': None if self.plan is None else self.plan.as_dict(),
-        }
 
 
 def examine(path: Path, profile: Profile) -> Examination:
@@ -121,8 +78,8 @@ def examine(path: Path, profile: Profile) -> Examination:
         found.slots_needed = needed_slots(found.expansion.configuration)
         found.problems += [*problems, *_too_few_slots(found)]
         found.warnings += _mismatch(codes, found.expansion)
-    for name in ('worker_code', 'pw_code'):
-        if name in codes:
+    for name in ('worker_code', 'labelling_code'):
+        if codes.get(name) is not None:
             found.problems += _unreachable(codes[name])
     if found.expansion is not None:
         _make_plan(found, found.expansion, codes)
@@ -135,7 +92,7 @@ def _make_plan(found: Examination, expansion: Expansion, codes: Mapping[str, Any
     from aiida_mlip_autopipe.provenance.speed import measured_speeds
     from aiida_mlip_autopipe.science.existing_data import existing_data
 
-    speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('pw_code'))
+    speeds = measured_speeds(expansion.configuration, codes.get('worker_code'), codes.get('labelling_code'))
     data = existing_data(codes['data'].get_atoms()) if codes.get('data') else []
     try:
         found.plan = make_plan(expansion.configuration, expansion.sources, speeds, data)
@@ -150,13 +107,16 @@ def _codes_of_a_bad_input(path: Path) -> tuple[dict[str, Any], list[str]]:
     from aiida_mlip_autopipe.cli.launch import collect_problems
     from aiida_mlip_autopipe.config import ConfigError, ConfigExpander
     from aiida_mlip_autopipe.config.schema import CodesConfiguration
+    from aiida_mlip_autopipe.science.parameters.labelling import LABELLERS, kind_of
     from aiida_mlip_autopipe.workflows.inputs import find_code
 
     try:
-        given = ConfigExpander(path).data.get('codes') or {}
+        data = ConfigExpander(path).data
     except ConfigError:
-        given = {}
-    defaults = CodesConfiguration().model_dump()
+        data = {}
+    kind, given = kind_of(data.get('labelling')), data.get('codes') or {}
+    usual = LABELLERS[kind].default_code if kind in LABELLERS else None
+    defaults = {**CodesConfiguration().model_dump(), 'labelling': usual}
     labels = {name: given.get(name, label) if isinstance(given, Mapping) else label for name, label in defaults.items()}
     steps: dict[str, Callable[[], Any]] = {
         f'{name}_code': partial(find_code, label, f'codes.{name}')
@@ -167,9 +127,10 @@ def _codes_of_a_bad_input(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _mismatch(nodes: Mapping[str, Any], expansion: Expansion) -> Iterator[str]:
+    from aiida_mlip_autopipe.labelling.base import labeller_of
     from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
 
-    if warning := functional_mismatch(nodes.get('surrogate'), expansion.configuration.labelling):
+    if warning := functional_mismatch(nodes.get('surrogate'), labeller_of(expansion.configuration.labelling)):
         yield warning
 
 

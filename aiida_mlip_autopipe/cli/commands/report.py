@@ -18,14 +18,14 @@ __all__ = ['command']
     '-o',
     '--output',
     type=click.Path(path_type=Path, dir_okay=False),
-    help='The HTML file; report_PK.html in this folder if not given.',
+    help='The HTML file; by default report_PK.html in this folder.',
 )
 @click.pass_obj
 def command(profile_name: str | None, run: int, output: Path | None) -> None:
-    """Write the run PK as one HTML file to look at: verdict, errors, map, failures, cost, methods.
+    """Write a report of the run PK as one HTML file: verdict, errors, map, failures, cost, methods.
 
-    It needs no network and no other file, so it can be sent and kept. A run that is at work or has failed is told as
-    far as it has come.
+    The file needs no network and no other file. The report of a run that is running or has failed shows the results
+    so far.
 
     \b
     mlip-autopipe report 1234 -o silicon.html

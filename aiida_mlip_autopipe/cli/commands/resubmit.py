@@ -17,20 +17,20 @@ __all__ = ['command']
 
 @click.command('resubmit')
 @click.argument('pk', metavar='PK', type=RUN)
-@click.option('-n', '--max-concurrent', type=click.IntRange(1, 1000), help='Sequences; as before if not given.')
+@click.option('-n', '--max-concurrent', type=click.IntRange(1, 1000), help='Number of sequences; by default as before.')
 @click.option(
     '-w',
     '--wallclock',
     type=click.IntRange(1),
     metavar='SECONDS',
-    help='Time limit of each job; as before if not given.',
+    help='Time limit of each job; by default as before.',
 )
 @click.pass_obj
 def command(profile_name: str | None, pk: int, max_concurrent: int | None, wallclock: int | None) -> None:
-    """Label the candidates again that have no label, with the same inputs.
+    """Repeat the labels of candidates without a label, with the same inputs.
 
-    PK is that of a run, for all its labelling stages that have ended, or of one of them. What was labelled stays as it
-    is; submit the input of a run again afterwards, and it goes on with all labels.
+    PK is the PK of a run, for all its finished labelling stages, or of one of them. Existing labels are not changed.
+    Submit the input of the run again afterwards to continue with all labels.
 
     \b
     mlip-autopipe resubmit 1234 --wallclock 7200
@@ -44,7 +44,7 @@ def command(profile_name: str | None, pk: int, max_concurrent: int | None, wallc
 
         failed = {stage: indices for stage in _stages(pk) if (indices := _without_label(stage))}
         if not failed:
-            console.print(f'<{pk}>: every candidate that was to be labelled has its label, or is being labelled')
+            console.print(f'<{pk}>: every candidate has a label, or is being labelled')
             return
         sequences = [
             min(max_concurrent or stage.inputs.parameters['max_concurrent'], len(indices))
@@ -70,7 +70,7 @@ def _stages(pk: int) -> list[WorkChainNode]:
     node = load_run(pk)
     if node.process_type == LABEL:
         if not node.is_terminated:
-            raise UsageProblem(f'the labelling stage <{pk}> is at work; wait for its end')
+            raise UsageProblem(f'the labelling stage <{pk}> is running; wait until it ends')
         return [node]
     called = [one for one in node.called if isinstance(one, WorkChainNode) and one.process_type == LABEL]
     if not called:
@@ -94,7 +94,6 @@ def _without_label(stage: WorkChainNode) -> list[int]:
 
 def _level_of(stage: WorkChainNode) -> str:
     """Return the fingerprint of the level of theory of a labelling stage."""
-    from aiida_mlip_autopipe.labelling.labels import fingerprint
-    from aiida_mlip_autopipe.science.parameters import LabellingParameters
+    from aiida_mlip_autopipe.labelling.base import labeller_of_process
 
-    return fingerprint(LabellingParameters(**stage.inputs.parameters.get_dict()), dict(stage.inputs.pseudos.items()))
+    return labeller_of_process(stage).fingerprint()

@@ -25,7 +25,7 @@ __all__ = ['command']
 def command(profile_name: str | None, input_file: Path, output: Path) -> None:
     """Submit the pipeline that INPUT describes, follow it, and write its results to a folder.
 
-    The daemon runs it: Ctrl-C ends the view, not the run; `watch` takes it up again.
+    The daemon runs it: Ctrl-C closes the display, the run goes on; `watch` displays it again.
 
     \b
     mlip-autopipe run input.yaml --output results

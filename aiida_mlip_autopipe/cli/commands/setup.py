@@ -4,47 +4,59 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from aiida_mlip_autopipe.cli.console import UsageProblem, console, tell_command, tell_errors
-from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, FAMILY_LABEL
+from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER, LABELLERS
 
 __all__ = ['command']
 
 
+def _options_of_labellers(function: Any) -> Any:
+    """Add the options of each labelling code."""
+    for _, labeller in LABELLERS.items():
+        for option in labeller.setup_options():
+            function = click.option(
+                f'--{option.name}',
+                type=click.Path(path_type=Path),
+                default=option.default,
+                show_default=option.default is not None,
+                help=option.help,
+            )(function)
+    return function
+
+
 @click.command('init')
-@click.option('--yes', '-y', is_flag=True, help='Do not ask before a profile is made.')
-@click.option('--workers', type=click.IntRange(1), default=2, show_default=True, help='Workers of the daemon.')
-@click.option('--pw', 'pw_path', type=click.Path(path_type=Path), help='pw.x; the one on PATH if not given.')
+@click.option('--yes', '-y', is_flag=True, help='Create a profile without asking.')
+@click.option('--workers', type=click.IntRange(1), default=2, show_default=True, help='Number of daemon workers.')
 @click.option(
     '--worker',
     'worker_path',
     type=click.Path(path_type=Path),
-    help='mlip-autopipe-worker; the one of this environment if not given.',
+    help='mlip-autopipe-worker; by default the one of this environment.',
 )
 @click.option(
-    '--pseudos',
-    'pseudo_folder',
-    type=click.Path(path_type=Path),
-    default=DEBIAN_FOLDER,
+    '--labelling',
+    'kinds',
+    type=click.Choice(list(LABELLERS)),
+    multiple=True,
+    default=(DEFAULT_LABELLER,),
     show_default=True,
-    help=f'Folder of UPF files for the family {FAMILY_LABEL}.',
+    help='Labelling code to set up; may be given several times.',
 )
+@_options_of_labellers
 @click.pass_obj
 def command(
-    profile_name: str | None,
-    yes: bool,
-    workers: int,
-    pw_path: Path | None,
-    worker_path: Path | None,
-    pseudo_folder: Path,
+    profile_name: str | None, yes: bool, workers: int, worker_path: Path | None, kinds: tuple[str, ...], **given: Any
 ) -> None:
-    """Make or repair what the pipeline needs on this computer.
+    """Set up or repair the pipeline on this computer.
 
-    An AiiDA profile (SQLite, ZeroMQ: no service to install) if there is none, the computer localhost, the codes
-    mlip-worker@localhost and pw@localhost, the pseudopotential family autopipe/pbe, a running daemon. A second run
-    repairs what is broken and changes nothing that works. AIIDA_PATH decides where the profile lives.
+    This creates an AiiDA profile (SQLite, ZeroMQ: no service) if there is none, the computer localhost, the code
+    mlip-worker@localhost, and the code of the labelling code with all that it needs, such as pseudopotentials; and it
+    starts the daemon. A second run repairs a broken setup and does not change a working one. AIIDA_PATH sets the
+    location of the profile.
 
     \b
     mlip-autopipe init --yes
@@ -52,24 +64,24 @@ def command(
     """
     with tell_errors():
         from aiida_mlip_autopipe.cli import setup
-        from aiida_mlip_autopipe.labelling.espresso.pseudos import install_family, read_table
 
-        pw, worker = setup.find_pw(pw_path), setup.find_worker(worker_path)
-        read_table(pseudo_folder)
+        labellers = [LABELLERS[kind] for kind in kinds]
+        codes = [code for labeller in labellers if (code := labeller.code_setup(given)) is not None]
+        worker = setup.find_worker(worker_path)
         report = setup.Report()
         if not yes:
             _ask(profile_name)
         with console.status('setting up'):
             profile = setup.ensure_profile(profile_name, report)
-            restart = setup.ensure_options(profile, report)
+            restart = setup.ensure_options(profile, {labeller.job_type for labeller in labellers}, report)
             computer = setup.ensure_computer(report)
             setup.ensure_code(computer, 'mlip-worker', worker, report)
-            setup.ensure_code(
-                computer, 'pw', pw, report, plugin='quantumespresso.pw', prepend='export OMP_NUM_THREADS=1'
-            )
-            family, added = install_family(pseudo_folder)
-            note = report.did if added else report.found
-            note('pseudopotentials', f'{family.label}: {" ".join(sorted(family.elements))}')
+            for code in codes:
+                setup.ensure_code(
+                    computer, code.label, code.executable, report, plugin=code.plugin, prepend=code.prepend
+                )
+            for part, text, is_new in (one for labeller in labellers for one in labeller.install(given)):
+                (report.did if is_new else report.found)(part, text)
             setup.ensure_daemon(profile, workers, restart, report)
     _show(report)
 
@@ -82,9 +94,9 @@ def _ask(profile_name: str | None) -> None:
     if (profile_name or config.default_profile_name) not in config.profile_names:
         if not sys.stdin.isatty():
             raise UsageProblem(
-                f'no terminal to ask whether to make a new AiiDA profile in {config.dirpath}; give --yes'
+                f'no terminal to ask whether to create a new AiiDA profile in {config.dirpath}; give --yes'
             )
-        click.confirm(f'Make a new AiiDA profile in {config.dirpath}?', default=True, abort=True)
+        click.confirm(f'Create a new AiiDA profile in {config.dirpath}?', default=True, abort=True)
 
 
 def _show(report: object) -> None:

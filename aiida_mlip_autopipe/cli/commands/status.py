@@ -46,14 +46,14 @@ RUN: Any = RunType()
     '-o',
     '--output',
     type=click.Path(path_type=Path, file_okay=False),
-    help='Write the results reached so far to a folder.',
+    help='Write the results so far to a folder.',
 )
 @click.pass_obj
 def command(profile_name: str | None, run: int | None, candidates: bool, output: Path | None) -> None:
-    """List the runs, or show what the run PK is doing.
+    """List the runs, or show the state of the run PK.
 
-    Its stages, how many seeds are explored, how many candidates are unlabelled, labelling, labelled or failed, and
-    what failed: all as the provenance graph has it. `watch` shows it as it goes on.
+    It shows the stages, the number of explored seeds, the number of candidates by state (unlabelled, labelling,
+    labelled, failed), and the failures, all from the provenance graph. `watch` gives a live display.
 
     \b
     mlip-autopipe status

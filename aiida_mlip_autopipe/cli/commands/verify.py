@@ -19,9 +19,9 @@ __all__ = ['checked', 'command', 'print_checks']
 @click.command('verify')
 @click.argument('bundle', metavar='BUNDLE', type=click.Path(path_type=Path))
 def command(bundle: Path) -> None:
-    """Hold a bundle, a folder or a zip file, against its checksums and its card.
+    """Verify a bundle, a folder or a zip file, with its checksums and its card.
 
-    It needs no AiiDA profile. Each check is a line; the exit status is 0 if all are right, else 1. Without this package
+    It needs no AiiDA profile. Each line is a check; the exit status is 0 if all pass, else 1. Without this package,
     `sha256sum -c SHA256SUMS` compares the checksums.
 
     \b

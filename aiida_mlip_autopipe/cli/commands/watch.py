@@ -23,12 +23,12 @@ __all__ = ['command']
 )
 @click.pass_obj
 def command(profile_name: str | None, run: int | None, output: Path | None) -> None:
-    """Watch the run PK until it ends, or the newest one that is at work.
+    """Watch the run PK until it ends, by default the newest running one.
 
-    Round by round and stage by stage: what is counted and how fast, the time to go, the errors as they come, what has
-    failed and why, and what stands still. On a terminal the view is live; piped, there is a line for each change. Only
-    the graph and the progress of the jobs are read, so the daemon may run elsewhere. Ctrl-C ends the view, with exit
-    status 130, and leaves the run alone. Exit status 1 if the run fails.
+    For each round and stage it shows counts and rates, the remaining time, the errors as soon as they are known,
+    failures and their reasons, and paused processes. On a terminal the display is live; otherwise one line is printed
+    for each change. Only the graph and the progress of the jobs are read, so the daemon may run elsewhere. Ctrl-C
+    closes the display, with exit status 130; the run goes on. Exit status 1 if the run fails.
 
     \b
     mlip-autopipe watch
@@ -59,4 +59,4 @@ def _newest() -> int:
             return run.pk
     if not runs:
         raise UsageProblem('no runs in this profile yet: mlip-autopipe run input.yaml')
-    raise UsageProblem(f'no run is at work; the last was {runs[0].pk}: mlip-autopipe status {runs[0].pk}')
+    raise UsageProblem(f'no run is running; the last was {runs[0].pk}: mlip-autopipe status {runs[0].pk}')

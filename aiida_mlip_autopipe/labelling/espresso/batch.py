@@ -16,7 +16,8 @@ from aiida.plugins import DataFactory
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, pseudo_file, pw_input
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.pipeline.exit_codes import NO_LABEL, NOT_ALL_LABELLED, add_exit_codes
 
 __all__ = ['PwBatchCalculation']
 
@@ -32,19 +33,19 @@ class PwBatchCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and exit codes."""
         super().define(spec)
-        spec.input('candidates', valid_type=FramesData, help='The set that the candidates are in.')
+        spec.input('candidates', valid_type=FramesData, help='The set of candidates.')
         spec.input(
             'indices',
             valid_type=orm.List,
             serializer=orm.to_aiida_type,
-            help='Their places in it, in order.',
+            help='Indices of the candidates in the set, in order.',
         )
         spec.input(
             'parameters',
             valid_type=orm.Dict,
             serializer=orm.to_aiida_type,
-            validator=validate_parameters(LabellingParameters),
-            help='The LabellingParameters.',
+            validator=validate_parameters(EspressoParameters),
+            help='The EspressoParameters.',
         )
         spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
         options = spec.inputs['metadata']['options']
@@ -54,22 +55,11 @@ class PwBatchCalculation(CalcJob):
         spec.output(
             'labels',
             valid_type=orm.ArrayData,
-            help='Arrays energy (eV), forces (eV/Å, of all one after the other), stress (GPa, with the sign of Quantum '
-            'ESPRESSO) and n_atoms, a row for each label; attributes index and keys, of the labels, and failed, the '
-            'reason of each candidate without one.',
+            help='Arrays energy (eV), forces (eV/Å, of all one after the other), stress (eV/Å³, as xx, yy, zz, yz, '
+            'xz, xy, with the sign of ASE) and n_atoms, a row for each label; attributes index and keys, of the '
+            'labels, and failed, the reason of each candidate without one.',
         )
-        spec.exit_code(
-            310,
-            'ERROR_NO_LABEL',
-            invalidates_cache=True,
-            message='None of the {wanted} candidates was labelled; the first: {reason}',
-        )
-        spec.exit_code(
-            730,
-            'WARNING_NOT_ALL_LABELLED',
-            invalidates_cache=True,
-            message='{found} of {wanted} candidates were labelled; the first that was not: {reason}',
-        )
+        add_exit_codes(spec, NO_LABEL, NOT_ALL_LABELLED)
 
     @classmethod
     def input_file(cls, index: int) -> str:
@@ -92,7 +82,7 @@ class PwBatchCalculation(CalcJob):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write an input file for each candidate and list the runs."""
-        labelling = LabellingParameters(**self.inputs.parameters.get_dict())
+        labelling = EspressoParameters(**self.inputs.parameters.get_dict())
         pseudos = self.inputs.pseudos
         z_valence = {element: pseudo.z_valence for element, pseudo in pseudos.items()}
         frames = self.inputs.candidates.get_atoms()

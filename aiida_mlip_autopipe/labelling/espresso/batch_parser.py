@@ -19,8 +19,10 @@ from qe_tools import CONSTANTS
 
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
 from aiida_mlip_autopipe.labelling.espresso.inputs import label_key
-from aiida_mlip_autopipe.labelling.labels import Label, batch_array
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.espresso.units import ase_stress
+from aiida_mlip_autopipe.labelling.labels import batch_array
+from aiida_mlip_autopipe.science.label import Label
 
 __all__ = ['NoLabelError', 'PwBatchParser', 'read_label']
 
@@ -59,7 +61,7 @@ class PwBatchParser(Parser):
         """Return the key of each candidate of the batch."""
         inputs = self.node.inputs
         frames = inputs.candidates.get_atoms()
-        labelling = LabellingParameters(**inputs.parameters.get_dict())
+        labelling = EspressoParameters(**inputs.parameters.get_dict())
         pseudos = dict(inputs.pseudos.items())
         return {index: label_key(frames[index], labelling, pseudos) for index in indices}
 
@@ -81,7 +83,7 @@ def read_label(result: Path, printed: Path) -> Label:
         label = Label(
             float(_text(output, 'total_energy/etot')) * CONSTANTS.hartree_to_ev,
             _numbers(output, 'forces') * CONSTANTS.hartree_to_ev / CONSTANTS.bohr_to_ang,
-            _numbers(output, 'stress') * CONSTANTS.au_gpa,
+            ase_stress(_numbers(output, 'stress') * CONSTANTS.au_gpa),
         )
     except ValueError:
         raise NoLabelError(f'energy, forces or stress are missing ({_why(printed)})') from None
@@ -105,10 +107,10 @@ def _numbers(output: ElementTree.Element, path: str) -> np.ndarray:
 def _why(printed: Path) -> str:
     """Return the error that pw.x printed, or how far it came."""
     if not printed.is_file():
-        return 'pw.x was not started: the job ended before'
+        return 'pw.x was not started: the job ended first'
     text = printed.read_text(errors='replace')
     if match := ERROR_BOX.search(text):
         return ' '.join(match['text'].split())
     if 'convergence NOT achieved' in text:
         return next(' '.join(line.split()) for line in text.splitlines() if 'convergence NOT achieved' in line)
-    return 'pw.x ended without an error, and without its results: it was stopped'
+    return 'pw.x ended without an error and without results: it was killed'

@@ -16,8 +16,8 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
 from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida_pseudo.data.pseudo import UpfData
@@ -30,7 +30,7 @@ LEAST_SPARE_BANDS = 4
 STARTING_MAGNETIZATION = 0.5
 
 
-def pw_parameters(atoms: Atoms, labelling: LabellingParameters, z_valence: Mapping[str, float]) -> dict[str, Any]:
+def pw_parameters(atoms: Atoms, labelling: EspressoParameters, z_valence: Mapping[str, float]) -> dict[str, Any]:
     """Return the namelists of a single point.
 
     :param atoms: the candidate; ``info['config_type'] == 'IsolatedAtom'`` makes it spin-polarised with the number of
@@ -59,7 +59,7 @@ def pw_parameters(atoms: Atoms, labelling: LabellingParameters, z_valence: Mappi
     }
 
 
-def _spin(atoms: Atoms, labelling: LabellingParameters) -> dict[str, Any]:
+def _spin(atoms: Atoms, labelling: EspressoParameters) -> dict[str, Any]:
     symbols = sorted(set(atoms.symbols))
     if is_isolated_atom(atoms):
         unpaired = labelling.atomic_magnetization.get(symbols[0], 0)
@@ -91,7 +91,7 @@ def pseudo_file(element: str) -> str:
 
 def pw_input(
     atoms: Atoms,
-    labelling: LabellingParameters,
+    labelling: EspressoParameters,
     z_valence: Mapping[str, float],
     outdir: str = 'out',
     prefix: str = 'pw',
@@ -125,7 +125,7 @@ def _row(vector: np.ndarray) -> str:
     return ' '.join(f'{value:17.10f}' for value in vector)
 
 
-def label_key(atoms: Atoms, labelling: LabellingParameters, pseudos: Mapping[str, UpfData]) -> str:
+def label_key(atoms: Atoms, labelling: EspressoParameters, pseudos: Mapping[str, UpfData]) -> str:
     """Return what identifies a label before it is computed: the input of pw.x and the pseudopotentials that it names.
 
     Two candidates with the same key ask for the same calculation, whichever sets they are in.

@@ -1,4 +1,4 @@
-"""The pseudopotential family that ``init`` installs: one PBE file per element, with cutoffs.
+"""What ``init`` sets up: pw.x, and a pseudopotential family of one PBE file per element, with cutoffs.
 
 Debian's folder holds several files per element and several functionals; mixing them would spoil every label. So a table
 names the file of each element. A folder of one's own brings its own table, ``pseudos.yaml``, in the same form.
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from aiida_mlip_autopipe.labelling.executable import find_executable
+
 if TYPE_CHECKING:
     from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 
-__all__ = ['DEBIAN_FOLDER', 'FAMILY_LABEL', 'STRINGENCY', 'Choice', 'install_family', 'read_table']
+__all__ = ['DEBIAN_FOLDER', 'FAMILY_LABEL', 'STRINGENCY', 'Choice', 'find_pw', 'install_family', 'read_table']
 
 FAMILY_LABEL = 'autopipe/pbe'
 STRINGENCY = 'standard'
@@ -37,6 +39,25 @@ class Choice:
     def cutoffs(self) -> dict[str, float]:
         """Return the cutoffs under aiida-pseudo's names."""
         return {'cutoff_wfc': float(self.ecutwfc_Ry), 'cutoff_rho': float(self.ecutrho_Ry)}
+
+
+def find_pw(given: Path | None) -> Path:
+    """Return the path of pw.x.
+
+    Raises
+    ------
+    ValueError
+        If it is not there.
+    """
+    if given is None:
+        on_path = shutil.which('pw.x')
+        if on_path is None:
+            raise ValueError(
+                'pw.x: not on PATH; install Quantum ESPRESSO (Debian: apt install quantum-espresso '
+                'quantum-espresso-data libopenblas0-serial) or give its path with --pw PATH'
+            )
+        given = Path(on_path)
+    return find_executable(given, '--pw')
 
 
 def read_table(folder: Path) -> dict[str, Choice]:
@@ -64,11 +85,11 @@ def read_table(folder: Path) -> dict[str, Choice]:
             '"Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
         ) from error
     if own.is_file() and (missing := [row.file for row in table.values() if not (folder / row.file).is_file()]):
-        raise ValueError(f'{own}: names {", ".join(missing)}, which {folder} does not hold; correct the names')
+        raise ValueError(f'{own}: names {", ".join(missing)}, which are not in {folder}; correct the names')
     present = {element: row for element, row in table.items() if (folder / row.file).is_file()}
     if not present:
         raise ValueError(
-            f'pseudopotentials: {folder} holds none of the files of the default table; write a {TABLE_FILE} there with '
+            f'pseudopotentials: {folder} has none of the files of the default table; write a {TABLE_FILE} there with '
             'lines like "Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
         )
     return present

@@ -49,9 +49,9 @@ def open_bundle(path: Path) -> Iterator[Path]:
         yield _folder_of(path, path)
         return
     if not path.is_file():
-        raise ValueError(f'{path} does not exist: give the folder or the zip file that `mlip-autopipe export` wrote')
+        raise ValueError(f'{path} does not exist: give a folder or zip file written by `mlip-autopipe export`')
     if path.suffix != '.zip':
-        raise ValueError(f'{path} is neither a folder nor a .zip file: give what `mlip-autopipe export` wrote')
+        raise ValueError(f'{path} is neither a folder nor a .zip file: give one written by `mlip-autopipe export`')
     with TemporaryDirectory() as name:
         try:
             with zipfile.ZipFile(path) as packed:
@@ -64,7 +64,9 @@ def open_bundle(path: Path) -> Iterator[Path]:
 
 def _folder_of(folder: Path, given: Path) -> Path:
     if not any((folder / name).is_file() for name in (CHECKSUMS, CARD)):
-        raise ValueError(f'{given} holds neither {CHECKSUMS} nor {CARD}: it is no bundle of `mlip-autopipe export`')
+        raise ValueError(
+            f'{given} contains neither {CHECKSUMS} nor {CARD}: it is not a bundle of `mlip-autopipe export`'
+        )
     return folder
 
 
@@ -79,7 +81,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_text(encoding='utf-8'))
         if not {'potential', 'data', 'level_of_theory'} <= set(card):
-            raise ValueError('potential, data or level_of_theory is missing in it')
+            raise ValueError('potential, data or level_of_theory is missing')
     except (OSError, ValueError) as error:
         raise ValueError(f'{CARD} cannot be read ({error})') from error
     return card
@@ -116,9 +118,9 @@ def verify_bundle(folder: Path) -> list[Check]:
 def _check_files(folder: Path) -> list[Check]:
     """Return of each file whether it is what the list of checksums says."""
     if not (folder / CHECKSUMS).is_file():
-        return [Check(CHECKSUMS, False, 'missing: nothing tells whether the files are what they were')]
+        return [Check(CHECKSUMS, False, 'missing: the files cannot be verified')]
     listed, unreadable = _listed(folder)
-    checks = [Check(CHECKSUMS, False, f'line {number} is no checksum and name') for number in unreadable]
+    checks = [Check(CHECKSUMS, False, f'line {number} is not a checksum and a name') for number in unreadable]
     for name, wanted in sorted(listed.items()):
         path = folder / name
         if not path.is_file():
@@ -172,7 +174,7 @@ def _check_frames(path: Path, split: str, n_frames: int, fingerprint: str) -> Ch
         return Check(path.name, False, f'labels of {", ".join(sorted(strange))}, {CARD} says {fingerprint}')
     misplaced = {str(info.get('split')) for info in infos} - {split}
     if misplaced:
-        return Check(path.name, False, f'frames of the split {", ".join(sorted(misplaced))} among those of {split}')
+        return Check(path.name, False, f'frames of the split {", ".join(sorted(misplaced))} in the file of {split}')
     return Check(path.name, True, f'{n_frames} frames with labels of {fingerprint}, as {CARD} says')
 
 
@@ -185,5 +187,5 @@ def _check_archive(path: Path) -> Check:
     except Exception as error:  # zip files break in many ways
         return Check(path.name, False, f'cannot be read: {error}')
     if broken is not None:
-        return Check(path.name, False, f'cannot be read: {broken} is broken in it')
+        return Check(path.name, False, f'cannot be read: {broken} in it is broken')
     return Check(path.name, True, f'readable, version {version} of AiiDA {made_by}')

@@ -65,7 +65,7 @@ def _load(uuid: str) -> Any:
     try:
         return orm.load_node(uuid=uuid)
     except NotExistent as error:
-        raise ValueError(f'{ARCHIVE} does not hold the node {uuid} that {CARD} names') from error
+        raise ValueError(f'{ARCHIVE} does not contain the node {uuid} named in {CARD}') from error
 
 
 def _import_archive(path: Path) -> None:
@@ -77,7 +77,7 @@ def _import_archive(path: Path) -> None:
         import_archive(path, create_group=False)
     except IncompatibleStorageSchema as error:
         raise ValueError(
-            f'{ARCHIVE} was written by another version of AiiDA ({error}); unpack the bundle and bring it up to date '
+            f'{ARCHIVE} was written by another version of AiiDA ({error}); unpack the bundle and migrate the archive '
             f'with `verdi archive migrate {ARCHIVE} NEW`, then `verdi archive import NEW`'
         ) from error
     except AiidaException as error:

@@ -22,10 +22,11 @@ from aiida.common.exceptions import AiidaException
 from aiida_mlip_autopipe.config import Configuration
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.report.bundle.check import ARCHIVE, CARD, CHECKSUMS
-from aiida_mlip_autopipe.report.card import POTENTIAL_FILE, model_card, snippets
-from aiida_mlip_autopipe.report.card.text import card_markdown, licence_text
+from aiida_mlip_autopipe.report.card import POTENTIAL_FILE, model_card
+from aiida_mlip_autopipe.report.card.text import card_markdown, exported, licence_text
 from aiida_mlip_autopipe.report.reached import Reached, what_it_reached
 from aiida_mlip_autopipe.science.frames import file_sha256, write_extxyz
+from aiida_mlip_autopipe.science.potential import snippets
 
 __all__ = ['default_name', 'write_bundle']
 
@@ -33,14 +34,14 @@ README, CARD_TEXT, INPUT = 'README.md', 'card.md', 'exec_config_dump.yaml'
 FIRST_DAY_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 CONTENTS = {
     POTENTIAL_FILE: 'the potential, a MACE model',
-    'training.extxyz': 'frames with labels that it was trained on',
-    'validation.extxyz': 'frames with labels that told when to stop the training',
-    'test.extxyz': 'frames with labels that it was judged on, and that no round trained on',
-    'hot.extxyz': 'the same, hotter than any round explored',
-    CARD_TEXT: 'the model card: what it is good for and what not, errors, licence, how to load it',
-    CARD: 'the same for programs',
-    INPUT: 'the full configuration of the run; an input itself: `mlip-autopipe run` repeats it',
-    ARCHIVE: 'the whole provenance of the run, for AiiDA: `mlip-autopipe import`, or `verdi archive import`',
+    'training.extxyz': 'labelled frames of the training set',
+    'validation.extxyz': 'labelled frames of the validation set',
+    'test.extxyz': 'labelled frames of the held-out test set',
+    'hot.extxyz': 'labelled frames of the hotter test set, above the temperatures of all rounds',
+    CARD_TEXT: 'the model card: limits, errors, licence, how to load it',
+    CARD: 'the model card, machine-readable',
+    INPUT: 'the full configuration of the run, itself a valid input: `mlip-autopipe run` repeats it',
+    ARCHIVE: 'the full provenance of the run, for AiiDA: `mlip-autopipe import`, or `verdi archive import`',
     CHECKSUMS: 'checksums of the other files: `sha256sum -c SHA256SUMS`, or `mlip-autopipe verify`',
 }
 
@@ -86,9 +87,9 @@ def write_bundle(
     reached = what_it_reached(run)
     packed = target.suffix == '.zip'
     if (packed and target.exists()) or (target.is_dir() and any(target.iterdir())):
-        raise ValueError(f'{target} holds something already, and nothing is overwritten: name another with --output')
+        raise ValueError(f'{target} is not empty and will not be overwritten: give another path with --output')
     if not packed and target.exists() and not target.is_dir():
-        raise ValueError(f'{target} is a file: name a folder, or a file that ends in .zip, with --output')
+        raise ValueError(f'{target} is a file: give a folder, or a file that ends in .zip, with --output')
     target.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: an export that fails, or is cut short, leaves nothing that looks like a bundle.
     with TemporaryDirectory(dir=target.parent, prefix='.export-') as name:
@@ -126,7 +127,7 @@ def _fill(
     _write(folder / CARD_TEXT, card_markdown(card))
     _write(folder / INPUT, configuration if configuration is not None else _configuration(run))
     if provenance:
-        tell('provenance, for AiiDA; of a long run this takes minutes')
+        tell('provenance archive; for a long run this takes minutes')
         _write_archive(folder / ARCHIVE, run)
     _write(folder / README, _readme(card, [path.name for path in folder.iterdir()]))
     sums = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
@@ -153,8 +154,8 @@ def _write_archive(path: Path, run: orm.WorkChainNode) -> None:
         create_archive([run], filename=path)
     except AiidaException as error:
         raise ValueError(
-            f'the archive of run {run.pk} cannot be written ({error}); a process that has to do with it may still be '
-            'at work: wait for its end, or leave the archive out with --no-provenance'
+            f'the archive of run {run.pk} cannot be written ({error}); a related process may still be '
+            'running: wait until it ends, or omit the archive with --no-provenance'
         ) from error
 
 
@@ -172,30 +173,30 @@ def _pack(folder: Path, target: Path) -> None:
 
 def _readme(card: dict[str, Any], names: list[str]) -> str:
     elements = ', '.join(card['data']['training']['n_atoms_by_element'])
-    members = {member['file']: 'another potential of its committee' for member in card['potential']['committee']}
+    members = {member['file']: 'another member of the committee' for member in card['potential']['committee']}
     contents = {POTENTIAL_FILE: CONTENTS[POTENTIAL_FILE], **members, **CONTENTS}
     rows = [f'| `{name}` | {text} |' for name, text in contents.items() if name in {*names, CHECKSUMS}]
     lines = [
         f'# A MACE potential for {elements}',
         '',
-        f'Made by aiida-mlip-autopipe in the run `{card["run"]["uuid"]}`. Read `card.md` before you use it.',
+        f'Generated by aiida-mlip-autopipe in the run `{card["run"]["uuid"]}`. Read `card.md` before you use it.',
         '',
         '| file | |',
         '|---|---|',
         *rows,
         '',
-        'A `.model` file is a pickle: loading one runs the code in it. In ASE, with mace-torch (`card.md` has '
-        'torch-sim and LAMMPS, too):',
+        'A `.model` file is a pickle: loading it executes the code in it. In ASE, with mace-torch (see `card.md` '
+        'for torch-sim and LAMMPS):',
         '',
         '```python',
-        *snippets.ase(card).splitlines(),
+        *snippets.ase(exported(card)).splitlines(),
         '```',
         '',
         'Labels are in `info` and `arrays` of the frames, as `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` '
         '(eV/Å³).',
         '',
-        'Start a run of your own from it: after `mlip-autopipe import`, write `surrogate: node:UUID` into your '
-        '`input.yaml`; or `surrogate: potential.model`, without its provenance.',
+        'To start your own run from it, use `surrogate: node:UUID` in your `input.yaml` after `mlip-autopipe '
+        'import`; or `surrogate: potential.model`, without its provenance.',
         '',
         *_how_to_repeat(card),
         *licence_text(card),
@@ -209,8 +210,7 @@ def _how_to_repeat(card: dict[str, Any]) -> list[str]:
     if not given:
         return []
     return [
-        f'What `{INPUT}` names and this folder does not hold is in the archive. To repeat the run, import it and '
-        'write:',
+        f'Inputs of `{INPUT}` that are not in this folder are in the archive. To repeat the run, import it and use:',
         '',
         '```yaml',
         *yaml.safe_dump(given, sort_keys=False).splitlines(),

@@ -9,7 +9,6 @@ The idea of a card: M. Mitchell et al., Proc. Conf. Fairness, Accountability, an
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,14 +17,15 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import PotentialData
-from aiida_mlip_autopipe.labelling.labels import LEVEL_OF_THEORY
-from aiida_mlip_autopipe.provenance.calls import Call, call_tree, pk_of, stage_of
+from aiida_mlip_autopipe.labelling.base import labeller_of_process
+from aiida_mlip_autopipe.pipeline.stages import EXPLORE_TEST, Stage
 from aiida_mlip_autopipe.provenance.cost import core_hours
-from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
+from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord, versions_of_labels, versions_told
 from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
 from aiida_mlip_autopipe.report.reached import Reached
-from aiida_mlip_autopipe.worker.files import RESULT_FILE
+from aiida_mlip_autopipe.science.frames import ReplicaEntry
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
 
@@ -33,9 +33,6 @@ SCHEMA_VERSION = 1
 POTENTIAL_FILE = 'potential.model'
 KINDS = {'IsolatedAtom': 'isolated atom', 'seed': 'generated', 'candidate': 'explored', 'data': 'given'}
 """Where a frame is from, by its ``config_type``."""
-
-EVALUATE = 'aiida.calculations:mlip_autopipe.evaluate'
-LABEL = 'aiida.workflows:mlip_autopipe.label'
 
 
 def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
@@ -53,8 +50,7 @@ def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
     dict
         Plain values, in the order in which they are read. Units are in the names.
     """
-    # In an imported run the PKs are in no order; the times are.
-    tree = {call.pk: call for call in sorted(call_tree(pk_of(run)), key=lambda call: call.started)}
+    record = RunRecord(run)
     configuration = run.inputs.configuration.get_dict()
     # Tolerances may have been changed on the way; the summary has those of the end.
     changed = run.outputs.summary['tolerances'] if 'summary' in run.outputs else {}
@@ -62,16 +58,16 @@ def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
         'schema_version': SCHEMA_VERSION,
         'potential': _potential(reached),
         'run': _run(run, configuration),
-        'level_of_theory': _level_of_theory(run, configuration['labelling'], reached.potential),
+        'level_of_theory': _level_of_theory(run, reached.potential),
         'data': _data(reached.splits()),
-        'explored': _explored(pk_of(run), tree, configuration['exploration']),
-        'errors': _errors(_judgements(pk_of(run), tree), reached.potential, configuration['evaluation'] | changed),
+        'explored': _explored(record.replicas, configuration['exploration']),
+        'errors': _errors(record.evaluated, reached.potential, configuration['evaluation'] | changed),
         'physics': run.outputs.physics.get_dict() if 'physics' in run.outputs else None,
-        'rejected_labels': _rejected(pk_of(run), tree),
+        'rejected_labels': _rejected(record),
         'summary': _summary(run),
         'licence': _licence(run, reached.potential, configuration),
-        'cost': _cost(pk_of(run), tree),
-        'versions': _versions(run, reached.potential, tree),
+        'cost': _cost(record),
+        'versions': _versions(record, reached.potential),
     }
     if card['physics'] is not None:
         # The curves of the checks are drawn in the report; the card tells figures and verdicts.
@@ -120,16 +116,13 @@ def _inputs(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[st
     return given | {name: f'node:{run.inputs[name].uuid}' for name in ('surrogate', 'replay') if name in run.inputs}
 
 
-def _level_of_theory(run: orm.WorkChainNode, labelling: Mapping[str, Any], potential: PotentialData) -> dict[str, Any]:
-    pseudos = run.inputs.pseudos
+def _level_of_theory(run: orm.WorkChainNode, potential: PotentialData) -> dict[str, Any]:
+    labeller = labeller_of_process(run)
     return {
-        'code': 'Quantum ESPRESSO, pw.x',
-        **{name: labelling[name] for name in LEVEL_OF_THEORY},
-        'pseudo_family': labelling['pseudo_family'],
-        'pseudopotentials': [
-            {'element': element, 'file': pseudo.filename, 'md5': pseudo.md5}
-            for element, pseudo in sorted(pseudos.items())
-        ],
+        'code': f'{labeller.name}, {labeller.program}',
+        'program': labeller.program,
+        **labeller.record(),
+        'in_words': [list(row) for row in labeller.rows()],
         'label_fingerprint': potential.base.attributes.get('label_fingerprint', None),
     }
 
@@ -140,7 +133,7 @@ def _data(splits: Mapping[str, Sequence[Atoms]]) -> dict[str, Any]:
 
 
 def _span(frames: Sequence[Atoms]) -> dict[str, Any]:
-    bulk = [atoms for atoms in frames if atoms.info['config_type'] != 'IsolatedAtom']
+    bulk = [atoms for atoms in frames if not is_isolated_atom(atoms)]
     symbols = Counter(symbol for atoms in frames for symbol in atoms.symbols)
     compositions = Counter(atoms.symbols.formula.reduce()[0].format('hill') for atoms in bulk)
     return {
@@ -164,12 +157,9 @@ def _range(values: Any) -> list[Any] | None:
     return [min(found), max(found)] if found else None
 
 
-def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]) -> dict[str, Any]:
+def _explored(stages: Mapping[Stage, Sequence[ReplicaEntry]], exploration: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the dynamics have been, stage by stage, and where a guard stopped them."""
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for pk, manifest in manifests_of(last_attempts(tree.values())).items():
-        stages.setdefault(stage_of(tree[pk], tree, run), []).extend(manifest['replicas'])
-    trained = [one for stage, replicas in stages.items() if stage != 'explore_test' for one in replicas]
+    trained = [one for stage, replicas in stages.items() if stage != EXPLORE_TEST for one in replicas]
     return {
         'ensemble': exploration['ensemble'],
         'timestep_fs': exploration['timestep_fs'],
@@ -185,7 +175,7 @@ def _explored(run: int, tree: Mapping[int, Call], exploration: Mapping[str, Any]
     }
 
 
-def _guards(stage: str, replicas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _guards(stage: Stage, replicas: Sequence[ReplicaEntry]) -> list[dict[str, Any]]:
     """Return how many replicas of each condition a guard stopped, of those that ran there."""
     ran = Counter((one['temperature_K'], one['pressure_GPa']) for one in replicas)
     stopped = Counter(
@@ -193,7 +183,7 @@ def _guards(stage: str, replicas: Sequence[Mapping[str, Any]]) -> list[dict[str,
     )
     return [
         {
-            'stage': stage,
+            'stage': stage.label,
             'guard': guard,
             'temperature_K': temperature,
             'pressure_GPa': pressure,
@@ -204,26 +194,11 @@ def _guards(stage: str, replicas: Sequence[Mapping[str, Any]]) -> list[dict[str,
     ]
 
 
-def _judgements(run: int, tree: Mapping[int, Call]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return of each evaluation its stage, the UUID of the potential that it judged, and the errors."""
-    jobs = [call for call in tree.values() if call.process_type == EVALUATE and call.is_ok]
-    if not jobs:
-        return []
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={'id': {'in': [call.pk for call in jobs]}}, project='id', tag='job')
-    query.append(orm.Dict, with_incoming='job', edge_filters={'label': 'metrics'}, project='attributes')
-    query.append(PotentialData, with_outgoing='job', edge_filters={'label': 'potential'}, project='uuid')
-    found = {pk: (uuid, metrics) for pk, metrics, uuid in query.all()}
-    return [(stage_of(call, tree, run), *found[call.pk]) for call in jobs if call.pk in found]
-
-
-def _errors(
-    judgements: Sequence[tuple[str, str, dict[str, Any]]], potential: PotentialData, evaluation: Mapping[str, Any]
-) -> dict[str, Any]:
+def _errors(evaluated: Sequence[Evaluated], potential: PotentialData, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the errors of the potential on the test set, of the one before on what it found, of the first one."""
-    tests = [(uuid, metrics) for stage, uuid, metrics in judgements if not stage.startswith('evaluate_labels')]
-    found = [(stage, metrics) for stage, _, metrics in judgements if stage.startswith('evaluate_labels')]
-    own = next((metrics for uuid, metrics in reversed(tests) if uuid == potential.uuid), None)
+    tests = [one for one in evaluated if one.stage.judges_potential]
+    found = [one for one in evaluated if one.stage.judges_labels]
+    own = next((one.metrics for one in reversed(tests) if one.potential_uuid == potential.uuid), None)
     errors: dict[str, Any] = {
         'dtype': evaluation['dtype'],
         'tolerances': {name: value for name, value in evaluation.items() if name.startswith('max_')},
@@ -239,29 +214,23 @@ def _errors(
             'calibration': own['calibration'],
             **{name: own[name] for name in ('by_element', 'by_temperature', 'by_pressure', 'by_origin')},
         }
-    if tests and tests[0][0] != potential.uuid:
-        errors['test_of_the_first'] = tests[0][1]['by_split'].get('test')
+    if tests and tests[0].potential_uuid != potential.uuid:
+        errors['test_of_the_first'] = tests[0].metrics['by_split'].get('test')
     if found:
-        stage, metrics = found[-1]
-        errors['newly_found'] = {'stage': stage} | {
-            name: value for name, value in metrics.items() if not name.startswith('by_') and name != 'calibration'
+        errors['newly_found'] = {'stage': found[-1].stage.label} | {
+            name: value
+            for name, value in found[-1].metrics.items()
+            if not name.startswith('by_') and name != 'calibration'
         }
     return errors
 
 
-def _rejected(run: int, tree: Mapping[int, Call]) -> dict[str, dict[str, int]]:
+def _rejected(record: RunRecord) -> dict[str, dict[str, int]]:
     """Return of each stage how many labels were rejected for which reason; stages without are left out."""
-    stages = [call for call in tree.values() if call.parent == run and call.process_type == LABEL]
-    if not stages:
-        return {}
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={'id': {'in': [call.pk for call in stages]}}, project='id', tag='stage')
-    query.append(orm.Dict, with_incoming='stage', edge_filters={'label': 'rejected'}, project='attributes')
-    ledgers = dict(query.all())
     return {
-        call.link: dict(sorted(Counter(map(without_pks, ledgers[call.pk].values())).items()))
-        for call in stages
-        if ledgers.get(call.pk)
+        stage.label: dict(sorted(Counter(map(without_pks, reasons.values())).items()))
+        for stage, reasons in record.rejected.items()
+        if reasons
     }
 
 
@@ -293,9 +262,9 @@ def _licence(run: orm.WorkChainNode, potential: PotentialData, configuration: Ma
     }
 
 
-def _cost(run: int, tree: Mapping[int, Call]) -> dict[str, Any]:
-    progress, spent = ProgressReader(run).read(), core_hours(run)
-    stages = [call.link for call in tree.values() if call.parent == run and call.link in spent]
+def _cost(record: RunRecord) -> dict[str, Any]:
+    progress, spent = ProgressReader(record.run.pk).read(), core_hours(record.run.pk)
+    stages = [call.link for call in record.stages if call.link in spent]
     return {
         'wall_hours': round(progress.seconds / 3600, 2),
         'core_hours': round(sum(spent.values()), 3),
@@ -305,28 +274,16 @@ def _cost(run: int, tree: Mapping[int, Call]) -> dict[str, Any]:
     }
 
 
-def _versions(run: orm.WorkChainNode, potential: PotentialData, tree: Mapping[int, Call]) -> dict[str, str]:
-    """Return the versions of what made the potential: the worker's packages, AiiDA, this package, pw.x."""
-    training = potential.creator
-    versions: dict[str, str] = {}
-    if training is not None and 'retrieved' in training.outputs:
-        repository = training.outputs.retrieved.base.repository
-        if RESULT_FILE in repository.list_object_names():
-            versions |= json.loads(repository.get_object_content(RESULT_FILE))['versions']
+def _versions(record: RunRecord, potential: PotentialData) -> dict[str, str]:
+    """Return the versions of what made the potential: the worker's packages, AiiDA, this package, what labels."""
+    run, training = record.run, potential.creator
+    has_told = training is not None and 'retrieved' in training.outputs
+    versions = dict(versions_told(training.outputs.retrieved)) if has_told else {}
     told = run.base.attributes.get('version', {})
     versions |= {
         name: told[key]
         for name, key in (('aiida-core', 'core'), ('aiida-mlip-autopipe (workflows)', 'plugin'))
         if key in told
     }
-    query = orm.QueryBuilder()
-    query.append(orm.CalcJobNode, filters={'id': {'in': list(tree)}}, tag='pw')
-    query.append(
-        orm.Dict,
-        with_incoming='pw',
-        edge_filters={'label': 'output_parameters'},
-        project='attributes.creator_version',
-    )
-    query.distinct()
-    pw = sorted({version for version in query.all(flat=True) if version})
-    return versions | ({'pw.x': ', '.join(pw)} if pw else {})
+    labels = versions_of_labels(run, record.calls.values())
+    return versions | ({labeller_of_process(run).program: ', '.join(sorted(labels))} if labels else {})

@@ -64,19 +64,19 @@ def _of_run(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     run, summary = card['run'], card['summary']
     if run['exit_status'] != 0:
         words = run['exit_message'] or f'it was {run["state"]}'
-        yield 'run', f'The run did not end well: {words}. This is what it had reached.'
+        yield 'run', f'The run did not finish: {words}. The results are those obtained before.'
     if summary is None:
         return
     if summary['warning']:
         yield 'level of theory', summary['warning']
     why = summary['stopped']['why']
     if why not in ('tolerances', 'nothing_new'):
-        yield 'run', f'The rounds ended since {REASONS_TO_STOP[why]}, not since nothing was left to learn.'
+        yield 'run', f'The run ended because {REASONS_TO_STOP[why]}, not because it had converged.'
     curve = summary['learning_curve']
     if curve and curve['gain_percent'] > LARGE_GAIN_PERCENT:
         yield (
             'data',
-            f'It would gain from more labels: {curve["n_more"]} more are likely to lower the force error by '
+            f'More labels would help: {curve["n_more"]} more are expected to lower the force error by '
             f'{curve["gain_percent"]:.0f} % ({curve["gain_low_percent"]:.0f} to {curve["gain_high_percent"]:.0f}).',
         )
 
@@ -85,13 +85,13 @@ def _of_tolerances(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     errors = card['errors']
     wanted = {name.removeprefix('max_'): bound for name, bound in errors['tolerances'].items() if bound is not None}
     if not wanted:
-        yield 'errors', 'No tolerance was asked for, so nothing says that the errors are small enough for a purpose.'
+        yield 'errors', 'No tolerance was set, so the errors were not compared with a target.'
     for frames in ('test', 'hot'):
         for name, bound in wanted.items():
             value = (errors[frames] or {}).get(name)
             if errors[frames] is not None and (value is None or value > bound):
                 told = '-' if value is None else f'{value:.3g}'
-                yield 'errors', f'Above the tolerance ({frames}): {name} is {told}, asked for {bound:g}.'
+                yield 'errors', f'Above the tolerance ({frames}): {name} is {told}, the tolerance is {bound:g}.'
 
 
 def _of_conditions(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -99,33 +99,33 @@ def _of_conditions(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     unseen = sorted(set(card['potential']['elements']) - set(training['n_atoms_by_element']))
     if unseen:
         names = ', '.join(unseen[:MANY]) + (f' and {len(unseen) - MANY} more' if len(unseen) > MANY else '')
-        yield 'elements', f'It knows elements that no training frame holds: {names}.'
+        yield 'elements', f'It accepts elements that are absent from the training set: {names}.'
     if explored['temperatures_K']:
         hottest = max(explored['temperatures_K'])
         beyond = [one for one in card['data'].get('hot', {}).get('temperatures_K', []) if one > hottest]
         tested = f' (tested up to {max(beyond):g} K)' if beyond else ''
         yield (
             'temperature',
-            f'No round explored above {hottest:g} K{tested} or below {min(explored["temperatures_K"]):g} K.',
+            f'No exploration above {hottest:g} K{tested} or below {min(explored["temperatures_K"]):g} K.',
         )
     volumes = training['volume_per_atom_A3']
     span = f'; training volumes are {volumes[0]:.2f} to {volumes[1]:.2f} Å³ per atom' if volumes else ''
     if explored['pressures_GPa'] and ENSEMBLES[explored['ensemble']].controls_pressure:
         lowest, highest = min(explored['pressures_GPa']), max(explored['pressures_GPa'])
-        yield 'pressure', f'No round explored outside of {lowest:g} to {highest:g} GPa{span}.'
+        yield 'pressure', f'No exploration outside {lowest:g} to {highest:g} GPa{span}.'
     else:
-        yield 'pressure', f'Dynamics ran at constant volume only: no pressure was explored{span}.'
+        yield 'pressure', f'All dynamics were run at constant volume; pressure was not varied{span}.'
     if training['atoms_per_frame']:
         smallest, largest = training['atoms_per_frame']
         size = f'{largest} atoms' if smallest == largest else f'{smallest} to {largest} atoms'
         yield (
             'size',
-            f'Training frames have {size}: what needs a larger cell (long waves, extended defects) was not seen.',
+            f'Training frames have {size}: they contain no long waves or extended defects, which need a larger cell.',
         )
     if len(training['n_frames_by_composition']) == 1:
         yield 'composition', f'One composition only: {next(iter(training["n_frames_by_composition"]))}.'
     if training['all_periodic']:
-        yield 'boundaries', 'All training frames but isolated atoms are periodic in three directions.'
+        yield 'boundaries', 'All training frames except isolated atoms are periodic in three directions.'
 
 
 def _of_guards(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,56 +141,59 @@ def _of_guards(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _of_labels(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for stage, reasons in card['rejected_labels'].items():
         for reason, number in reasons.items():
-            yield 'labels', f'{stage}: {number} without a label to train on: {reason}.'
+            yield 'labels', f'{stage}: {number} without a usable label: {reason}.'
 
 
 def _of_errors(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     errors = card['errors']
     test, hot = errors['test'], errors['hot']
     if test is None:
-        yield 'errors', 'It was never judged on a test set.'
+        yield 'errors', 'It was never evaluated on a test set.'
         return
     n_origins = card['data']['test']['n_origins']
     if n_origins < FEW_ORIGINS:
         yield 'errors', f'The test set has {test["n_frames"]} frames of {n_origins} seed structure(s): a small sample.'
     force, spread = test['force_rmse_meV_A'], test['force_rmse_standard_error_meV_A']
     if spread is None:
-        yield 'errors', 'There are too few test frames to say how sure the errors are.'
+        yield 'errors', 'There are too few test frames to estimate the uncertainty of the errors.'
     elif spread > LARGE_UNCERTAINTY * force:
-        yield 'errors', f'The force error on the test set is itself uncertain by {100 * spread / force:.0f} %.'
+        yield 'errors', f'The force error on the test set has a relative uncertainty of {100 * spread / force:.0f} %.'
     if hot is not None and hot['force_rmse_meV_A'] > WORSE_WHERE_HOTTER * force:
         yield (
             'errors',
-            f'Hotter than it explored the force error is {hot["force_rmse_meV_A"] / force:.1f} times that on the '
+            f'On the hotter test set the force error is {hot["force_rmse_meV_A"] / force:.1f} times that on the '
             'test set.',
         )
     slope = test['force_slope']
     if slope is not None and abs(slope - 1) > SOFT:
         manner = 'small' if slope < 1 else 'large'
-        yield 'errors', f'Forces are too {manner} by {100 * abs(slope - 1):.0f} % (slope of predicted over true).'
+        yield 'errors', f'Forces are too {manner} by {100 * abs(slope - 1):.0f} % (slope of predicted against DFT).'
 
 
 def _of_calibration(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     calibration = card['errors']['calibration']
     if calibration is None:
-        yield 'uncertainty', 'No committee was judged: it gives no error of its own predictions.'
+        yield 'uncertainty', 'No committee was evaluated, so there is no error estimate for single predictions.'
     elif calibration['rank_correlation'] is None:
-        yield 'uncertainty', 'There are too few frames to say whether the disagreement of its committee follows errors.'
+        yield (
+            'uncertainty',
+            'There are too few frames to test whether the committee disagreement correlates with the error.',
+        )
     elif calibration['rank_correlation'] < WEAK_CORRELATION:
         yield (
             'uncertainty',
-            f'The disagreement of its committee hardly ranks frames by error (rank correlation '
+            f'The committee disagreement correlates only weakly with the error (rank correlation '
             f'{calibration["rank_correlation"]:.2f}).',
         )
 
 
 def _of_physics(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if card['physics'] is None:
-        yield 'physics', 'No physics check was made: elastic constants, phonons and the like are untested.'
+        yield 'physics', 'No physics checks were made: elastic constants, phonons and similar properties are untested.'
         return
     for name, check in card['physics']['checks'].items():
         failed = [row['name'] for row in check['rows'] if row['passed'] is False]
         if failed:
             yield 'physics', f'The check {name} failed: {", ".join(failed)}.'
         elif check['passed'] is None:
-            yield 'physics', f'The check {name} was not judged{": " + check["note"] if check["note"] else ""}.'
+            yield 'physics', f'The check {name} has no verdict{": " + check["note"] if check["note"] else ""}.'

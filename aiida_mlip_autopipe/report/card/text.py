@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aiida_mlip_autopipe.report.card import snippets
+from aiida_mlip_autopipe.science.potential import snippets
 
-__all__ = ['card_markdown', 'licence_text']
+__all__ = ['card_markdown', 'exported', 'licence_text']
 
 NO_COMMERCIAL_USE = 'ASL'
 ERRORS = (
@@ -17,13 +17,13 @@ ERRORS = (
     ('stress (GPa)', 'stress_rmse_GPa', '{:.3f}'),
 )
 FRAMES = {
-    'test': 'Test set: frames of dynamics drawn at random, of seed structures that are used for nothing else. What to '
-    'expect where the rounds explored.',
-    'hot': 'Hotter test set: made likewise, but hotter than any round explored. What to expect a step outside.',
-    'newly_found': 'Newly found: frames that the last exploration found and chose since they were unlike all others, '
-    'judged with the potential **before** it was trained on them. What its predecessor was worth where it went; the '
-    'hand-picked worst, not what to expect.',
-    'test_of_the_first': 'First potential: the same test set, with the potential that the run began with.',
+    'test': 'Test set: random frames of dynamics started from separate seed structures. The expected error within '
+    'the explored conditions.',
+    'hot': 'Hotter test set: the same, at a temperature above all rounds. The expected error in extrapolation.',
+    'newly_found': 'Newly found: frames that the last exploration selected as different from the training set, '
+    'predicted by the potential **before** it was trained on them. The error of the previous potential on difficult '
+    'frames, not the expected error.',
+    'test_of_the_first': 'First potential: the same test set, with the initial potential of the run.',
 }
 
 
@@ -38,15 +38,15 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     system = card['run']['description'] or ' '.join(card['data']['training']['n_frames_by_composition'])
     sections: tuple[tuple[str, Callable[[Mapping[str, Any]], list[str]]], ...] = (
         ('Limits and known failures', _limits),
-        ('What it was trained on', _data),
+        ('Training data', _data),
         ('Level of theory', _level),
-        ('Where it explored', _explored),
+        ('Explored conditions', _explored),
         ('Errors', _errors),
-        ('Errors of its own predictions', _calibration),
+        ('Error estimates from the committee', _calibration),
         ('Physics', _physics),
         ('Licence', _licence),
         ('How to load it', _load),
-        ('What it cost', _cost),
+        ('Cost', _cost),
         ('Versions', _versions),
     )
     lines = [f'# A MACE potential for {", ".join(card["data"]["training"]["n_atoms_by_element"])} ({system})', '']
@@ -67,17 +67,17 @@ def _head(card: Mapping[str, Any]) -> list[str]:
         lines.append(f'Root mean square errors on {test["n_frames"]} test frames: {told}.')
     if potential['committee']:
         names = ', '.join(f'`{member["file"]}`' for member in potential['committee'])
-        lines.append(f'Trained alike, from other random numbers: {names}.')
+        lines.append(f'Other members of the committee, trained from different random seeds: {names}.')
     lines += [
         '',
-        'A `.model` file is a pickle: loading one runs the code in it. Load it if you trust where it is from.',
+        'A `.model` file is a pickle: loading it executes the code in it. Load it only if you trust its source.',
     ]
     return lines
 
 
 def _limits(card: Mapping[str, Any]) -> list[str]:
     if not card['limits']:
-        return ['None were met. That is no promise beyond the conditions below.']
+        return ['None were found. This holds only for the conditions below.']
     return [f'- **{one["kind"]}**: {one["text"]}' for one in card['limits']]
 
 
@@ -102,28 +102,20 @@ def _data(card: Mapping[str, Any]) -> list[str]:
     return [
         *_table(titles, rows),
         '',
-        f'Training frames by composition: {compositions}. *Generated*: supercells, strained and rattled ones; '
-        '*explored*: chosen from dynamics'
-        + (', *given*: of earlier work, of which some were labelled again' if 'given' in kinds else '')
-        + '. Frames are split by the seed structure that they descend from, so that no '
-        'trajectory spans two files; *seeds* are how many there are.',
+        f'Training frames by composition: {compositions}. *Generated*: supercells, strained and rattled copies; '
+        '*explored*: selected from dynamics'
+        + (', *given*: from earlier work, some of which were labelled again' if 'given' in kinds else '')
+        + '. Frames are split by the seed structure from which they descend, so that no '
+        'trajectory is in two files; *seeds* is the number of seed structures.',
     ]
 
 
 def _level(card: Mapping[str, Any]) -> list[str]:
     level = card['level_of_theory']
     rows = [
-        ['code', level['code'] + f' {card["versions"].get("pw.x", "")}'.rstrip()],
-        ['functional', level['functional']],
-        ['cutoffs', f'{level["ecutwfc_Ry"]:g} Ry (wavefunctions), {level["ecutrho_Ry"]:g} Ry (density)'],
-        ['k-points', f'no further apart than {level["kpoints_distance"]:g} 1/Å'],
-        ['smearing', f'{level["smearing"]}, {level["degauss_Ry"]:g} Ry'],
-        ['spin', 'polarised' if level['spin_polarised'] else 'isolated atoms only'],
-        *(
-            [f'pseudopotential of {one["element"]}', f'`{one["file"]}`, md5 `{one["md5"]}`']
-            for one in level['pseudopotentials']
-        ),
-        ['fingerprint', f'`{level["label_fingerprint"]}`: labels with another one must not be mixed with these'],
+        ['code', level['code'] + f' {card["versions"].get(level["program"], "")}'.rstrip()],
+        *level['in_words'],
+        ['fingerprint', f'`{level["label_fingerprint"]}`: labels with a different one must not be combined with these'],
     ]
     return _table(['', ''], rows)
 
@@ -131,7 +123,7 @@ def _level(card: Mapping[str, Any]) -> list[str]:
 def _explored(card: Mapping[str, Any]) -> list[str]:
     explored = card['explored']
     if not explored['n_replicas']:
-        return ['No round explored: it was trained on generated structures alone.']
+        return ['No exploration: the potential was trained on generated structures only.']
     pressures = f'{_listed(explored["pressures_GPa"])} GPa' if explored['pressures_GPa'] else 'none (constant volume)'
     return _table(
         ['', ''],
@@ -151,13 +143,13 @@ def _errors(card: Mapping[str, Any]) -> list[str]:
     errors = card['errors']
     judged = {name: errors[name] for name in FRAMES if errors.get(name)}
     if not judged:
-        return ['It was not judged.']
+        return ['It was not evaluated.']
     lines = _error_table('', {name.replace('_', ' '): one for name, one in judged.items()})
     lines += ['', f'Root mean square errors, computed in {errors["dtype"]}.', '']
     lines += [f'- {FRAMES[name]}' for name in judged]
     lines += [
-        '- The standard error takes each frame as one sample. Frames of one seed are alike, so it is rather too small.',
-        '- The errors are those against the labels. What DFT itself gets wrong comes on top.',
+        '- The standard error treats frames as independent. Frames of one seed are correlated, so it is too small.',
+        '- The errors are relative to the labels. They do not include the errors of DFT itself.',
     ]
     for title, name in (('element', 'by_element'), ('temperature (K)', 'by_temperature'), ('GPa', 'by_pressure')):
         if errors.get(name):
@@ -168,18 +160,18 @@ def _errors(card: Mapping[str, Any]) -> list[str]:
 def _calibration(card: Mapping[str, Any]) -> list[str]:
     found = card['errors']['calibration']
     if found is None or found['factor'] is None:
-        return ['There is no committee, so nothing tells an error of a single prediction.']
+        return ['There is no committee, so there is no error estimate for single predictions.']
     rank = _number(found['rank_correlation'], '{:.2f}')
     return [
-        'Where the committee disagrees by *d* on the force on an atom, expect a force error of '
-        f'**{found["factor"]:.2f} d** (largest of a frame, from {found["n_frames"]} test frames). Rank correlation of '
-        f'disagreement and error: {rank}; 1: the frames that it disagrees most on are those it is most wrong on; 0: it '
-        'says nothing.',
+        'For a committee disagreement *d* on the force on an atom, the expected force error is '
+        f'**{found["factor"]:.2f} d** (largest in a frame, from {found["n_frames"]} test frames). Rank correlation of '
+        f'disagreement and error: {rank} (1: frames with the largest disagreement have the largest errors; 0: no '
+        'correlation).',
         '',
-        'Do not trust it where the test set has not been: potentials that were trained alike err alike, and agree on '
-        'what all of them have never seen. A small disagreement is no proof; a large one is a warning.',
+        'Do not rely on it outside the range of the test set: potentials trained on the same data make similar errors '
+        'and may agree far from the data. A small disagreement does not prove accuracy; a large one is a warning.',
         '',
-        *_code('python', snippets.committee(card) if card['potential']['committee'] else ''),
+        *_code('python', snippets.committee(exported(card)) if card['potential']['committee'] else ''),
     ]
 
 
@@ -202,71 +194,85 @@ def _physics(card: Mapping[str, Any]) -> list[str]:
 
 
 def licence_text(card: Mapping[str, Any]) -> list[str]:
-    """Return what may be done with the potential, as far as the graph knows: a sentence a line."""
+    """Return the terms of use of the potential, as far as the graph contains them: one sentence per line."""
     licence, surrogate = card['licence'], card['licence']['surrogate']
     tuned = surrogate is not None and licence['method'] not in (None, 'scratch')
     lines = [f'Licence of the potential: **{licence["potential"]}**.']
     if tuned:
         lines.append(
-            f'It was fine-tuned from {surrogate["name"]} and holds its weights: the licence of that one '
-            f'({surrogate["licence"]}) holds for it, too.'
+            f'It was fine-tuned from {surrogate["name"]} and derives from its weights: the licence of that potential '
+            f'({surrogate["licence"]}) applies to it as well.'
         )
     else:
         lines.append(
-            'Its weights were trained from scratch on labels of this run: whoever ran it says under which licence it '
-            'is handed on.'
+            'Its weights were trained from scratch on labels of this run: the author of the run chooses the licence '
+            'under which it is distributed.'
         )
         if surrogate is not None:
             lines.append(
-                f'{surrogate["name"]} (licence: {surrogate["licence"]}) explored for it; none of its weights are in '
-                'it. Whether its licence reaches what was found with it is to be read there.'
+                f'{surrogate["name"]} (licence: {surrogate["licence"]}) was used to explore; the potential '
+                'contains none of its weights. Check its licence for terms on derived results.'
             )
     known = {licence['potential'], surrogate and surrogate['licence']}
     if NO_COMMERCIAL_USE in known:
         lines.append('ASL, the Academic Software License, does not permit commercial use.')
     if 'unknown' in known:
-        lines.append('Of an unknown licence: ask who made it before you use it or hand it on.')
+        lines.append('The licence is unknown: ask the author before you use or distribute the potential.')
     if surrogate is not None:
-        lines.append('The archive of the provenance holds the file of the surrogate, under its own licence.')
-    return [*lines, 'The MIT licence of aiida-mlip-autopipe covers the program, not what is trained with it.']
+        lines.append('The provenance archive contains the file of the surrogate, under its own licence.')
+    return [*lines, 'The MIT licence of aiida-mlip-autopipe covers the program, not the potentials trained with it.']
 
 
 def _licence(card: Mapping[str, Any]) -> list[str]:
     return [f'- {line}' for line in licence_text(card)]
 
 
+def exported(card: Mapping[str, Any]) -> snippets.Exported:
+    """Return what the snippets need to know: they compute the frames of the test set, if there is one."""
+    data, errors, potential = card['data'], card['errors'], card['potential']
+    return snippets.Exported(
+        file=potential['file'],
+        committee=tuple(member['file'] for member in potential['committee']),
+        frames=data['test' if 'test' in data else 'training']['file'],
+        dtype=errors['dtype'],
+        elements=tuple(sorted(data['training']['n_atoms_by_element'])),
+        error_by_disagreement=(errors['calibration'] or {}).get('factor'),
+    )
+
+
 def _load(card: Mapping[str, Any]) -> list[str]:
+    potential = exported(card)
     return [
-        f'In this folder. The errors above were found in {card["errors"]["dtype"]}; a GPU is `cuda` for `cpu`.',
+        f'Run in this folder. The errors were computed in {card["errors"]["dtype"]}; on a GPU use `cuda`, not `cpu`.',
         '',
         'ASE, with mace-torch:',
         '',
-        *_code('python', snippets.ase(card)),
+        *_code('python', snippets.ase(potential)),
         '',
         'torch-sim, many systems at once, with mace-torch and torch-sim-atomistic (Python 3.12):',
         '',
-        *_code('python', snippets.torch_sim(card)),
+        *_code('python', snippets.torch_sim(potential)),
         '',
-        'LAMMPS reads a converted file, made where mace-torch is, and a structure:',
+        'LAMMPS needs a converted file, made where mace-torch is installed, and a structure:',
         '',
-        *_code('console', '$ ' + snippets.lammps_convert(card)),
+        *_code('console', '$ ' + snippets.lammps_convert(potential)),
         '',
-        *_code('python', snippets.lammps_data(card)),
+        *_code('python', snippets.lammps_data(potential)),
         '',
-        'On CPUs, with the branch of LAMMPS that has `pair_style mace`, the input is:',
+        'Input for CPUs, with the branch of LAMMPS that has `pair_style mace`:',
         '',
-        *_code('text', snippets.lammps_input(card)),
+        *_code('text', snippets.lammps_input(potential)),
         '',
-        'On a GPU, with a LAMMPS that has ML-IAP with Python and Kokkos, convert it there (it needs cuEquivariance):',
+        'For a GPU, with a LAMMPS that has ML-IAP with Python and Kokkos, convert it there (needs cuEquivariance):',
         '',
-        *_code('console', '$ ' + snippets.lammps_convert_for_gpu(card)),
+        *_code('console', '$ ' + snippets.lammps_convert_for_gpu(potential)),
         '',
-        'and write in the input instead:',
+        'and use these lines in the input instead:',
         '',
-        *_code('text', snippets.lammps_pair_for_gpu(card)),
+        *_code('text', snippets.lammps_pair_for_gpu(potential)),
         '',
-        "All but the inputs of LAMMPS is run by this package's tests. mace's documentation tells how either LAMMPS is "
-        'built: https://mace-docs.readthedocs.io.',
+        'The tests of this package run everything except the LAMMPS inputs. The mace documentation describes how to '
+        'build both versions of LAMMPS: https://mace-docs.readthedocs.io.',
     ]
 
 
@@ -274,7 +280,7 @@ def _cost(card: Mapping[str, Any]) -> list[str]:
     cost = card['cost']
     rows = [[stage, f'{hours:.3f}'] for stage, hours in cost['core_hours_by_stage'].items()]
     return [
-        f'{cost["core_hours"]:.2f} core hours and {cost["wall_hours"]:g} hours from beginning to end; '
+        f'{cost["core_hours"]:.2f} core hours and {cost["wall_hours"]:g} hours in total; '
         f'{cost["n_calculations"]} calculations, {cost["n_reused"]} of them reused from earlier runs.',
         '',
         *_table(['stage', 'core hours'], rows),

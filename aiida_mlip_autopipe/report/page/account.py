@@ -21,7 +21,7 @@ def failed(record: RunRecord) -> Section:
     """Return what went wrong, what the run did about it, and the way out."""
     found = all_failures(record.run.pk)
     if not found:
-        return Section('failures', 'Failures', [Text('Nothing failed.', 'good')])
+        return Section('failures', 'Failures', [Text('No failures.', 'good')])
     counts = Counter(one.ending for one in found)
     told = ', '.join(f'{count} {ending}' for ending, count in counts.items())
     rows = [
@@ -36,8 +36,8 @@ def failed(record: RunRecord) -> Section:
         ]
         for one in found[:MAX_LISTED]
     ]
-    columns = ['process', 'stage', 'about', 'exit', 'what it said', 'what became of it', 'way out']
-    title = 'What failed' + (f' (the first {MAX_LISTED} of {len(found)})' if len(found) > MAX_LISTED else '')
+    columns = ['process', 'stage', 'subject', 'exit', 'message', 'outcome', 'solution']
+    title = 'All failures' + (f' (the first {MAX_LISTED} of {len(found)})' if len(found) > MAX_LISTED else '')
     kind = 'warning' if counts[Ending.STANDS] else 'plain'
     return Section('failures', 'Failures', [Text(f'Failures: {told}.', kind), Table(title, columns, rows, n_names=7)])
 
@@ -62,8 +62,8 @@ def cost(record: RunRecord) -> Section:
     columns = ['stage', 'wall time', 'core hours', *(['GPU hours'] * has_gpu)]
     columns += ['jobs', 'from the cache', 'files (MB)', 'frames (MB)']
     note = (
-        f'Core {"and GPU " * has_gpu}hours: wall time times what the jobs asked for; what came from the '
-        'cache costs none. The wall time of a stage includes its waiting. Frames lie on the computer of the dynamics.'
+        f'Core {"and GPU " * has_gpu}hours: wall time times the resources requested by the jobs; results from the '
+        'cache cost nothing. The wall time of a stage includes waiting. Frames stay on the computer of the dynamics.'
     )
     return Section('cost', 'Cost', [Table('Stages', columns, rows), Text(note, 'note')])
 
@@ -79,7 +79,7 @@ def identity(record: RunRecord) -> Section:
     blocks: list[Any] = [_potentials(record), _labels(record)]
     blocks.append(Table('Programs', ['program', 'version'], sorted(record.versions.items()), n_names=2))
     run = record.run
-    told = f'Run <{run.pk}>, UUID {run.uuid}, begun {run.ctime:%Y-%m-%d %H:%M} UTC.'
+    told = f'Run <{run.pk}>, UUID {run.uuid}, started {run.ctime:%Y-%m-%d %H:%M} UTC.'
     return Section('identity', 'Versions, checksums and licences', [Text(told), *blocks])
 
 
@@ -105,6 +105,5 @@ def _labels(record: RunRecord) -> Table:
         for name in ('dataset', 'test_set')
         if (node := record.output(name)) is not None
     ]
-    for element, pseudo in sorted(record.run.inputs.pseudos.items()):
-        rows.append([f'pseudopotential of {element}: {pseudo.filename}', f'md5 {pseudo.md5}', ''])
-    return Table('Labels', ['what', 'fingerprint', 'frames'], rows, n_names=2)
+    rows += [[what, value, ''] for what, value in record.labeller.rows()]
+    return Table('Labels', ['quantity', 'fingerprint or value', 'frames'], rows, n_names=2)

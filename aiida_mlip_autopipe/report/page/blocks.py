@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from aiida_mlip_autopipe.pipeline.stages import Stage
+
 __all__ = ['LOG_AXIS', 'Chart', 'Image', 'Links', 'Section', 'Table', 'Text', 'Widget', 'encoded', 'number', 'title_of']
 
 #: Shorter arrays are lists: they are no longer than their encoding, and can be read.
@@ -129,12 +131,9 @@ def number(value: float | None, form: str = '{:.4g}') -> str:
     return '–' if value is None else form.format(value)
 
 
-def title_of(stage: str) -> str:
+def title_of(stage: Stage) -> str:
     """Return what a stage is called in the report: 'round 2', 'surrogate', 'test set', 'seeds'."""
-    kind = stage.split('_', 1)[-1]
+    if stage.round:
+        return f'{"new labels of " if stage.judges_labels else ""}round {stage.round}'
     names = {'test': 'test set', 'initial': 'seeds', 'bootstrap': 'surrogate'}
-    if kind.startswith('labels_r'):
-        return f'new labels of round {kind.removeprefix("labels_r")}'
-    if kind[0] == 'r' and kind[1:].isdigit():
-        return f'round {kind[1:]}'
-    return names.get(kind, kind)
+    return names.get(stage.purpose, stage.purpose or stage.name)

@@ -81,7 +81,7 @@ def render(run: WorkChainNode) -> str:
 
     if not (run.process_type or '').endswith('mlip_autopipe.autopipe'):
         raise ValueError(
-            f'{run.pk} is a {run.process_label}, not a run of the pipeline; `mlip-autopipe status` lists them'
+            f'{run.pk} is a {run.process_label}, not a run of the pipeline; `mlip-autopipe status` lists the runs'
         )
     record = RunRecord(run)
     sections = [section(record) for section in SECTIONS]

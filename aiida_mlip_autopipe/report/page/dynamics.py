@@ -8,6 +8,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, RunRecord
 from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, Widget, encoded, number, title_of
+from aiida_mlip_autopipe.science.frames import ReplicaEntry
 
 __all__ = ['conditions', 'dynamics', 'frames_data', 'plane', 'replicas_data']
 
@@ -22,13 +23,15 @@ MAX_LISTED = 60
 def dynamics(record: RunRecord) -> Section:
     """Return the series of all replicas, a table of them, and one of the guards that stopped some."""
     if not record.explored:
-        return Section('dynamics', 'Molecular dynamics', [Text('No dynamics has left frames yet.')])
+        return Section('dynamics', 'Molecular dynamics', [Text('There are no frames from molecular dynamics yet.')])
     blocks: list[Any] = []
     if any(one.frames for one in record.explored):
         data = [_exploration_data(one) for one in record.explored]
         blocks.append(Widget('dynamics', {'explorations': data}))
     else:
-        note = 'The frames of this run were not retrieved with their temperatures and energies: only what the jobs say.'
+        note = (
+            'The temperatures and energies of the frames were not retrieved; only the summaries of the jobs are shown.'
+        )
         blocks.append(Text(note, 'note'))
     return Section('dynamics', 'Molecular dynamics', [*blocks, _guards(record), _replicas(record)])
 
@@ -72,7 +75,7 @@ def replicas_data(one: Explored) -> list[dict[str, Any]]:
     ]
 
 
-def conditions(replica: dict[str, Any]) -> str:
+def conditions(replica: ReplicaEntry) -> str:
     """Return the set temperature and pressure of a replica in words: '300 to 900 K, 2 GPa'."""
     end, pressure = replica['temperature_end_K'], replica['pressure_GPa']
     temperature = f'{replica["temperature_K"]:g}' + (f' to {end:g}' if end is not None else '') + ' K'
@@ -110,7 +113,7 @@ def _guards(record: RunRecord) -> Any:
     if not rows:
         return Text('No guard stopped a replica.', 'good')
     columns = ['exploration', 'MD job', 'replica', 'conditions', 'guard', 'step', 'value', 'bound']
-    return Table('Replicas that a guard stopped', columns, rows, n_names=5)
+    return Table('Replicas stopped by a guard', columns, rows, n_names=5)
 
 
 def _replicas(record: RunRecord) -> Table:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from aiida_mlip_autopipe.provenance.rounds import Explored, Fate, RunRecord
+from aiida_mlip_autopipe.provenance.rounds import CandidateRecord, Explored, RunRecord
 from aiida_mlip_autopipe.provenance.states import CandidateState
 from aiida_mlip_autopipe.report.page.blocks import Section, Text, Widget, encoded, title_of
 from aiida_mlip_autopipe.report.page.dynamics import conditions, plane
@@ -23,9 +23,9 @@ def explored_map(record: RunRecord) -> Section:
     """Return the map of each exploration, the structures of all candidates, and where each comes from."""
     mapped = [one for one in record.explored if one.figures]
     if not mapped:
-        return Section('map', 'Map of explored frames', [Text('Nothing has been selected yet.')])
-    fates = record.fates
-    structures, places = structures_data([fate.atoms for fate in fates])
+        return Section('map', 'Map of explored frames', [Text('There is no selection yet.')])
+    chosen = record.candidates
+    structures, places = structures_data([candidate.atoms for candidate in chosen])
     replicas = {
         (job.manifest['md_job'], replica['replica']): (job.pk, conditions(replica))
         for one in record.explored
@@ -34,13 +34,13 @@ def explored_map(record: RunRecord) -> Section:
     }
     candidates = [
         {
-            'frame_id': fate.atoms.info['frame_id'],
-            'group': title_of(fate.stage),
-            'state': fate.state.value,
+            'frame_id': candidate.atoms.info['frame_id'],
+            'group': title_of(candidate.stage),
+            'state': candidate.state.value,
             'structure': place,
-            'lineage': lineage(fate, replicas),
+            'lineage': lineage(candidate, replicas),
         }
-        for fate, place in zip(fates, places, strict=True)
+        for candidate, place in zip(chosen, places, strict=True)
     ]
     index = {one['frame_id']: number for number, one in enumerate(candidates)}
     numbers = {one.stage: number for number, one in enumerate(record.explored)}
@@ -49,18 +49,18 @@ def explored_map(record: RunRecord) -> Section:
     return Section('map', 'Map of explored frames', [Widget('map', data)])
 
 
-def lineage(fate: Fate, replicas: dict[tuple[str, int], tuple[int, str]]) -> list[tuple[str, str]]:
+def lineage(candidate: CandidateRecord, replicas: dict[tuple[str, int], tuple[int, str]]) -> list[tuple[str, str]]:
     """Return where a candidate comes from, why it was chosen and what became of it, in words, line by line.
 
     Parameters
     ----------
-    fate : Fate
+    candidate : CandidateRecord
         The candidate.
     replicas : dict
         Name of an MD job and number of a replica -> PK of the job and conditions.
     """
-    info = fate.atoms.info
-    rows = [('frame', info['frame_id']), ('formula', fate.atoms.get_chemical_formula()), ('seed', info['origin'])]
+    info = candidate.atoms.info
+    rows = [('frame', info['frame_id']), ('formula', candidate.atoms.get_chemical_formula()), ('seed', info['origin'])]
     if 'md_job' in info:
         pk, told = replicas.get((info['md_job'], info['replica']), (None, ''))
         job = info['md_job'] if pk is None else f'{info["md_job"]} <{pk}>'
@@ -68,24 +68,26 @@ def lineage(fate: Fate, replicas: dict[tuple[str, int], tuple[int, str]]) -> lis
         rows += [('conditions', told or f'{info["temperature_K"]:g} K')]
     if 'reason' in info:
         cluster = 'none' if info['cluster'] < 0 else str(info['cluster'])
-        rows += [('chosen as', info['reason']), ('cluster, rank', f'{cluster}, {info["rank"]}')]
+        rows += [('reason', info['reason']), ('cluster, rank', f'{cluster}, {info["rank"]}')]
         rows += [('represents', f'{info["represents"]} frames')]
-    for key, name in (('novelty', 'distance from known'), ('disagreement_eV_A', 'disagreement (eV/Å)')):
+    for key, name in (('novelty', 'distance from labelled frames'), ('disagreement_eV_A', 'disagreement (eV/Å)')):
         if np.isfinite(info.get(key, np.nan)):
             rows.append((name, f'{info[key]:.4g}'))
-    return [*rows, *_label(fate)]
+    return [*rows, *_label(candidate)]
 
 
-def _label(fate: Fate) -> list[tuple[str, str]]:
-    rows = [('label', f'{fate.state.value}: {fate.reason}' if fate.reason else fate.state.value)]
-    if fate.pw_pk is not None:
-        rows.append(('DFT calculation', f'<{fate.pw_pk}> {fate.pw_uuid or ""}'.rstrip()))
-    if fate.energy_eV is not None:
-        rows.append(('energy (DFT)', f'{fate.energy_eV:.6f} eV, {fate.energy_eV / len(fate.atoms):.6f} eV/atom'))
-        rows.append(('largest force (DFT)', f'{fate.max_force_eV_A:.3f} eV/Å'))
-    if fate.state is CandidateState.LABELLED:
-        used = ', '.join(f'{name}: {split}' for name, split in fate.used.items())
-        rows.append(('used for', used or 'nothing yet'))
+def _label(candidate: CandidateRecord) -> list[tuple[str, str]]:
+    rows = [('label', f'{candidate.state.value}: {candidate.reason}' if candidate.reason else candidate.state.value)]
+    if candidate.label_job_pk is not None:
+        rows.append(('DFT calculation', f'<{candidate.label_job_pk}> {candidate.label_job_uuid or ""}'.rstrip()))
+    if candidate.energy_eV is not None:
+        rows.append(
+            ('energy (DFT)', f'{candidate.energy_eV:.6f} eV, {candidate.energy_eV / len(candidate.atoms):.6f} eV/atom')
+        )
+        rows.append(('largest force (DFT)', f'{candidate.max_force_eV_A:.3f} eV/Å'))
+    if candidate.state is CandidateState.LABELLED:
+        used = ', '.join(f'{name}: {split}' for name, split in candidate.used.items())
+        rows.append(('used for', used or 'not used yet'))
     return rows
 
 

@@ -27,7 +27,7 @@ def learning(record: RunRecord) -> Section:
     """Return the errors of each round, the learning curve and the selections beside their baselines."""
     judged = judgements(record)
     if not judged:
-        return Section('learning', 'Rounds and learning curve', [Text('No potential has been judged yet.')])
+        return Section('learning', 'Rounds and learning curve', [Text('No potential has been evaluated yet.')])
     blocks: list[Any] = [_error_chart(record, key) for key in ERRORS]
     blocks += [_table(record), *_curve(record), *_baseline(record)]
     return Section('learning', 'Rounds and learning curve', blocks)
@@ -35,10 +35,10 @@ def learning(record: RunRecord) -> Section:
 
 def learning_points(record: RunRecord) -> list[tuple[int, float, float]]:
     """Return, of each potential that was trained here: labels it was trained on, force error, its standard error."""
-    n_labels = {one.stage.removeprefix('train_').replace('bootstrap', 'surrogate'): one for one in record.trained}
+    by_round = {one.stage.round: one for one in record.trained}
     points = []
     for one in judgements(record):
-        trained = n_labels.get(one.stage.removeprefix('evaluate_'))
+        trained = by_round.get(one.stage.round)
         test = one.metrics['by_split'].get('test', {})
         if trained is not None and test.get('force_rmse_standard_error_meV_A') is not None:
             points.append((trained.n_labels, test['force_rmse_meV_A'], test['force_rmse_standard_error_meV_A']))
@@ -57,11 +57,11 @@ def _error_chart(record: RunRecord, key: str) -> Chart:
             if key == 'force_rmse_meV_A':
                 spread = [one.metrics['by_split'][split]['force_rmse_standard_error_meV_A'] for one in judged]
                 data[-1]['error_y'] = {'type': 'data', 'array': [value or 0 for value in spread], 'thickness': 1}
-    found = [one for one in record.evaluated if one.stage.startswith('evaluate_labels')]
+    found = [one for one in record.evaluated if one.stage.judges_labels]
     if found:
         # What a round found is judged by the potential that found it: the one before.
         before = names[: len(found)]
-        data.append(_line(before, [one.metrics[key] for one in found], 'frames it found', GREEN, 'diamond', 'dot'))
+        data.append(_line(before, [one.metrics[key] for one in found], 'new labels', GREEN, 'diamond', 'dot'))
     limit = tolerances(record)[key]
     if limit is not None:
         data.append(
@@ -84,16 +84,15 @@ def _line(x: Any, y: Any, name: str, colour: str, symbol: str | None, dash: str 
 def _table(record: RunRecord) -> Table:
     rows = []
     for one in record.evaluated:
-        found = one.stage.startswith('evaluate_labels')
-        splits = {'new labels': one.metrics} if found else one.metrics['by_split']
+        splits = {'new labels': one.metrics} if one.stage.judges_labels else one.metrics['by_split']
         for split, metrics in sorted(splits.items(), reverse=True):
             values = [number(metrics[key], form) for key, (_, _, form, _) in ERRORS.items()]
             slope = number(metrics['force_slope'], '{:.3f}')
             rows.append([title_of(one.stage), split, *values, slope, str(metrics['n_frames'])])
-    columns = ['potential or labels', 'judged on']
+    columns = ['potential or labels', 'evaluated on']
     columns += [f'{name} ({unit})' for name, unit, _, _ in ERRORS.values()]
     return Table(
-        'All errors (RMSE); new labels are judged before training on them',
+        'All errors (RMSE); new labels are predicted before training on them',
         [*columns, 'force slope', 'frames'],
         rows,
         n_names=2,
@@ -103,7 +102,7 @@ def _table(record: RunRecord) -> Table:
 def _curve(record: RunRecord) -> list[Any]:
     points = learning_points(record)
     if len({n for n, _, _ in points}) < 2 or min(error for _, error, _ in points) <= 0:
-        return [Text('A learning curve needs two potentials that were trained here on different numbers of labels.')]
+        return [Text('A learning curve needs two potentials of this run trained on different numbers of labels.')]
     n_labels, errors, spreads = zip(*points, strict=True)
     ahead = [
         fit
@@ -128,16 +127,16 @@ def _curve(record: RunRecord) -> list[Any]:
         'error_y': {'type': 'data', 'array': spreads}, 'marker': {'color': BLUE, 'size': 10},
     }  # fmt: skip
     layout = {
-        'xaxis': {**LOG_AXIS, 'title': {'text': 'labelled structures trained on'}},
+        'xaxis': {**LOG_AXIS, 'title': {'text': 'labelled structures in the training'}},
         'yaxis': {**LOG_AXIS, 'title': {'text': 'force RMSE (meV/Å)'}},
     }
     told = (
-        f'The error falls as the power {fit["exponent"]:.2f} ± {fit["exponent_std"]:.2f} of the number of labels. '
-        f'The next {N_MORE} labels are likely to change the force error by {-fit["gain_percent"]:.0f} % '
+        f'The error scales as N^(-{fit["exponent"]:.2f} ± {fit["exponent_std"]:.2f}) with the number of labels N. '
+        f'The next {N_MORE} labels are expected to change the force error by {-fit["gain_percent"]:.0f} % '
         f'({-fit["gain_low_percent"]:.0f} to {-fit["gain_high_percent"]:.0f}), to {fit["expected"]:.0f} meV/Å '
         f'({fit["low"]:.0f} to {fit["high"]:.0f}).'
     )
-    alt = 'Force error against the number of labels, with a power law and its uncertainty ahead'
+    alt = 'Force error against the number of labels, with a power law and the uncertainty of its extrapolation'
     return [Chart('learning_curve', 'Learning curve', alt, [band, law, measured], layout, 'wide'), Text(told)]
 
 
@@ -168,7 +167,7 @@ def _baseline(record: RunRecord) -> list[Any]:
         for key, title, unit in shown
     ]  # fmt: skip
     note = (
-        'The baseline: as many frames of the same exploration, drawn at random or by a farthest-point traversal. It '
-        'compares selections; what a random selection would have done to the errors, this run does not know.'
+        'Baselines: the same number of frames of the same exploration, drawn at random or by farthest-point traversal. '
+        'This compares the selections only; no potential was trained on the baseline selections.'
     )
     return [*charts, Text(note, 'note')]

@@ -45,13 +45,13 @@ def methods(record: RunRecord) -> Section:
     cite = Citations()
     sentences = (_outline, _seeds, _dynamics, _selection, _labels, _training, _test, _checks)
     paragraphs = [Text(text) for sentence in sentences if (text := sentence(record, cite))]
-    note = 'Made from the configuration of this run. Check it before you print it, as you would check your own words.'
+    note = 'Generated from the configuration of this run. Check it before you use it.'
     return Section('methods', 'Methods, for a paper', [Text(note, 'note'), *paragraphs, cite.links()])
 
 
 def _outline(record: RunRecord, cite: Citations) -> str:
     versions = record.versions
-    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+    n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential {cite("mace")} for {", ".join(configuration_elements(record))} was made by active learning '
         f'with aiida-mlip-autopipe {versions["aiida-mlip-autopipe"]} in {n_rounds} '
@@ -120,29 +120,13 @@ def _size(descriptor: dict[str, Any]) -> str:
 
 
 def _labels(record: RunRecord, cite: Citations) -> str:
-    asked = record.configuration['labelling']
-    version = record.versions.get('pw.x')
-    program = f'Quantum ESPRESSO{f" {version}" if version else ""} {cite("qe-2009", "qe-2017")}'
-    functional = asked['functional']
-    if functional.lower() in REFERENCES:
-        functional += f' {cite(functional.lower())}'
-    spin = 'spin-polarised' if asked['spin_polarised'] else 'without spin polarisation'
-    smearing = f'{asked["smearing"]} smearing' + (f' {cite("cold")}' if asked['smearing'] == 'cold' else '')
-    fingerprint = next((one.dataset.label_fingerprint for one in reversed(record.trained)), None)
-    return (
-        f'Labels (energy, forces, stress) are from pw.x of {program}, {functional}, {spin}, {smearing} of '
-        f'{asked["degauss_Ry"]:g} Ry, cutoffs of {asked["ecutwfc_Ry"]:g} and {asked["ecutrho_Ry"]:g} Ry, k-points at '
-        f'most {asked["kpoints_distance"]:g} Å⁻¹ apart, with {_pseudopotentials(record, cite)}'
-        + (f' (fingerprint of the level of theory {fingerprint}).' if fingerprint else '.')
-    )
-
-
-def _pseudopotentials(record: RunRecord, cite: Citations) -> str:
-    family = record.configuration['labelling']['pseudo_family']
-    files = ', '.join(pseudo.filename for _, pseudo in sorted(record.run.inputs.pseudos.items()))
-    signs = {'sssp': 'SSSP' in family, 'dojo': 'PseudoDojo' in family, 'pslibrary': '_psl.' in files}
-    sources = [key for key, is_there in signs.items() if is_there]
-    return f'the pseudopotentials {files} of the family {family}' + (f' {cite(*sources)}' if sources else '')
+    labeller = record.labeller
+    told = [cite.at_the_end(labeller.sentence(), labeller.references())]
+    if version := record.versions.get(labeller.program):
+        told.append(f'The version of {labeller.program} is {version}.')
+    if fingerprint := next((one.dataset.label_fingerprint for one in reversed(record.trained)), None):
+        told.append(f'The fingerprint of the level of theory is {fingerprint}.')
+    return ' '.join(told)
 
 
 def _training(record: RunRecord, cite: Citations) -> str:
@@ -181,7 +165,7 @@ def _test(record: RunRecord, cite: Citations) -> str:
         errors.append(f'{", ".join(told)} on {metrics["n_frames"]} frames ({split})')
     asked = record.configuration['evaluation']
     return (
-        'The test set was drawn at random from dynamics of seeds that no training has a relative of'
+        'The test set was drawn at random from dynamics of separate seeds, from which no training frame descends'
         + (
             f'; a hotter part of it is at {asked["hot_factor"]:g} times the highest temperature of the rounds'
             if len(errors) > 1

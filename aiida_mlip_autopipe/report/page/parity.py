@@ -21,7 +21,7 @@ MAX_COMPONENTS, MAX_IN_ALL = 10_000, 150_000
 def parity(record: RunRecord) -> Section:
     """Return energies, forces and stresses of each evaluation: predicted against DFT."""
     if not record.evaluated:
-        return Section('parity', 'Parity', [Text('No potential has been judged yet.')])
+        return Section('parity', 'Parity', [Text('No potential has been evaluated yet.')])
     limit = min(MAX_COMPONENTS, MAX_IN_ALL // len(record.evaluated))
     data = {'sets': [parity_data(one, limit) for one in reversed(record.evaluated)]}
     return Section('parity', 'Parity', [Widget('parity', data)])
@@ -61,9 +61,7 @@ def parity_data(one: Evaluated, max_components: int = MAX_COMPONENTS) -> dict[st
 
 
 def _title(one: Evaluated) -> str:
-    if one.stage.startswith('evaluate_labels'):
-        return title_of(one.stage)
-    return f'{title_of(one.stage)}, test set'
+    return f'{title_of(one.stage)}, test set' if one.stage.judges_potential else title_of(one.stage)
 
 
 def _points(one: Evaluated, key: str, points: Any, limit: int | None) -> dict[str, Any]:
@@ -82,25 +80,25 @@ def calibration(record: RunRecord) -> Section:
     """Return how the errors went with the disagreement of the committee."""
     asked = [one for one in record.evaluated if one.metrics.get('calibration')]
     if not asked:
-        note = 'This run had no committee: there is no disagreement to hold against the errors.'
+        note = 'This run has no committee, so there is no disagreement to compare with the errors.'
         if record.configuration['training']['committee_size'] > 1:
-            note = 'No committee has been judged yet.'
+            note = 'No committee has been evaluated yet.'
         return Section('calibration', 'Error against disagreement', [Text(note)])
     data: list[dict[str, Any]] = []
     for index, one in enumerate(asked):
         shown = index >= len(asked) - 2
         data += _calibration_traces(one, COLOURS[index % len(COLOURS)], shown)
     layout = {
-        'xaxis': {**LOG_AXIS, 'title': {'text': 'disagreement of the committee (eV/Å)'}},
+        'xaxis': {**LOG_AXIS, 'title': {'text': 'committee disagreement (eV/Å)'}},
         'yaxis': {**LOG_AXIS, 'title': {'text': 'largest force error (eV/Å)'}},
     }
     told = (
-        'Each point is a frame: the largest disagreement of the committee on the force on an atom, and the largest '
-        'force error. The line is the calibration: by its factor (×) a disagreement is to be multiplied for an error. '
-        'ρ is the rank correlation. New labels were judged before training on them.'
+        'Each point is a frame: the largest committee disagreement on the force on an atom, and the largest '
+        'force error. The line is the calibration: its factor (×) converts the disagreement into an expected error. '
+        'ρ is the rank correlation. New labels were predicted before training on them.'
     )
-    alt = 'Largest force error of each frame against the disagreement of the committee, with the calibration as a line'
-    chart = Chart('calibration', 'Errors and disagreements of single frames', alt, data, layout, 'wide')
+    alt = 'Largest force error of each frame against the committee disagreement, with the calibration as a line'
+    chart = Chart('calibration', 'Errors and disagreements of individual frames', alt, data, layout, 'wide')
     hint = Text('Click the legend to show or hide.', 'note hint')
     return Section('calibration', 'Error against disagreement', [Text(told), chart, hint])
 
@@ -116,7 +114,7 @@ def _calibration_traces(one: Evaluated, colour: str, shown: bool) -> list[dict[s
     points = {
         'type': 'scatter', 'mode': 'markers', 'name': f'{_title(one)} (× {factor}, ρ {rank})',
         'x': encoded(disagreement[usable]), 'y': encoded(largest[usable]), 'visible': visible,
-        'marker': {'color': colour, 'size': 7, 'opacity': 0.75}, 'legendgroup': one.stage,
+        'marker': {'color': colour, 'size': 7, 'opacity': 0.75}, 'legendgroup': one.stage.label,
         'text': found['frame_id'][usable].tolist(),
         'hovertemplate': '%{text}<br>disagreement %{x:.3g}, error %{y:.3g} eV/Å<extra></extra>',
     }  # fmt: skip
@@ -126,6 +124,6 @@ def _calibration_traces(one: Evaluated, colour: str, shown: bool) -> list[dict[s
     line = {
         'type': 'scatter', 'mode': 'lines', 'showlegend': False, 'hoverinfo': 'skip',
         'x': ends.tolist(), 'y': (calibrated['factor'] * ends).tolist(), 'visible': visible,
-        'line': {'color': colour}, 'legendgroup': one.stage,
+        'line': {'color': colour}, 'legendgroup': one.stage.label,
     }  # fmt: skip
     return [points, line]

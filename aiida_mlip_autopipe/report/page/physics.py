@@ -12,7 +12,7 @@ from aiida_mlip_autopipe.report.page.blocks import Image, Section, Table, Text, 
 
 __all__ = ['physics']
 
-VERDICTS = {True: 'passed', False: 'failed', None: 'not judged'}
+VERDICTS = {True: 'passed', False: 'failed', None: 'no verdict'}
 
 
 def physics(record: RunRecord) -> Section:
@@ -20,7 +20,7 @@ def physics(record: RunRecord) -> Section:
     checks = record.output('physics')
     if checks is None:
         asked = record.configuration['physics']['checks']
-        told = f'Asked for, not done yet: {", ".join(asked)}.' if asked else 'No physics check was asked for.'
+        told = f'Requested, not done yet: {", ".join(asked)}.' if asked else 'No physics check was requested.'
         return Section('physics', 'Physics checks', [Text(told)])
     done: dict[str, Any] = checks['checks']
     rows = [
@@ -36,7 +36,7 @@ def physics(record: RunRecord) -> Section:
     ]
     columns = ['check', 'property', 'potential', 'DFT', 'difference', 'tolerance', 'unit', 'verdict']
     notes = [Text(f'{name}: {check["note"]}', 'note') for name, check in done.items() if check.get('note')]
-    table = Table('Potential beside DFT', columns, rows, n_names=2)
+    table = Table('Potential compared with DFT', columns, rows, n_names=2)
     return Section('physics', 'Physics checks', [_in_short(done), table, *notes, *_figures(record)])
 
 
@@ -45,7 +45,7 @@ def _in_short(done: dict[str, Any]) -> Text:
     named = {verdict: [name for name, check in done.items() if check['passed'] is verdict] for verdict in VERDICTS}
     told = [f'{len(named[True])} of {len(done)} checks passed']
     told += [f'failed: {", ".join(named[False])}'] if named[False] else []
-    told += [f'not judged: {", ".join(named[None])}'] if named[None] else []
+    told += [f'no verdict: {", ".join(named[None])}'] if named[None] else []
     kind = 'warning' if named[False] else 'plain' if named[None] else 'good'
     return Text('; '.join(told) + '.', kind)
 

@@ -32,27 +32,4 @@ REFERENCES: dict[str, tuple[str, str]] = {
         'A. H. Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017)',
         f'{DOI}10.1088/1361-648X/aa680e',
     ),
-    'qe-2009': (
-        'P. Giannozzi et al., J. Phys.: Condens. Matter 21, 395502 (2009)',
-        f'{DOI}10.1088/0953-8984/21/39/395502',
-    ),
-    'qe-2017': (
-        'P. Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017)',
-        f'{DOI}10.1088/1361-648X/aa8f79',
-    ),
-    'pbe': (
-        'J. P. Perdew, K. Burke, M. Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996)',
-        f'{DOI}10.1103/PhysRevLett.77.3865',
-    ),
-    'pbesol': ('J. P. Perdew et al., Phys. Rev. Lett. 100, 136406 (2008)', f'{DOI}10.1103/PhysRevLett.100.136406'),
-    'cold': (
-        'N. Marzari, D. Vanderbilt, A. De Vita, M. C. Payne, Phys. Rev. Lett. 82, 3296 (1999)',
-        f'{DOI}10.1103/PhysRevLett.82.3296',
-    ),
-    'sssp': (
-        'G. Prandini, A. Marrazzo, I. E. Castelli, N. Mounet, N. Marzari, npj Comput. Mater. 4, 72 (2018)',
-        f'{DOI}10.1038/s41524-018-0127-2',
-    ),
-    'dojo': ('M. J. van Setten et al., Comput. Phys. Commun. 226, 39 (2018)', f'{DOI}10.1016/j.cpc.2018.01.012'),
-    'pslibrary': ('A. Dal Corso, Comput. Mater. Sci. 95, 337 (2014)', f'{DOI}10.1016/j.commatsci.2014.07.043'),
 }

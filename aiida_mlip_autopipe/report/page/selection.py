@@ -19,7 +19,7 @@ def selection(record: RunRecord) -> Section:
     """Return the figures of all selections, side by side."""
     selected = [one for one in record.explored if one.report]
     if not selected:
-        return Section('selection', 'Selection', [Text('Nothing has been selected yet.')])
+        return Section('selection', 'Selection', [Text('There is no selection yet.')])
     blocks: list[Any] = [_table(selected)]
     drawn = [one for one in selected if one.figures]
     if drawn:
@@ -46,8 +46,8 @@ def _table(selected: list[Explored]) -> Table:
                 str(report['n_not_new'] + report['n_certain']),
             ]
         )
-    columns = ['selection', 'chosen as', 'frames', 'selected', 'components', 'variance kept (%)', 'coverage']
-    return Table('Selections', [*columns, 'covering radius', 'not new or certain'], rows, n_names=2)
+    columns = ['selection', 'reasons', 'frames', 'selected', 'components', 'variance kept (%)', 'coverage']
+    return Table('Selections', [*columns, 'covering radius', 'not new or not uncertain'], rows, n_names=2)
 
 
 def _explained_variance(drawn: list[Explored]) -> Chart:
@@ -75,7 +75,7 @@ def _explained_variance(drawn: list[Explored]) -> Chart:
         'xaxis': {'title': {'text': 'principal component'}},
         'yaxis': {**LOG_AXIS, 'dtick': 1, 'title': {'text': 'eigenvalue'}},
     }
-    alt = 'Eigenvalues of the principal components of each selection, with the threshold above which they are kept'
+    alt = 'Eigenvalues of the principal components of each selection, with the threshold for keeping them'
     return Chart('explained_variance', 'Explained variance', alt, data, layout)
 
 
@@ -102,7 +102,7 @@ def _radius(one: Explored) -> Chart:
     if shown['radius_of_known'] is not None:
         data.append(
             {
-                'type': 'scatter', 'mode': 'lines', 'name': 'known frames alone',
+                'type': 'scatter', 'mode': 'lines', 'name': 'labelled frames only',
                 'line': {'color': GREEN, 'dash': 'dashdot'}, 'x': [shown['budgets'][0], shown['budgets'][-1]],
                 'y': [shown['radius_of_known']] * 2,
             }

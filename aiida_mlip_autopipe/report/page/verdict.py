@@ -12,6 +12,7 @@ from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number,
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+from aiida_mlip_autopipe.workflows.inputs import elements_of
 
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
 
@@ -36,7 +37,7 @@ def verdict(record: RunRecord) -> Section:
 
 def judgements(record: RunRecord) -> list[Evaluated]:
     """Return the evaluations on the test set: of the surrogate and of each round."""
-    return [one for one in record.evaluated if not one.stage.startswith('evaluate_labels')]
+    return [one for one in record.evaluated if one.stage.judges_potential]
 
 
 def tolerances(record: RunRecord) -> dict[str, float | None]:
@@ -50,26 +51,28 @@ def _what(record: RunRecord) -> str:
     elements = ', '.join(configuration_elements(record))
     begin = 'bootstrapped from labelled seeds'
     if record.surrogate is not None:
-        begin = f'begun from a given potential ({record.surrogate.base.attributes.get("origin", "of unknown origin")})'
-    n_rounds = sum(one.stage.startswith('train_r') for one in record.trained)
+        begin = (
+            f'started from a given potential ({record.surrogate.base.attributes.get("origin", "of unknown origin")})'
+        )
+    n_rounds = sum(bool(one.stage.round) for one in record.trained)
     return (
         f'A MACE potential for {elements}; protocol {configuration["protocol"]}, {begin}. '
         f'{n_rounds} {"round" if n_rounds == 1 else "rounds"} of exploration, labelling and training, '
-        f'{sum(fate.state is CandidateState.LABELLED for fate in record.fates)} labels'
+        f'{sum(candidate.state is CandidateState.LABELLED for candidate in record.candidates)} labels'
         + ('.' if record.run.is_terminated else ' so far.')
     )
 
 
 def configuration_elements(record: RunRecord) -> list[str]:
-    """Return the elements of the run: those that have a pseudopotential."""
-    return sorted(record.run.inputs.pseudos)
+    """Return the elements of the run."""
+    return elements_of(record.run.inputs.structure)
 
 
 def _how_it_ended(record: RunRecord) -> list[Text]:
     run = record.run
     if not run.is_terminated:
         running = [call.link for call in record.stages if not call.is_terminated]
-        return [Text(f'The run is still at work ({", ".join(running) or "between two stages"}).', 'warning')]
+        return [Text(f'The run is still running ({", ".join(running) or "between two stages"}).', 'warning')]
     if not run.is_finished_ok:
         message = run.exit_message or run.exception or run.process_state.value
         return [Text(f'The run failed: {message}', 'warning')]
@@ -77,7 +80,7 @@ def _how_it_ended(record: RunRecord) -> list[Text]:
         return []
     stopped = record.summary['stopped']
     good = stopped['why'] in ('tolerances', 'nothing_new')
-    return [Text(f'It stopped because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
+    return [Text(f'The run ended because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
 
 
 def _final_errors(record: RunRecord) -> list[Table]:
@@ -112,21 +115,17 @@ def _warnings(record: RunRecord) -> list[Text]:
     told += _physics(record)
     judged = judgements(record)
     if judged and (n_test := judged[-1].metrics['by_split'].get('test', {}).get('n_frames', 0)) < FEW_TEST_FRAMES:
-        told.append(f'The test set has {n_test} frames only: see how uncertain the errors are.')
-    states = Counter(fate.state for fate in record.fates)
+        told.append(f'The test set has only {n_test} frames: note the uncertainty of the errors.')
+    states = Counter(candidate.state for candidate in record.candidates)
     if states[CandidateState.FAILED]:
-        told.append(f'{states[CandidateState.FAILED]} labels failed and are in no data set.')
-    if guards := sum(bool(replica['guard']) for one in record.explored for job in one.jobs for replica in _of(job)):
+        told.append(f'{states[CandidateState.FAILED]} labels failed and are not in the data sets.')
+    if guards := sum(replica['guard'] is not None for replicas in record.replicas.values() for replica in replicas):
         told.append(f'{guards} replicas of the dynamics were stopped by a guard.')
     if open_failures := [one for one in failures(record.run.pk) if not one.handled]:
-        told.append(f'Failures that were not recovered: {len(open_failures)}.')
+        told.append(f'Unresolved failures: {len(open_failures)}.')
     if paused := sum(call.paused is not None for call in record.calls.values()):
         told.append(f'{paused} processes are paused.')
     return [Text(text, 'warning') for text in told]
-
-
-def _of(job: Any) -> list[dict[str, Any]]:
-    return job.manifest['replicas']
 
 
 def _missed(record: RunRecord) -> list[str]:
@@ -136,7 +135,7 @@ def _missed(record: RunRecord) -> list[str]:
     limits = EvaluationParameters(**record.configuration['evaluation'])
     missed = missed_tolerances(judged[-1].metrics['by_split'], limits)
     return [
-        f'Above the tolerance on the frames {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
+        f'Above the tolerance on the set {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
         for split, keys in missed.items()
     ]
 
@@ -151,5 +150,5 @@ def _physics(record: RunRecord) -> list[str]:
             told.append(f'The physics check {name} failed: {rows}.')
         elif check['passed'] is None:
             why = (check.get('note') or 'no tolerance').removeprefix('not judged: ')
-            told.append(f'The physics check {name} was not judged: {why}.')
+            told.append(f'The physics check {name} has no verdict: {why}.')
     return told

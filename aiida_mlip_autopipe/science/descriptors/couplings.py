@@ -27,7 +27,6 @@ Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021). Phases: A. R. Edmonds, A
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +34,8 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+
+from aiida_mlip_autopipe.science.potential.load import import_mace, quiet
 
 __all__ = ['MAX_COUPLED_DEGREE', 'Channel', 'Function', 'Products', 'couple', 'list_functions', 'plan_products']
 
@@ -250,9 +251,8 @@ def couple(one: int, two: int, three: int) -> tuple[np.ndarray, complex]:
 @cache
 def _wigner_3j() -> Callable[..., np.ndarray]:
     """Return e3nn's function, for NumPy and double precision. Its import brings torch, so it waits until needed."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='.*(WEIGHTS_ONLY|weights_only|TorchScript|torch.jit)')
-        import mace  # noqa: F401 - lets e3nn's table of symbols be read by recent versions of torch
+    import_mace()  # before e3nn: it lets e3nn's table of symbols be read by recent versions of torch
+    with quiet():
         import torch
         from e3nn.o3 import wigner_3j
 

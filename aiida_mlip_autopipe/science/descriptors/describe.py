@@ -11,8 +11,8 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors.ace import ACE
 from aiida_mlip_autopipe.science.descriptors.base import Descriptor, OnError
+from aiida_mlip_autopipe.science.descriptors.mace import MACEFeatures
 from aiida_mlip_autopipe.science.descriptors.soap import SOAP
-from aiida_mlip_autopipe.science.potential.features import MACEFeatures
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.frames import FrameChunk

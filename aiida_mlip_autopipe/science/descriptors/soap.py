@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors.base import Descriptor, atomic_numbers_of, center_positions
+from aiida_mlip_autopipe.science.descriptors.compiled import power_spectrum
 from aiida_mlip_autopipe.science.descriptors.compiled import soap as compiled_soap
 from aiida_mlip_autopipe.science.descriptors.compiled.soap import MODES
 from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES, sized
@@ -34,9 +35,9 @@ MAX_N, MAX_L = 32, 20
 
 #: Parameters of each weighting function, and its code in the kernel.
 _WEIGHTINGS = {
-    'poly': (compiled_soap.POLY, ('c', 'm', 'r0')),
-    'pow': (compiled_soap.POW, ('c', 'd', 'm', 'r0')),
-    'exp': (compiled_soap.EXP, ('c', 'd', 'r0')),
+    'poly': (power_spectrum.POLY, ('c', 'm', 'r0')),
+    'pow': (power_spectrum.POW, ('c', 'd', 'm', 'r0')),
+    'exp': (power_spectrum.EXP, ('c', 'd', 'r0')),
 }
 _COMPRESSIONS = ('off', 'crossover', 'mu2', 'mu1nu1')
 
@@ -104,7 +105,7 @@ class SOAP(Descriptor):
         functions = gto_functions if rbf == 'gto' else polynomial_functions
         table, intervals_per_A = tabulate(functions(self.r_cut, self.n_max, self.l_max, self.sigma), self.cutoff)
         mixing, pairs = _channels(self.compression, species_weights)
-        self._basis = compiled_soap.SoapBasis(
+        self._basis = power_spectrum.SoapBasis(
             species=self.species,
             cutoff=self.cutoff,
             table=table,
@@ -213,7 +214,7 @@ def _parse_weighting(weighting: Mapping[str, Any]) -> tuple[int, np.ndarray, flo
     name = weighting.get('function')
     if name is not None and name not in _WEIGHTINGS:
         raise ValueError(f'weighting function {name!r} must be one of {", ".join(_WEIGHTINGS)}')
-    kind, needed = _WEIGHTINGS[name] if name is not None else (compiled_soap.NO_WEIGHTING, ())
+    kind, needed = _WEIGHTINGS[name] if name is not None else (power_spectrum.NO_WEIGHTING, ())
     unknown = set(weighting) - {'function', 'w0', 'threshold', 'c', 'd', 'm', 'r0'}
     missing = [key for key in needed if key not in weighting]
     if unknown or missing:

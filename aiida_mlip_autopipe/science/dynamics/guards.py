@@ -18,6 +18,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from matscipy.neighbours import neighbour_list
 
+from aiida_mlip_autopipe.science.frames.records import GuardEntry
 from aiida_mlip_autopipe.science.parameters import GuardParameters
 
 __all__ = [
@@ -55,7 +56,7 @@ class GuardTripped(Exception):  # noqa: N818  it ends a replica as planned and i
         self.value = float(value)
         self.bound = float(bound)
 
-    def record(self, step: int) -> dict[str, Any]:
+    def record(self, step: int) -> GuardEntry:
         """Return the entry for the manifest; a value that is not finite becomes None."""
         value = self.value if math.isfinite(self.value) else None
         return {'name': self.name, 'step': step, 'value': value, 'bound': self.bound}

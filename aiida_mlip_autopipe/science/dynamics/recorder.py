@@ -21,7 +21,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.dynamics.novelty import Novelty
 from aiida_mlip_autopipe.science.frames import content_hash
-from aiida_mlip_autopipe.science.shards import ShardWriter, first_frames
+from aiida_mlip_autopipe.science.frames.shards import ShardWriter, first_frames
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped

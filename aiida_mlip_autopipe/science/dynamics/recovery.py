@@ -10,13 +10,14 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, run_fingerprint
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, ManifestError
+from aiida_mlip_autopipe.science.frames.records import JobFrames, ReplicaEntry, ShardEntry
+from aiida_mlip_autopipe.science.frames.shards import ShardReader, adopt_parts, find_parts, first_frames
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
-from aiida_mlip_autopipe.science.shards import ShardReader, adopt_parts, find_parts, first_frames
 
 __all__ = ['describe_frames', 'take_over']
 
@@ -62,7 +63,9 @@ def take_over(
             record = Record.read(source, replica.index)
             fingerprint = run_fingerprint(plan, replica, engine)
             if record is not None and record.facts['fingerprint'] != fingerprint:
-                log.warning('replica %d is begun anew: its checkpoint in %s is of another run', replica.index, source)
+                log.warning(
+                    'replica %d is started again: its checkpoint in %s belongs to another run', replica.index, source
+                )
                 continue
             if all_frames:
                 record = _with_all_frames(record, source, replica, fingerprint)
@@ -75,14 +78,15 @@ def take_over(
     return found
 
 
-def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path, engine: str) -> dict[str, Any]:
+def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path, engine: str) -> JobFrames:
     """Return what the manifest says of replicas and shards: ``n_frames``, ``complete``, ``shards``, ``replicas``.
 
     Each shard and each replica names its ensemble and the integrator that samples it with the engine.
     """
     ensemble = plan.parameters.ensemble
     sampled = {'ensemble': ensemble, 'integrator': ENSEMBLES[ensemble].integrators[engine]}
-    shards, entries = [], []
+    shards: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for replica in replicas:
         record = Record.read(folder, replica.index)
         atoms = plan.seeds[replica.seed_index]
@@ -112,13 +116,13 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
                 'guard': facts['guard'],
             }
         )
-    return {
-        'schema_version': SCHEMA_VERSION,
-        'complete': all(entry['ended'] not in ('waiting', 'interrupted') for entry in entries),
-        'n_frames': _n_frames(shards),
-        'shards': shards,
-        'replicas': entries,
-    }
+    return JobFrames(
+        schema_version=SCHEMA_VERSION,
+        complete=all(entry['ended'] not in ('waiting', 'interrupted') for entry in entries),
+        n_frames=_n_frames(shards),
+        shards=cast(list[ShardEntry], shards),
+        replicas=cast(list[ReplicaEntry], entries),
+    )
 
 
 def _with_all_frames(record: Record | None, source: Path, replica: Replica, fingerprint: str) -> Record | None:
@@ -162,7 +166,7 @@ def _bring(record: Record, replica: Replica, source: Path, folder: Path) -> bool
     try:
         record.facts['parts'] = adopt_parts(source, folder, record.facts['parts'])
     except ManifestError as error:
-        log.warning('replica %d is begun anew: %s', replica.index, error)
+        log.warning('replica %d is started again: %s', replica.index, error)
         return False
     record.facts['closed'] = True
     record.write(folder, replica.index)

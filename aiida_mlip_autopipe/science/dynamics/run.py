@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import Task, granted_cores, run_side_by_side
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames, take_over
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
-from aiida_mlip_autopipe.science.frames import MANIFEST, ManifestError, file_sha256, write_manifest
+from aiida_mlip_autopipe.science.frames import MANIFEST, Manifest, ManifestError, file_sha256, write_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.load import resolve_device
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
@@ -53,7 +53,7 @@ def run_replicas(
     stop: Stop | None = None,
     batch_divisor: int = 1,
     collect_only: bool = False,
-) -> dict[str, Any]:
+) -> Manifest:
     """Run the replicas of one job, write their shards and the manifest, and return the manifest.
 
     Whatever ends the run, the manifest tells of the frames that are there.
@@ -125,7 +125,7 @@ class _Job:
             raise
         reserve.release()
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Manifest:
         """Write the manifest and return it."""
         manifest, folder = self._describe(), self._task.folder
         if manifest['n_frames'] == 0 and (manifest['complete'] or self._collect_only):
@@ -142,12 +142,13 @@ class _Job:
             report = _Report(replicas, parameters.n_steps // parameters.sample_interval, progress, found)
             self._facts |= _run_engine(self._facts['engine'], task, waiting, batch_divisor, report)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> Manifest:
         """Close what was cut by this run, and return the manifest."""
         task, replicas = self._task, self._replicas
         if not self._collect_only:
             take_over(task.plan, replicas, task.folder, task.engine)
-        return {**describe_frames(task.plan, replicas, task.folder, self._facts['engine']), **self._facts}
+        found = describe_frames(task.plan, replicas, task.folder, self._facts['engine'])
+        return cast(Manifest, {**found, **self._facts})
 
 
 def choose_engine(parameters: DynamicsParameters, device: str) -> str:
@@ -226,7 +227,7 @@ def _has_vanished(error: BaseException, folder: Path) -> bool:
     return error.filename is None or Path(error.filename).is_relative_to(folder)
 
 
-def _why_no_frames(manifest: dict[str, Any], collected: Path | None) -> str:
+def _why_no_frames(manifest: Manifest, collected: Path | None) -> str:
     if collected is not None:
         return f'{collected} holds no frame of these replicas: run the MD again'
     names = Counter(replica['guard']['name'] for replica in manifest['replicas'] if replica['guard'])

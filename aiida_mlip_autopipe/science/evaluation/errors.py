@@ -19,7 +19,7 @@ from aiida_mlip_autopipe.science.evaluation.breakdown import breakdown, overall
 from aiida_mlip_autopipe.science.evaluation.calibration import calibrate
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.potential.load import check_elements, load_calculator
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms

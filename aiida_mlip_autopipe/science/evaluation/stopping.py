@@ -1,4 +1,4 @@
-"""When the rounds end: what a run has reached, against what was asked for."""
+"""Stopping criteria of the loop: the errors of a run compared with the tolerances, and the budget."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopPar
 __all__ = ['REASONS_TO_STOP', 'missed_tolerances', 'why_to_stop']
 
 REASONS_TO_STOP = {
-    'tolerances': 'all tolerances hold',
-    'nothing_new': 'nothing new was found to label',
-    'rounds': 'all rounds (loop.max_rounds) are done',
-    'core_hours': 'the computing time (loop.max_core_hours) is spent',
-    'labels': 'the labels of another round do not fit into the budget (loop.max_labels)',
+    'tolerances': 'all tolerances are met',
+    'nothing_new': 'no new frames were found',
+    'rounds': 'the maximum number of rounds (loop.max_rounds) was reached',
+    'core_hours': 'the core-hour budget (loop.max_core_hours) is used up',
+    'labels': 'the labels of another round would exceed the budget (loop.max_labels)',
 }
-"""Each is an end that the user asked for; the first two are what the method is for."""
+"""The first two mean convergence, the others that a limit of the user was reached."""
 
 
 def missed_tolerances(

@@ -117,9 +117,11 @@ class StructureGenerator:
         if not np.isfinite(source.positions).all() or not np.isfinite(np.array(source.cell)).all():
             raise ValueError(f'{name}: positions or cell are not finite; repair the structure')
         if source.cell.rank < 3:
-            raise ValueError(f'{name}: the cell {source.cell.tolist()} spans no volume; give three lattice vectors')
+            raise ValueError(f'{name}: the cell {source.cell.tolist()} has no volume; give three lattice vectors')
         if not source.pbc.any():
-            raise ValueError(f'{name}: no direction is periodic, but labels are; set pbc to "T T T" in a large box')
+            raise ValueError(
+                f'{name}: no direction is periodic, but labels need periodic cells; set pbc to "T T T" in a large box'
+            )
         bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
         pair = closest_pair(bare, self.parameters.min_distance_factor)
         if pair is not None:

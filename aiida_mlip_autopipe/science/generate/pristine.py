@@ -18,7 +18,7 @@ class Pristine(SeedGenerator):
 
     rank: ClassVar[int] = 0
 
-    n: int = Field(1, ge=0, le=1, description='1: the supercell is a seed; 0: it is not.')
+    n: int = Field(1, ge=0, le=1, description='1: use the unmodified supercell as a seed; 0: do not.')
 
     def count(self) -> int:
         """Return 1 or 0."""

@@ -34,8 +34,8 @@ class Rattled(SeedGenerator):
         0.02,
         ge=0,
         lt=0.5,
-        description='Largest strain component (dimensionless): enough for stresses off zero, without hiding what the '
-        'displacements do.',
+        description='Largest strain component (dimensionless): enough for non-zero stresses, but small compared to '
+        'the effect of the displacements.',
     )
 
     def count(self) -> int:
@@ -54,8 +54,8 @@ class Rattled(SeedGenerator):
         strains = self.max_strain > 0 and base.pbc.any()
         if self.n and not (displaces or strains):
             raise ValueError(
-                f'{self.n} rattled structures are asked for, but rattled.stdev_A {self.stdev_A}, rattled.max_strain '
-                f'{self.max_strain} and {len(base)} atoms leave the structure as it is; raise one of them, or ask for '
+                f'{self.n} rattled structures are requested, but rattled.stdev_A {self.stdev_A}, rattled.max_strain '
+                f'{self.max_strain} and {len(base)} atoms do not change the structure; raise one of them, or request '
                 'none'
             )
         return [self._rattled_once(base, rng, min_distance_factor) for _ in range(self.n)]

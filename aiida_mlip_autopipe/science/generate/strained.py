@@ -42,8 +42,8 @@ class Strained(SeedGenerator):
         """
         if self.n and not (self.max_strain and base.pbc.any()):
             raise ValueError(
-                f'strained.n is {self.n}, but strained.max_strain {self.max_strain} and pbc {base.pbc.tolist()} leave '
-                'the structure as it is; raise max_strain, give a periodic cell, or set strained.n to 0'
+                f'strained.n is {self.n}, but strained.max_strain {self.max_strain} and pbc {base.pbc.tolist()} do not '
+                'change the structure; raise max_strain, give a periodic cell, or set strained.n to 0'
             )
         return [self._strained_once(base, rng, min_distance_factor) for _ in range(self.n)]
 

@@ -32,7 +32,9 @@ from aiida_mlip_autopipe.science.parameters.exploration import (
     ExplorationParameters,
 )
 from aiida_mlip_autopipe.science.parameters.labelling import (
+    LABELLERS,
     LabellingParameters,
+    labelling_parameters,
 )
 from aiida_mlip_autopipe.science.parameters.physics import (
     PhysicsParameters,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters.generation import GenerationParameters
 
 __all__ = [
+    'LABELLERS',
     'AceParameters',
     'CompressionParameters',
     'DescriptorParameters',
@@ -73,6 +76,7 @@ __all__ = [
     'TrainingParameters',
     'WeightingParameters',
     'descriptor_parameters',
+    'labelling_parameters',
     'named_kind',
 ]
 

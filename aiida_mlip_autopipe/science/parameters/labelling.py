@@ -1,41 +1,35 @@
-"""Quantum ESPRESSO single points."""
+"""What all labelling codes are asked; what one of them is asked beside stands in its own folder.
+
+A labelling code is registered in the group ``aiida_mlip_autopipe.labellers``; see `aiida_mlip_autopipe.labelling.base`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from aiida_mlip_autopipe.science.parameters.base import PositiveFloat, StageParameters
+from aiida_mlip_autopipe.science.registry import Registry
 
-__all__ = ['LabellingParameters']
+__all__ = ['DEFAULT_LABELLER', 'LABELLERS', 'LabellingParameters', 'kind_of', 'labelling_parameters']
+
+#: The classes (`aiida_mlip_autopipe.labelling.base.Labeller`) by kind.
+LABELLERS: Registry[Any] = Registry('aiida_mlip_autopipe.labellers', 'labelling code')
+DEFAULT_LABELLER = 'espresso'
 
 
 class LabellingParameters(StageParameters):
-    """Quantum ESPRESSO single points: energy, forces and stress of each candidate."""
+    """Energy, forces and stress of each candidate: what does not depend on the labelling code."""
 
-    pseudo_family: str = Field('autopipe/pbe', description='Label of an installed aiida-pseudo family.')
-    functional: str = Field('PBE', description='Exchange-correlation functional of the pseudopotentials.')
-    ecutwfc_Ry: float = Field(40.0, gt=0, le=500, description='Cutoff of the wavefunctions, in Ry.')
-    ecutrho_Ry: float = Field(160.0, gt=0, le=5000, description='Cutoff of the density, in Ry.')
-    kpoints_distance: float = Field(0.3, gt=0, le=5, description='Largest distance between k-points, in 1/Å.')
-    smearing: Literal['cold', 'gaussian', 'methfessel-paxton', 'fermi-dirac'] = Field(
-        'cold', description='Smearing; fixed occupations may never converge on displaced atoms.'
-    )
-    degauss_Ry: PositiveFloat = Field(0.01, description='Width of the smearing, in Ry.')
-    conv_thr_per_atom_Ry: PositiveFloat = Field(
-        1e-8, description='Convergence threshold of the energy, in Ry per atom.'
-    )
-    spin_polarised: bool = Field(False, description='Spin-polarised bulk; isolated atoms always are spin-polarised.')
-    atomic_magnetization: dict[str, int] = Field(
-        default_factory=dict, description='Unpaired electrons of each isolated atom (element: number).'
-    )
+    kind: str = Field('', description='Labelling code.')
     max_concurrent: int = Field(2, ge=1, le=1000, description='Number of sequences: labels computed at the same time.')
     batch_size: int = Field(
         1,
         ge=1,
         le=1000,
-        description='Maximum number of candidates that one job of pw.x labels, one after the other; above 1 for short '
+        description='Maximum number of candidates that one job labels, one after the other; above 1 for short '
         'calculations or slow queues. The time limit of a job then applies to all of them.',
     )
     min_success_fraction: float = Field(0.5, ge=0, le=1, description='The stage fails below this fraction of labels.')
@@ -59,11 +53,18 @@ class LabellingParameters(StageParameters):
         20.0, description='The existing data are refused if the forces differ by more (RMSE), in meV/Å.'
     )
 
-    @model_validator(mode='after')
-    def _density_cutoff(self) -> LabellingParameters:
-        if self.ecutrho_Ry < 4 * self.ecutwfc_Ry * (1 - 1e-9):
-            raise ValueError(
-                f'ecutrho_Ry ({self.ecutrho_Ry}) is below 4 x ecutwfc_Ry ({4 * self.ecutwfc_Ry}): the '
-                'density would be truncated; raise ecutrho_Ry'
-            )
-        return self
+
+def kind_of(labelling: Any) -> Any:
+    """Return the kind that a section ``labelling`` names; the default one where it names none."""
+    return labelling.get('kind', DEFAULT_LABELLER) if isinstance(labelling, Mapping) else DEFAULT_LABELLER
+
+
+def labelling_parameters(**values: Any) -> LabellingParameters:
+    """Return the parameters of the labelling code that ``kind`` names.
+
+    Raises
+    ------
+    ValueError
+        If no code of that kind is registered, or a value is out of its bounds.
+    """
+    return LABELLERS[kind_of(values)].parameters_class(**values)

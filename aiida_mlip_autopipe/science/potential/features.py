@@ -1,14 +1,11 @@
-"""MACE features: what a trained potential has learned to see around an atom.
+"""What a trained potential has learned to see around an atom: the node features of MACE.
 
-The node features of a MACE potential, before its readouts make energies of them, describe the surroundings of each
-atom; averaged over the atoms they describe a frame. This is the encoding of DIRECT's authors, who took the structure
-vector of a graph network. Frames are batched: one forward pass, without gradients, sees many of them as one graph.
+The node features, before the readouts make energies of them, describe the surroundings of each atom. A layer's are
+``channels x 0e + channels x 1o + ...``: the scalars (l = 0) do not change when the frame is rotated, the others rotate
+with it. The last layer of most potentials has scalars only. Frames are batched: one forward pass, without gradients,
+sees many of them as one graph.
 
-A layer's features are ``channels x 0e + channels x 1o + ...``: the scalars (l = 0) do not change when the frame is
-rotated, the others rotate with it. The last layer of most potentials has scalars only.
-
-Source: I. Batatia et al., Adv. Neural Inf. Process. Syst. 35, 11423 (2022); J. Qi et al., npj Comput. Mater. 10, 43
-(2024).
+Source: I. Batatia et al., Adv. Neural Inf. Process. Syst. 35, 11423 (2022).
 """
 
 from __future__ import annotations
@@ -18,18 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.descriptors.base import Descriptor
 from aiida_mlip_autopipe.science.potential.load import PotentialError, load_model, resolve_device
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ['MACEFeatures']
-
+__all__ = ['Graph', 'NodeFeatures', 'edges_within']
 
 #: Atoms in a forward pass, by device, unless the number of frames is given. On a CPU (a small potential, one thread)
 #: passes of 256 took 0.24 ms per atom and passes of 1024, which no longer fit into its cache, 0.47.
@@ -47,32 +42,25 @@ class Graph(NamedTuple):
     cell: np.ndarray
 
 
-class MACEFeatures(Descriptor):
-    """Node features of a MACE potential.
+class NodeFeatures:
+    """A potential that is asked for its node features.
 
     Parameters
     ----------
-    potential : path or torch.nn.Module
-        A ``.model`` file, or the model that is in one (it is copied).
-    layers : int or sequence of int, optional
-        Message-passing layers whose features are taken: so many from the first, or which ones (0 is the first). All
-        unless given.
-    invariants_only : bool
-        Only scalars. Otherwise the vectors and tensors (l > 0) of each layer follow its scalars, as e3nn orders them
-        (by l, then channel, then m): these rotate with the frame, and a turned copy has another row.
-    average : str
-        ``off``: a row per atom; ``outer``: averaged over the atoms. ``inner`` has no meaning here.
+    potential, layers, invariants_only, device, batch_size, model_dtype
+        As `~aiida_mlip_autopipe.science.descriptors.MACEFeatures` takes them.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Atomic numbers that it knows, in its own order.
+    n_features : int
+    r_max : float
+        Cutoff, in Å.
     device : str
-        ``auto`` (the GPU where there is one), ``cpu`` or ``cuda``.
-    batch_size : int, optional
-        Frames in a forward pass; unless given, as many as make 4096 atoms on a GPU and 256 on a CPU, whose cache holds
-        no more. Halved for good where the memory of the GPU does not suffice.
-    model_dtype : str, optional
-        Precision of the potential, ``float32`` or ``float64``; that of the file unless given.
-    periodic : bool
-        Whether the periodic directions of a frame are respected; otherwise it is taken as isolated.
-    dtype : str
-        Of the rows: ``float64`` or ``float32``.
+        ``cpu`` or ``cuda``.
+    name : str
+        What messages call it.
 
     Raises
     ------
@@ -87,79 +75,57 @@ class MACEFeatures(Descriptor):
         potential: str | Path | torch.nn.Module,
         layers: int | Sequence[int] | None = None,
         invariants_only: bool = True,
-        average: Literal['off', 'outer'] = 'off',
-        device: Literal['auto', 'cpu', 'cuda'] = 'auto',
+        device: str = 'auto',
         batch_size: int | None = None,
-        model_dtype: Literal['float32', 'float64'] | None = None,
-        periodic: bool = True,
-        dtype: Literal['float64', 'float32'] = 'float64',
+        model_dtype: str | None = None,
     ) -> None:
-        if average == 'inner':
-            raise ValueError(
-                "average='inner' averages before products are formed; the products of MACE features are inside the "
-                "network: take 'outer' or 'off'"
-            )
         if batch_size is not None and batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be at least 1')
         if model_dtype not in (None, 'float32', 'float64'):
             raise ValueError(f"model_dtype={model_dtype!r} must be 'float32', 'float64' or None")
         self.device = resolve_device(device)
-        model, self._name = _opened(potential)
+        model, self.name = _opened(potential)
         self._model = _prepared(model, self.device, model_dtype)
-        super().__init__(model.atomic_numbers.tolist(), average, periodic, dtype)
-        self.layers, self.invariants_only, self.batch_size = layers, bool(invariants_only), batch_size
+        self._columns, self._n_columns = _columns(model, layers, invariants_only, self.name)
+        self.n_features, self.r_max = len(self._columns), float(model.r_max)
+        self.numbers: list[int] = model.atomic_numbers.tolist()
+        self._elements = np.full(max(self.numbers) + 1, -1)
+        self._elements[self.numbers] = np.arange(len(self.numbers))
+        self._batch_size = batch_size
         self._max_atoms = ATOMS_PER_PASS[self.device] if batch_size is None else None
-        self._columns, self._n_columns = _columns(model, layers, invariants_only, self._name)
-        self._r_max = float(model.r_max)
-        self._elements = np.full(int(self.species.max()) + 1, -1)
-        self._elements[model.atomic_numbers.cpu().numpy()] = np.arange(len(model.atomic_numbers))
         self._lock = Lock()
 
-    def get_number_of_features(self) -> int:
-        """Return the length of a row."""
-        return len(self._columns)
+    def __call__(self, graphs: list[Graph], numbers: np.ndarray) -> np.ndarray:
+        """Return the features of all atoms, (T, N, features), float64, by as many passes as the memory asks for.
 
-    def _describe(
-        self,
-        positions: np.ndarray,
-        numbers: np.ndarray,
-        cells: np.ndarray,
-        pbc: np.ndarray,
-        centers: np.ndarray | None,
-        rows: np.ndarray,
-    ) -> np.ndarray:
-        """Fill rows (T, C or 1, features) and return what is wrong with each frame, (T,): 0 for nothing."""
-        if centers is not None and centers.ndim == 3:
-            raise ValueError('centers holds positions, but MACE features exist at atoms only; give indices of atoms')
-        status = np.zeros(len(positions), dtype=np.uint8)
-        waiting: dict[int, Graph] = {}
-        for frame in range(len(positions)):
-            status[frame], graph = _graph(positions[frame], cells[frame], pbc, self._r_max)
-            if graph is not None:
-                waiting[frame] = graph
-            if waiting and (len(waiting) >= self._frames_per_pass(len(numbers)) or frame == len(positions) - 1):
-                features = self._features(list(waiting.values()), numbers)
-                some = features if centers is None else features[:, centers]
-                rows[list(waiting)] = some if self.average == 'off' else some.mean(axis=1, keepdims=True)
-                waiting.clear()
-        return status
+        Parameters
+        ----------
+        graphs : list of Graph
+            T frames of the same atoms.
+        numbers : ndarray of int, shape (N,)
+            Their atomic numbers.
 
-    def _features(self, graphs: list[Graph], numbers: np.ndarray) -> np.ndarray:
-        """Return the features of all atoms, (T, N, features), float64, by as many passes as the memory asks for."""
+        Raises
+        ------
+        MemoryError
+            If a single frame does not fit into the memory of the device.
+        PotentialError
+            If a feature is not finite.
+        """
         import torch
 
-        parts = []
+        parts: list[np.ndarray] = []
         done = 0
         with self._lock:  # threads would only compete for the same device
             while done < len(graphs):
-                some = graphs[done : done + self._frames_per_pass(len(numbers))]
+                some = graphs[done : done + self.frames_per_pass(len(numbers))]
                 try:
                     part = self._forward(some, numbers)
                 except torch.cuda.OutOfMemoryError as error:
                     if len(some) == 1:
                         raise MemoryError(
                             f'one frame of {len(numbers)} atoms does not fit into the memory of the device '
-                            f"'{self.device}' with {self._name}; take device 'cpu' or smaller cells"
+                            f"'{self.device}' with {self.name}; take device 'cpu' or smaller cells"
                         ) from error
                     part = None
                 if part is None:  # what the error held on to is free only outside of its block
@@ -170,13 +136,13 @@ class MACEFeatures(Descriptor):
                 done += len(some)
         features = np.concatenate(parts)
         if not np.isfinite(features).all():
-            raise PotentialError(f'{self._name} gives features that are not finite: it is broken; train it again')
+            raise PotentialError(f'{self.name} gives features that are not finite: it is broken; train it again')
         return features
 
-    def _frames_per_pass(self, n_atoms: int) -> int:
+    def frames_per_pass(self, n_atoms: int) -> int:
         """Return how many frames are wanted in a pass, and not more than the memory has proved to hold."""
         by_memory = None if self._max_atoms is None else max(1, self._max_atoms // n_atoms)
-        return min(size for size in (self.batch_size, by_memory) if size is not None)
+        return min(size for size in (self._batch_size, by_memory) if size is not None)
 
     def _forward(self, graphs: list[Graph], numbers: np.ndarray) -> np.ndarray:
         import torch
@@ -186,7 +152,7 @@ class MACEFeatures(Descriptor):
             nodes = output['node_feats']
             if nodes.shape[1] != self._n_columns:
                 raise PotentialError(
-                    f'{self._name} gives {nodes.shape[1]} node features where its layers promise {self._n_columns}: '
+                    f'{self.name} gives {nodes.shape[1]} node features where its layers promise {self._n_columns}: '
                     'it is of a kind that is not supported; take a MACE potential of mace_run_train'
                 )
             columns = torch.as_tensor(self._columns, device=nodes.device)
@@ -222,19 +188,6 @@ class MACEFeatures(Descriptor):
             'total_charge': torch.zeros(n_frames, dtype=dtype, device=self.device),
             'total_spin': torch.ones(n_frames, dtype=dtype, device=self.device),
         }
-
-    def _check_species(self, numbers: np.ndarray) -> None:
-        from ase.data import chemical_symbols
-
-        missing = sorted(set(numbers.tolist()) - set(self.species.tolist()))
-        if missing:
-            unknown, known = (
-                ', '.join(chemical_symbols[number] for number in part) for part in (missing, self.species)
-            )
-            raise PotentialError(
-                f'{self._name} knows {known}, but not {unknown}: use a potential trained for these elements, '
-                'or another descriptor'
-            )
 
 
 def _opened(potential: str | Path | torch.nn.Module) -> tuple[Any, str]:
@@ -311,27 +264,9 @@ def _deterministic(device: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warns)
 
 
-def _graph(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, r_max: float) -> tuple[int, Graph | None]:
-    """Return what is wrong with a frame, or 0 and its graph.
-
-    The frame is wrapped first, so that no digits are lost in single precision. Where it is not periodic, its cell is
-    made so large that no image is within the cutoff; then it can be treated as periodic, whatever its orientation.
-    """
+def edges_within(positions: np.ndarray, cell: np.ndarray, r_max: float) -> Graph:
+    """Return a frame that is periodic in all directions as a graph, with the edges that mace gives it."""
     from mace.data.neighborhood import get_neighborhood
 
-    from aiida_mlip_autopipe.science.descriptors.compiled import neighbours as checks
-
-    status, full, dual, wrapped, coordinates, _, _ = checks.wrap_frame(positions, positions[:1], cell, pbc)
-    if status != checks.FINE:
-        return status, None
-    low = np.where(pbc, 0.0, coordinates.min(axis=0))
-    spans = np.where(pbc, 1.0, np.ptp(coordinates, axis=0) + 2 * r_max)
-    wrapped, full = wrapped - low @ full, full * spans[:, None]
-    images = np.prod(1 + 2 * r_max * np.linalg.norm(dual, axis=1) / spans)
-    if images > checks.MAX_IMAGES_PER_ATOM:
-        return checks.COLLAPSED, None
-    edges, shifts, unit_shifts, _ = get_neighborhood(wrapped, r_max, (True, True, True), full)
-    vectors = wrapped[edges[1]] - wrapped[edges[0]] + shifts
-    if len(vectors) and (vectors**2).sum(axis=1).min() < checks.MIN_DISTANCE**2:
-        return checks.COINCIDENT, None
-    return checks.FINE, Graph(wrapped, edges, shifts, unit_shifts, full)
+    edges, shifts, unit_shifts, _ = get_neighborhood(positions, r_max, (True, True, True), cell)
+    return Graph(positions, edges, shifts, unit_shifts, cell)

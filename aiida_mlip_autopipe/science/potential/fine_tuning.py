@@ -17,9 +17,9 @@ from ase import Atoms
 from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, load_calculator, load_model, quiet
-from aiida_mlip_autopipe.science.training.history import FINAL_HEAD
+from aiida_mlip_autopipe.science.potential.training_files import FINAL_HEAD
 
-__all__ = ['PRETRAINED_HEAD', 'label_replay', 'prepare_foundation', 'single_head']
+__all__ = ['label_replay', 'prepare_foundation', 'rehearses', 'save_potential', 'single_head']
 
 PRETRAINED_HEAD = 'pt_head'
 """mace's name for the head that rehearses."""
@@ -78,3 +78,22 @@ def single_head(model: Any, path: Path) -> Any:
 
         with default_dtype(next(model.parameters()).dtype):
             return remove_pt_head(model, FINAL_HEAD)
+
+
+def rehearses(model: Any) -> bool:
+    """Return whether a model has the head that rehearses."""
+    return PRETRAINED_HEAD in model.heads
+
+
+def save_potential(model: Any, weights: dict[str, Any], path: Path, target: Path) -> None:
+    """Save the model of a file with other weights and with the one head that was trained on our labels.
+
+    Raises
+    ------
+    PotentialError
+        If it has several heads, and none is called 'Default'.
+    """
+    import torch
+
+    model.load_state_dict(weights)
+    torch.save(single_head(model, path), target)

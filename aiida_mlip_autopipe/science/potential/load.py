@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     'PotentialError',
     'check_elements',
+    'import_mace',
     'inspect_potential',
     'load_calculator',
     'load_model',
@@ -59,6 +60,12 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         root.setLevel(level)
+
+
+def import_mace() -> None:
+    """Import mace, for what its import changes in e3nn and torch."""
+    with quiet():
+        import mace  # noqa: F401
 
 
 def resolve_device(device: str) -> str:

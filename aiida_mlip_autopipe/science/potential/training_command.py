@@ -16,10 +16,9 @@ from typing import Any
 
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import resolve_device
+from aiida_mlip_autopipe.science.potential.training_files import NAME
 
-__all__ = ['NAME', 'Request', 'command', 'start_of_stage_two']
-
-NAME = 'autopipe'
+__all__ = ['Request', 'command', 'start_of_stage_two']
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
 from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
 from aiida_mlip_autopipe.science.sampling.overview import note, overview
 from aiida_mlip_autopipe.science.sampling.rows import write_rows
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,7 +146,7 @@ def select_candidates(
         if progress is not None:
             progress(state)
 
-    known = [atoms for atoms in known if atoms.info.get('config_type') != 'IsolatedAtom']
+    known = [atoms for atoms in known if not is_isolated_atom(atoms)]
     species = sorted({*_species(folders, shards), *(int(number) for atoms in known for number in atoms.numbers)})
     descriptor = make_descriptor(parameters.descriptor, species, potential)
     codes: list[np.ndarray] = []
@@ -179,7 +180,7 @@ def _tell_candidates(candidates: Sequence[Atoms], table: dict[str, np.ndarray]) 
 def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
     shards = [
-        shard | {'folder_index': index}
+        {**shard, 'folder_index': index}
         for index, folder in enumerate(folders)
         for shard in read_manifest(folder)['shards']
     ]

@@ -39,15 +39,15 @@ class Centres:
         n_components, n_groups = points.shape[1], -(-len(leaves) // LANES)
         size = -(-n_components // UNROLLED) * UNROLLED
         self._members = np.full((len(leaves), LANES), -1, np.int32)
-        self._packs = np.zeros((len(leaves), size, LANES), np.float32)
-        self._packs[:, :n_components] = np.inf
+        self._leaves = np.zeros((len(leaves), size, LANES), np.float32)
+        self._leaves[:, :n_components] = np.inf
         middles = np.zeros((n_groups * LANES, size), np.float32)
         middles[:, :n_components] = np.inf
         self._radii = np.zeros(n_groups * LANES, np.float32)
         for number, leaf in enumerate(leaves):
             some = self.points[leaf]
             self._members[number, : len(leaf)] = leaf
-            self._packs[number, :n_components, : len(leaf)] = some.T
+            self._leaves[number, :n_components, : len(leaf)] = some.T
             middles[number, :n_components] = some.mean(axis=0)
             distances = np.linalg.norm(some - middles[number, :n_components], axis=1)
             self._radii[number] = distances.max() * (1 + 1e-5)
@@ -68,8 +68,8 @@ class Centres:
         from aiida_mlip_autopipe.science.sampling.compiled.clusters import assign
 
         if len(points):
-            packs = self._packs, self._members, self._middles, self._radii
-            assign(points, self.points, *packs, follow, labels, squared)
+            leaves = self._leaves, self._members, self._middles, self._radii
+            assign(points, self.points, *leaves, follow, labels, squared)
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the nearest centre of each point (n,) and the distance from it (n,), not squared."""

@@ -347,7 +347,7 @@ def _check_parameters(sampler: DirectSampler) -> None:
             raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0 and below 1')
     total = sum(getattr(sampler, name) for name in FRACTIONS)
     if not total < 1:
-        raise ValueError(f'{" + ".join(FRACTIONS)} = {total} leaves nothing for the clusters')
+        raise ValueError(f'{" + ".join(FRACTIONS)} = {total} leaves no frames for the clusters')
     for name in ('min_eigenvalue', 'min_novelty'):
         if not getattr(sampler, name) >= 0:
             raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0')

@@ -60,7 +60,7 @@ def fill_environments(
     atlas_rows: list[np.ndarray] = []
     moments = measure(lambda: _rows(source, usable, taken, atlas_rows))
     if not moments.finite.all():
-        raise ValueError('environments has atoms that are not finite in frames that are in X; describe both alike')
+        raise ValueError('environments has non-finite atoms in frames that are in X; use the same descriptor')
     reduction = reduce(moments, min_eigenvalue)
     atlas = _atlas(np.concatenate(atlas_rows), reduction)
     unusual, distances, n_atoms = _most_unusual(source, usable, reduction, atlas)
@@ -87,7 +87,7 @@ def _chunks(source: EnvironmentSource, n_frames: int) -> Iterator[tuple[slice, n
         yield slice(first, first + len(chunk)), chunk
         first += len(chunk)
     if first != n_frames:
-        raise ValueError(f'environments holds {first} frames, X has {n_frames} rows; give the atoms of each frame')
+        raise ValueError(f'environments has {first} frames, X has {n_frames} rows; give the atoms of each frame')
 
 
 def _rows(

@@ -208,7 +208,7 @@ def _draw_explained_variance(axes: Axes, data: Mapping[str, Any]) -> None:
     shown = data['explained_variance']
     eigenvalues = np.array([value for value in shown['eigenvalues'] if value > LEAST_EIGENVALUE])
     if len(eigenvalues) == 0:
-        return _say(axes, 'the frames do not differ')
+        return _say(axes, 'the frames are identical')
     n_kept, numbers, bottom = shown['n_components'], np.arange(1, len(eigenvalues) + 1), 0.7 * eigenvalues.min()
     for part, colour, label in ((slice(n_kept), BLUE, 'kept'), (slice(n_kept, None), GREY, 'left out')):
         if len(numbers[part]):
@@ -287,11 +287,11 @@ def _draw_cluster_populations(axes: Axes, data: Mapping[str, Any]) -> None:
 def _draw_radius_by_budget(axes: Axes, data: Mapping[str, Any]) -> None:
     shown = data['radius_by_budget']
     if not shown['selected']:
-        return _say(axes, 'nothing was selected')
+        return _say(axes, 'no frame was selected')
     curves = (
         ('random', GREY, ':', f'random selections (mean of {N_RANDOM})'),
         ('farthest', ORANGE, '--', 'farthest-point traversal'),
-        ('selected', BLUE, '-', 'this selection, the farthest first'),
+        ('selected', BLUE, '-', 'this selection, farthest first'),
     )
     for name, colour, style, label in curves:
         radii = shown[name]
@@ -300,14 +300,14 @@ def _draw_radius_by_budget(axes: Axes, data: Mapping[str, Any]) -> None:
     axes.plot([n_selected], [radius], 'o', color=BLUE)
     axes.axvline(n_selected, color='black', linewidth=0.8, label=f'budget: {_n(n_selected, "frame")}')
     if shown['radius_of_known'] is not None:
-        axes.axhline(shown['radius_of_known'], color=GREEN, linestyle='-.', label='what is known, alone')
+        axes.axhline(shown['radius_of_known'], color=GREEN, linestyle='-.', label='labelled frames only')
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter('{x:g}')
     axes.set_ylim(bottom=0)
     axes.set(
         xlabel='selected frames',
         ylabel='covering radius: largest distance\nfrom the nearest selected frame (reduced space)',
-        title=f'How many are enough? {_n(n_selected, "frame")}: radius {radius:.3g}',
+        title=f'Covering radius against budget, {_n(n_selected, "frame")}: radius {radius:.3g}',
     )
     axes.legend()
 

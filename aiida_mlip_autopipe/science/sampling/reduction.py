@@ -141,8 +141,8 @@ def measure(source: RowSource, rejected: np.ndarray | None = None) -> Moments:
         raise ValueError(f'exclude has {len(rejected)} entries, X has {n_rows} rows; give one for each row')
     if shift is None:
         raise ValueError(
-            f'none of the {n_rows} rows of X is finite and not excluded; the frames, their descriptors or the limits '
-            'are to be looked at'
+            f'none of the {n_rows} rows of X is finite and not excluded; check the frames, their descriptors '
+            'or the limits'
         )
     offset = total / n_usable
     covariance = products / n_usable - np.outer(offset, offset)
@@ -205,15 +205,15 @@ def project(source: RowSource, reduction: Reduction, moments: Moments) -> np.nda
         stage = stage or _Stage(rows)
         these = slice(n_rows, n_rows + len(rows))
         if these.stop > n_first:
-            raise ValueError(_differs(f'more than the {n_first} rows of the first reading came'))
+            raise ValueError(_differs(f'it has more than the {n_first} rows of the first pass'))
         staged, digests, _ = stage(rows, reduction.mean, moments.usable[these])
         changed = np.flatnonzero(digests != moments.digests[these])
         if len(changed):
-            raise ValueError(_differs(f'row {n_rows + changed[0]} is not what it was'))
+            raise ValueError(_differs(f'row {n_rows + changed[0]} has changed'))
         scores[n_scores : n_scores + len(staged)] = (stage.whole @ factors)[: len(staged)]
         n_rows, n_scores = these.stop, n_scores + len(staged)
     if n_rows < n_first:
-        raise ValueError(_differs(f'{n_rows} rows came instead of the {n_first} of the first reading'))
+        raise ValueError(_differs(f'it has {n_rows} rows instead of the {n_first} of the first pass'))
     return scores
 
 
@@ -270,10 +270,14 @@ def known_scores(known: RowSource | None, reduction: Reduction) -> np.ndarray:
     scores = [np.empty((0, len(reduction.components)), np.float32)]
     for rows in blocks(known) if known is not None else ():
         if rows.shape[1] != len(reduction.mean):
-            raise ValueError(f'known has {rows.shape[1]} features, X has {len(reduction.mean)}; describe both alike')
+            raise ValueError(
+                f'known has {rows.shape[1]} features, X has {len(reduction.mean)}; use the same descriptor'
+            )
         if not np.isfinite(rows).all():
             raise ValueError('known has rows that are not finite; leave out frames that cannot be described')
         scores.append(reduction.transform(rows))
         if not (np.abs(scores[-1]) < FARTHEST).all():
-            raise ValueError(f'known has rows more than {FARTHEST:.0e} spreads from those of X; describe both alike')
+            raise ValueError(
+                f'known has rows more than {FARTHEST:.0e} standard deviations from those of X; use the same descriptor'
+            )
     return np.concatenate(scores)

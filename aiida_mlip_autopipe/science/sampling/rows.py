@@ -89,11 +89,11 @@ class RowFile:
             self._start = handle.tell()
         if len(self.shape) != 2 or fortran_order or self.dtype not in (np.float32, np.float64):
             raise ValueError(
-                f'{path} holds {self.dtype} {self.shape}; rows are float32 or float64, (n_rows, n_features)'
+                f'{path} contains {self.dtype} {self.shape}; rows are float32 or float64, (n_rows, n_features)'
             )
         missing = self._start + self.shape[0] * self.shape[1] * self.dtype.itemsize - self.path.stat().st_size
         if missing > 0:
-            raise ValueError(f'{path} ends {missing} bytes early: the writing was interrupted; write it again')
+            raise ValueError(f'{path} is {missing} bytes too short: writing was interrupted; write it again')
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -128,5 +128,5 @@ def write_rows(path: str | Path, chunks: Iterable[np.ndarray], n_rows: int) -> R
             np.ascontiguousarray(chunk, dtype='<f4').tofile(handle)
             written += len(chunk)
     if written != n_rows:
-        raise ValueError(f'{written} rows came instead of the {n_rows} announced; read the frames again')
+        raise ValueError(f'{written} rows were written instead of the {n_rows} announced; read the frames again')
     return RowFile(path)

@@ -1,60 +1,34 @@
-"""The checkpoints of a training: which are kept, and how it goes on from one.
+"""The checkpoints of a training: which are kept, and whether and where it goes on from one.
 
-mace writes one after each epoch (``--save_all_checkpoints``), with the averaged weights that were validated, and marks
-those of its second stage. Two things are done here that it does not do:
-
-* Of each stage only the two newest are kept, as the newest may be half written, and the best.
-* mace takes the epoch of a checkpoint for one still to be done, and trains it once more. So to go on after epoch e, its
-  checkpoint is put in the place of that of epoch e + 1.
-
-A training goes on only from one that was asked the same, of the same data.
+Of each stage only the two newest are kept, as the newest may be half written, and the best. A training goes on only
+from one that was asked the same, of the same data.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from collections.abc import Container
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiida_mlip_autopipe.science.training.history import cut_results, read_results, results_file
+from aiida_mlip_autopipe.science.potential.training_files import (
+    CHECKPOINTS,
+    Checkpoint,
+    copy_training,
+    cut_results,
+    go_on_after,
+    list_checkpoints,
+    read_results,
+)
 
-__all__ = ['CHECKPOINTS', 'Checkpoint', 'go_on_after', 'list_checkpoints', 'newest_sound', 'prune', 'take_up']
+__all__ = ['newest_sound', 'prune', 'take_up']
 
-CHECKPOINTS = 'checkpoints'
 ASKED = 'asked.json'
 N_NEWEST = 2
-_NAME = re.compile(r'_epoch-(\d+)(_swa)?\.pt$')
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint: state after ``epoch``."""
-
-    epoch: int
-    in_stage_two: bool
-    path: Path
-
-    def weights(self) -> dict[str, Any]:
-        """Return the state of the model; raises whatever a damaged file makes torch raise."""
-        import torch
-
-        return torch.load(self.path, map_location='cpu', weights_only=False)['model']
-
-
-def list_checkpoints(work: Path) -> list[Checkpoint]:
-    """Return the checkpoints in mace's folder, by epoch."""
-    found = []
-    for path in (work / CHECKPOINTS).glob('*.pt'):
-        if match := _NAME.search(path.name):
-            found.append(Checkpoint(int(match[1]), match[2] is not None, path))
-    return sorted(found, key=lambda checkpoint: checkpoint.epoch)
 
 
 def prune(work: Path, last: int, best: Container[int | None]) -> None:
@@ -87,16 +61,6 @@ def newest_sound(work: Path, epochs: Container[int]) -> Checkpoint | None:
     return None
 
 
-def go_on_after(work: Path, start: Checkpoint, stage_two: int | None) -> None:
-    """Let mace go on after an epoch: what came later is removed."""
-    for checkpoint in list_checkpoints(work):
-        if checkpoint.epoch > start.epoch:
-            checkpoint.path.unlink()
-    ending = '_swa.pt' if stage_two is not None and start.epoch + 1 >= stage_two else '.pt'
-    name = _NAME.sub(f'_epoch-{start.epoch + 1}{ending}', start.path.name)
-    shutil.copyfile(start.path, start.path.with_name(name))
-
-
 def take_up(work: Path, parent: Path | None, asked: dict[str, Any], stage_two: int | None = None) -> int:
     """Prepare mace's folder: with what an earlier attempt left, if it can be gone on from, else empty.
 
@@ -122,11 +86,12 @@ def take_up(work: Path, parent: Path | None, asked: dict[str, Any], stage_two: i
         if start is None:
             continue
         if source != work:
-            _bring_over(source, work)
+            copy_training(source, work)
+            _note(work, (source / ASKED).read_text())
             start = Checkpoint(start.epoch, start.in_stage_two, work / CHECKPOINTS / start.path.name)
         cut_results(work, start.epoch)  # what follows is done again
         go_on_after(work, start, stage_two)
-        log.warning(f'going on after epoch {start.epoch}, from {source}')
+        log.warning(f'continuing after epoch {start.epoch}, from {source}')
         return start.epoch + 1
     if parent is not None:
         log.warning('beginning anew')
@@ -143,24 +108,12 @@ def _start_in(source: Path, asked: dict[str, Any]) -> Checkpoint | None:
         log.warning(f'there is no training in {source}: the scratch folder may have been cleaned')
         return None
     if json.loads(path.read_text()) != asked:
-        log.warning(f'the training in {source} is not gone on from: it has other parameters or other data')
+        log.warning(f'the training in {source} is not continued: it has other parameters or other data')
         return None
-    start = newest_sound(source, {entry['epoch'] for entry in read_results(source)[0]})
+    start = newest_sound(source, {entry.epoch for entry in read_results(source)[0]})
     if start is None:
-        log.warning(f'there is no checkpoint in {source / CHECKPOINTS} that can be used')
+        log.warning(f'there is no usable checkpoint in {source / CHECKPOINTS}')
     return start
-
-
-def _bring_over(source: Path, work: Path) -> None:
-    shutil.rmtree(work, ignore_errors=True)
-    (work / CHECKPOINTS).mkdir(parents=True)
-    for checkpoint in list_checkpoints(source):
-        shutil.copyfile(checkpoint.path, work / CHECKPOINTS / checkpoint.path.name)
-    results = results_file(source)
-    if results is not None:
-        (work / results.parent.name).mkdir()
-        shutil.copyfile(results, work / results.parent.name / results.name)
-    _note(work, (source / ASKED).read_text())
 
 
 def _note(work: Path, asked: str) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aiida_mlip_autopipe.science.potential.training_files import LOG, read_results
 from aiida_mlip_autopipe.science.training.checkpoints import prune
-from aiida_mlip_autopipe.science.training.history import best_epoch, new_history, read_results, record
+from aiida_mlip_autopipe.science.training.history import best_epoch, new_history, record
 from aiida_mlip_autopipe.science.training.sets import TrainingError
 
 __all__ = ['Follower', 'run']
@@ -108,7 +109,7 @@ def run(command: list[str], work: Path, follower: Follower) -> bool:
     environment = defaults | dict(os.environ) | {'MPLBACKEND': 'Agg', 'PYTHONUNBUFFERED': '1'}
     enough = follower.has_seen_enough  # then only the model is to be saved
     stopped = False
-    log = work / 'mace_run_train.log'
+    log = work / LOG
     with log.open('ab') as output:
         process = subprocess.Popen(
             command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT

@@ -13,7 +13,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.frames import read_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,8 +59,8 @@ def read_sets(training: Path, validation: Path, replay: Path | None) -> Sets:
         frames = [atoms for atoms in _read(replay, 'replay') if not is_isolated_atom(atoms)]
         if len(frames) < MIN_REPLAY:
             raise TrainingSetError(
-                f'the replay set {replay} holds {len(frames)} frame(s) beside isolated atoms, at least {MIN_REPLAY} '
-                'are needed: one trains and one validates'
+                f'the replay set {replay} has {len(frames)} frame(s) besides isolated atoms, but at least {MIN_REPLAY} '
+                'are needed, for training and validation'
             )
         sets['replay'] = frames
     return sets
@@ -70,10 +70,10 @@ def start_problem(method: str, has_foundation: bool, has_replay: bool) -> str | 
     """Return in words which input a training method lacks or would not look at, or None."""
     for name, is_given, methods, what in (
         ('foundation', has_foundation, ('naive', 'multihead'), 'the potential to fine-tune'),
-        ('replay', has_replay, ('multihead',), 'frames like those that the foundation was trained on'),
+        ('replay', has_replay, ('multihead',), "frames similar to the foundation's training data"),
     ):
         if is_given and method not in methods:
-            return f'{name}: given, but training.method is {method!r}: choose a method that takes it, or leave it out'
+            return f'{name}: given, but training.method is {method!r}: choose a method that uses it, or remove it'
         if not is_given and method in methods:
             return f'{name}: missing, but training.method is {method!r}: give {what}, or choose another method'
     return None
@@ -84,12 +84,12 @@ def elements_problem(method: str, foundation: set[str], needed: set[str], replay
     for name, elements in (('labelled', needed), ('replay', replay)):
         if unknown := sorted(elements - foundation):
             return (
-                f'foundation: knows {", ".join(sorted(foundation))}, but the {name} frames hold {", ".join(unknown)}; '
+                f'foundation: knows {", ".join(sorted(foundation))}, but the {name} set has {", ".join(unknown)}; '
                 'choose a foundation for these elements'
             )
     if method == 'multihead' and len(foundation) < 2:
         return (
-            f'foundation: knows {", ".join(foundation)} alone, and mace cannot replay with a foundation of one '
+            f'foundation: knows {", ".join(foundation)} only, and mace cannot replay with a foundation of one '
             "element; use training.method 'naive'"
         )
     return None
@@ -122,7 +122,7 @@ def _read(path: Path, name: str) -> list[Atoms]:
 def _read_set(path: Path, name: str) -> list[Atoms]:
     frames = _read(path, name)
     if all(map(is_isolated_atom, frames)):
-        raise TrainingSetError(f'the {name} set {path} holds no frame beside isolated atoms: label more structures')
+        raise TrainingSetError(f'the {name} set {path} has no frame besides isolated atoms: label more structures')
     for index, atoms in enumerate(frames):
         if problem := _label_problem(atoms):
             raise TrainingSetError(
@@ -144,7 +144,7 @@ def _label_problem(atoms: Atoms) -> str | None:
             return f'has no {key}'
         values = np.asarray(value)
         if values.dtype.kind not in 'fi' or not np.isfinite(values).all():
-            return f'has a {key} that is not finite'
+            return f'has a non-finite {key}'
     return None
 
 

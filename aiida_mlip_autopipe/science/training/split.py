@@ -12,15 +12,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
+
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['is_isolated_atom', 'split_by_origin']
-
-
-def is_isolated_atom(atoms: Atoms) -> bool:
-    """Return whether a frame is an isolated atom, which fixes a reference energy and nothing else."""
-    return atoms.info.get('config_type') == 'IsolatedAtom'
+__all__ = ['split_by_origin']
 
 
 def split_by_origin(

@@ -7,24 +7,28 @@ from typing import Any, get_args
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain, if_
 
-from aiida_mlip_autopipe.calculations.direct_sampling import NOTHING_NEW
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    DYNAMICS_FAILED,
+    INVALID_SEEDS,
+    NOT_ALL_STASHED,
+    NOTHING_NEW,
+    SAMPLING_FAILED,
+    SCRATCH_MISSING,
+    STASH_FOLDER,
+    add_exit_codes,
+)
+from aiida_mlip_autopipe.provenance.dynamics import md_workchains
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, ExplorationParameters, SamplingParameters
 from aiida_mlip_autopipe.workflows.exploration.direct_sampling_base import DirectSamplingBaseWorkChain
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import n_frames_of
-from aiida_mlip_autopipe.workflows.exploration.mace_md_sequence import MD_LINK, MaceMdSequenceWorkChain
-from aiida_mlip_autopipe.workflows.exploration.stash import (
-    NOT_ALL_STASHED,
-    StashFramesWorkChain,
-    make_folder,
-    validate_folder,
-)
+from aiida_mlip_autopipe.workflows.exploration.mace_md_sequence import MaceMdSequenceWorkChain
+from aiida_mlip_autopipe.workflows.exploration.stash import StashFramesWorkChain, make_folder, validate_folder
 
 __all__ = ['ExplorerWorkChain']
 
-SCRATCH_MISSING = 310
 KEEP_FRAMES: tuple[str, ...] = get_args(ExplorationParameters.model_fields['keep_frames'].annotation)
 
 
@@ -78,18 +82,16 @@ class ExplorerWorkChain(WorkChain):
             ),
             cls.finish,
         )
-        spec.exit_code(201, 'ERROR_INVALID_SEEDS', message='The seeds do not fit the parameters: {message}')
-        spec.exit_code(202, 'ERROR_STASH_FOLDER', message='stash_folder: {message}')
-        spec.exit_code(
+        add_exit_codes(
+            spec,
+            INVALID_SEEDS,
+            STASH_FOLDER,
             SCRATCH_MISSING,
-            'ERROR_SCRATCH_MISSING',
-            invalidates_cache=True,
-            message='The frames of an MD job are no longer on its computer: {message}',
+            DYNAMICS_FAILED,
+            SAMPLING_FAILED,
+            NOTHING_NEW,
+            NOT_ALL_STASHED,
         )
-        spec.exit_code(320, 'ERROR_DYNAMICS_FAILED', message='No MD job left a frame: {message}')
-        spec.exit_code(321, 'ERROR_SAMPLING_FAILED', message='The sampling failed: {message}')
-        spec.exit_code(NOTHING_NEW, 'WARNING_NOTHING_NEW', message='{message}')
-        spec.exit_code(NOT_ALL_STASHED, 'WARNING_NOT_ALL_STASHED', message='Some frames stay where they are: {message}')
 
     @classmethod
     def define_inputs(cls, spec: ProcessSpec) -> None:
@@ -193,17 +195,13 @@ class ExplorerWorkChain(WorkChain):
             return self.exit_codes.ERROR_DYNAMICS_FAILED.format(message=messages[0] if messages else 'no job ran')
         for name, remote in self.ctx.shards.items():
             if remote.is_cleaned:
-                return self.frames_are_gone(f'the folder of {name} was cleaned')
+                self.forget_dynamics()
+                return self.exit_codes.ERROR_SCRATCH_MISSING.format(message=f'the folder of {name} was cleaned')
         return None
 
     def md_jobs(self) -> dict[str, orm.WorkChainNode]:
         """Return the WorkChain of each MD job, by its name."""
-        query = orm.QueryBuilder()
-        query.append(orm.WorkChainNode, filters={'id': self.node.pk}, tag='stage')
-        query.append(orm.WorkChainNode, with_incoming='stage', tag='sequence')
-        query.append(orm.WorkChainNode, with_incoming='sequence', edge_project='label', project='*')
-        jobs = {label: node for node, label in query.all() if label.startswith(MD_LINK)}
-        return dict(sorted(jobs.items(), key=lambda job: int(job[0].removeprefix(MD_LINK))))
+        return md_workchains(self.node.pk)
 
     def run_sampling(self) -> ToContext:
         """Submit the sampling beside the shards; the potential goes along only where the descriptor is its own.
@@ -226,9 +224,10 @@ class ExplorerWorkChain(WorkChain):
     def inspect_sampling(self) -> ExitCode | None:
         """Hand on the candidates."""
         sampling = self.ctx.sampling
-        if sampling.exit_status == SCRATCH_MISSING:
-            return self.frames_are_gone(sampling.exit_message)
-        if not sampling.is_finished_ok and sampling.exit_status != NOTHING_NEW:
+        if sampling.exit_status == SCRATCH_MISSING.status:
+            self.forget_dynamics()
+            return ExitCode(sampling.exit_status, sampling.exit_message)
+        if not sampling.is_finished_ok and sampling.exit_status != NOTHING_NEW.status:
             return self.exit_codes.ERROR_SAMPLING_FAILED.format(message=sampling.exit_message)
         self.out_many({name: sampling.outputs[name] for name in self.spec().outputs if name in sampling.outputs})
         self.ctx.to_clean = list(self.ctx.shards)
@@ -277,17 +276,16 @@ class ExplorerWorkChain(WorkChain):
 
     def finish(self) -> ExitCode | None:
         """Say what the user should know."""
-        if self.ctx.sampling.exit_status == NOTHING_NEW:
-            return self.exit_codes.WARNING_NOTHING_NEW.format(message=self.ctx.sampling.exit_message)
+        if self.ctx.sampling.exit_status == NOTHING_NEW.status:
+            return ExitCode(NOTHING_NEW.status, self.ctx.sampling.exit_message)
         if self.should_stash() and not self.ctx.stash.is_finished_ok:
-            return self.exit_codes.WARNING_NOT_ALL_STASHED.format(message=self.ctx.stash.exit_message)
+            return ExitCode(NOT_ALL_STASHED.status, self.ctx.stash.exit_message)
         return None
 
-    def frames_are_gone(self, message: str) -> ExitCode:
+    def forget_dynamics(self) -> None:
         """Make sure that no MD job without frames is ever taken from the cache again."""
         for remote in self.ctx.shards.values():
             _forget(remote.creator)
-        return self.exit_codes.ERROR_SCRATCH_MISSING.format(message=message)
 
     def job_inputs(self, parameters: orm.Dict) -> dict[str, Any]:
         """Return what each worker job of this stage is given."""

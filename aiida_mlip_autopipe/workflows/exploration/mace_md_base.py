@@ -5,23 +5,27 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import ExitCode, ProcessHandlerReport, ProcessSpec, ToContext, if_, process_handler, while_
 
-from aiida_mlip_autopipe.calculations.mace_md import NOT_COMPLETE, OUT_OF_MEMORY, MaceMdCalculation
+from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
 from aiida_mlip_autopipe.calculations.monitors import ALL_BROKE, watch_replicas
-from aiida_mlip_autopipe.science.dynamics.recovery import CHECKPOINTS
-from aiida_mlip_autopipe.workflows.worker_base import (
+from aiida_mlip_autopipe.pipeline.exit_codes import (
+    ALL_REPLICAS_BROKE,
     INCOMPLETE,
-    SCHEDULER_LIMITS,
+    NO_FRAMES,
+    NOT_ALL_FRAMES,
+    NOT_COMPLETE,
+    OUT_OF_MEMORY,
     SCHEDULER_OUT_OF_MEMORY,
-    WorkerBaseWorkChain,
+    SCRATCH_MISSING,
+    STOPPED_BY_MONITOR,
+    add_exit_codes,
 )
+from aiida_mlip_autopipe.science.dynamics.recovery import CHECKPOINTS
+from aiida_mlip_autopipe.workflows.worker_base import SCHEDULER_LIMITS, WorkerBaseWorkChain
 
-__all__ = ['NOT_ALL_FRAMES', 'MaceMdBaseWorkChain', 'n_frames_of']
+__all__ = ['MaceMdBaseWorkChain', 'n_frames_of']
 
-INTERRUPTED = (INCOMPLETE, NOT_COMPLETE, OUT_OF_MEMORY, *SCHEDULER_LIMITS)
-MEMORY = (OUT_OF_MEMORY, SCHEDULER_OUT_OF_MEMORY)
-STOPPED_BY_MONITOR, SCRATCH_MISSING, NO_FRAMES = 150, 310, 311
-ALL_REPLICAS_BROKE = 314
-NOT_ALL_FRAMES = 720
+INTERRUPTED = (INCOMPLETE.status, NOT_COMPLETE.status, OUT_OF_MEMORY.status, *SCHEDULER_LIMITS)
+MEMORY = (OUT_OF_MEMORY.status, SCHEDULER_OUT_OF_MEMORY)
 
 
 class MaceMdBaseWorkChain(WorkerBaseWorkChain):
@@ -56,13 +60,7 @@ class MaceMdBaseWorkChain(WorkerBaseWorkChain):
             ),
             cls.results,
         )
-        spec.exit_code(ALL_REPLICAS_BROKE, 'ERROR_ALL_REPLICAS_BROKE', message='{message}')
-        spec.exit_code(
-            NOT_ALL_FRAMES,
-            'WARNING_NOT_ALL_FRAMES',
-            message='Given up after {n} attempts without headway, the frames there are were delivered. The last '
-            'attempt: {message}',
-        )
+        add_exit_codes(spec, ALL_REPLICAS_BROKE, NOT_ALL_FRAMES)
 
     def setup(self) -> None:
         """Take the CalcJob's inputs, and have its replicas watched."""
@@ -103,7 +101,7 @@ class MaceMdBaseWorkChain(WorkerBaseWorkChain):
     @process_handler(priority=550)
     def start_anew_without_scratch(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """Begin again where the folder to go on from vanished or was damaged."""
-        if node.exit_status != SCRATCH_MISSING or self.ctx.inputs.pop('continue_from', None) is None:
+        if node.exit_status != SCRATCH_MISSING.status or self.ctx.inputs.pop('continue_from', None) is None:
             return None
         self.report(f'{node.process_label}<{node.pk}> could not go on ({node.exit_message}): beginning anew')
         return self.run_again()
@@ -166,7 +164,7 @@ class MaceMdBaseWorkChain(WorkerBaseWorkChain):
     def left_untold_frames(self) -> bool:
         """Return whether a job that was given up left checkpoints, but no manifest that tells of their frames."""
         last = self.ctx.children[-1]
-        if self.ctx.verdict is None or self.ctx.verdict[0] == NO_FRAMES or 'manifest' in last.outputs:
+        if self.ctx.verdict is None or self.ctx.verdict[0] == NO_FRAMES.status or 'manifest' in last.outputs:
             return False
         self.ctx.untold = self.furthest_folder(last)
         return self.ctx.untold is not None
@@ -194,7 +192,7 @@ class MaceMdBaseWorkChain(WorkerBaseWorkChain):
         if delivered is not None:
             self.out_many(self.exposed_outputs(delivered, self._process_class))
             self.report(f'given up with {n_frames_of(delivered)} frames: {message}')
-        elif status == NOT_ALL_FRAMES:
+        elif status == NOT_ALL_FRAMES.status:
             return self.exit_codes.ERROR_MAXIMUM_ITERATIONS_EXCEEDED
         return ExitCode(status, message)
 

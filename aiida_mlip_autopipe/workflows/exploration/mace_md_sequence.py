@@ -9,11 +9,10 @@ from aiida import orm
 from aiida.engine import ProcessSpec, ToContext, WorkChain, while_
 
 from aiida_mlip_autopipe.calculations.mace_md import MaceMdCalculation
+from aiida_mlip_autopipe.provenance.dynamics import MD_LINK
 from aiida_mlip_autopipe.workflows.exploration.mace_md_base import MaceMdBaseWorkChain
 
-__all__ = ['MD_LINK', 'MaceMdSequenceWorkChain']
-
-MD_LINK = 'md_'
+__all__ = ['MaceMdSequenceWorkChain']
 
 
 class MaceMdSequenceWorkChain(WorkChain):

@@ -10,14 +10,14 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain, if_, while
 from aiida.plugins import CalculationFactory
 
 from aiida_mlip_autopipe.calculations.verify import VerifyCalculation
+from aiida_mlip_autopipe.pipeline.exit_codes import NOT_ALL_STASHED, STASH_FOLDER, add_exit_codes
 from aiida_mlip_autopipe.science.dynamics.recovery import SHARDS
 from aiida_mlip_autopipe.science.frames import MANIFEST
 
-__all__ = ['NOT_ALL_STASHED', 'StashFramesWorkChain', 'make_folder', 'validate_folder']
+__all__ = ['StashFramesWorkChain', 'make_folder', 'validate_folder']
 
 StashCalculation = CalculationFactory('core.stash')
 
-NOT_ALL_STASHED = 721
 COPIES_AT_ONCE = 8
 PROBE = '.mlip-autopipe-probe'
 
@@ -76,8 +76,7 @@ class StashFramesWorkChain(WorkChain):
             ),
             cls.results,
         )
-        spec.exit_code(202, 'ERROR_STASH_FOLDER', message='stash_folder: {message}')
-        spec.exit_code(NOT_ALL_STASHED, 'WARNING_NOT_ALL_STASHED', message='{message}')
+        add_exit_codes(spec, STASH_FOLDER, NOT_ALL_STASHED)
 
     def setup(self) -> ExitCode | None:
         """List what is to be copied, and make the folder."""

@@ -1,18 +1,22 @@
-"""The labelling stage: energy, forces and stress of each candidate from Quantum ESPRESSO.
+"""The labelling stage: energy, forces and stress of each candidate from a labelling code.
 
-Its two outputs are the whole account: each candidate is in the labelled set or, with its reason, in the ledger.
+Its two outputs are the whole account: each candidate is in the labelled set or, with its reason, in `rejected`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ExitCode, ProcessSpec, WorkChain, append_
 
-from aiida_mlip_autopipe.calculations.functions.label import collect_labels
+from aiida_mlip_autopipe.calculations.functions.label import SINGLE, collect_labels, data_of
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.workflows.labelling.sequence import LABEL_LINK, LabelSequenceWorkChain, share_of
+from aiida_mlip_autopipe.pipeline.exit_codes import TOO_FEW_LABELS, add_exit_codes
+from aiida_mlip_autopipe.provenance.states import LABEL_LINK
+from aiida_mlip_autopipe.workflows.labelling.sequence import LabelSequenceWorkChain, labeller_for, share_of
 
 __all__ = ['LabellingEngineWorkChain']
 
@@ -32,15 +36,11 @@ class LabellingEngineWorkChain(WorkChain):
             cls.run_sequences,
             cls.collect,
         )
-        spec.exit_code(
-            330,
-            'ERROR_TOO_FEW_LABELS',
-            message='{found} of {wanted} candidates were labelled, fewer than min_success_fraction asks for',
-        )
+        add_exit_codes(spec, TOO_FEW_LABELS)
 
     def run_sequences(self) -> None:
         """Submit the sequences."""
-        labelling = LabellingParameters(**self.inputs.parameters.get_dict())
+        labelling = labeller_for(self.inputs).parameters
         wanted = len(self.wanted())
         n_sequences = min(labelling.max_concurrent, wanted)
         for sequence in range(n_sequences):
@@ -58,20 +58,16 @@ class LabellingEngineWorkChain(WorkChain):
 
     def collect(self) -> ExitCode | None:
         """Join the labels and list the failures."""
-        pseudos = {f'pseudo_{element}': pseudo for element, pseudo in self.inputs.pseudos.items()}
         only = {'only': self.inputs.only} if 'only' in self.inputs else {}
         results = self.results()
-        failed = {
-            f'failed_{index}': orm.Str(reason)
-            for index, reason in self.failures().items()
-            if f'parameters_{index}' not in results
-        }
+        alone = {int(match['index']) for name in results if (match := SINGLE.fullmatch(name))}
+        failed = {f'failed_{index}': orm.Str(reason) for index, reason in self.failures().items() if index not in alone}
         collected = collect_labels(
             candidates=self.inputs.candidates,
             parameters=self.inputs.parameters,
             **results,
             **failed,
-            **pseudos,
+            **data_of(self.inputs.get('labelling', {})),
             **only,
             metadata={'call_link_label': 'collect'},
         )
@@ -79,7 +75,7 @@ class LabellingEngineWorkChain(WorkChain):
         wanted = len(self.wanted())
         found = collected['labelled'].n_frames if 'labelled' in collected else 0
         self.report(f'{found} of {wanted} candidates labelled')
-        if not found or found < LabellingParameters(**self.inputs.parameters.get_dict()).min_success_fraction * wanted:
+        if not found or found < self.inputs.parameters['min_success_fraction'] * wanted:
             return self.exit_codes.ERROR_TOO_FEW_LABELS.format(found=found, wanted=wanted)
         return None
 
@@ -94,33 +90,23 @@ class LabellingEngineWorkChain(WorkChain):
 
     def failures(self) -> dict[int, str]:
         """Return why candidates that were labelled alone have no label."""
+        labeller, calls = labeller_for(self.inputs), (LinkType.CALL_WORK, LinkType.CALL_CALC)
         return {
-            int(link.link_label.removeprefix(LABEL_LINK)): _reason(link.node)
+            int(link.link_label.removeprefix(LABEL_LINK)): labeller.reason(link.node)
             for sequence in self.ctx.sequences
-            for link in sequence.base.links.get_outgoing(orm.WorkChainNode, LinkType.CALL_WORK, f'{LABEL_LINK}%').all()
+            for link in sequence.base.links.get_outgoing(orm.ProcessNode, calls, f'{LABEL_LINK}%').all()
             if not link.node.is_finished_ok
         }
 
 
-def _reason(label: orm.WorkChainNode) -> str:
-    """Return the words of the last pw.x, which knows more than the WorkChain that gave it up."""
-    jobs = [node for node in label.called if isinstance(node, orm.CalcJobNode)]
-    last = max(jobs, key=lambda node: node.pk, default=None)
-    told = label if last is None or last.is_finished_ok else last
-    words = told.exit_message or told.exception or f'it was {told.process_state.value}'
-    status = f' [{told.exit_status}]' if told.is_finished else ''
-    return f'{told.process_label}<{told.pk}>{status}: {words.strip()}'
-
-
-def _can_be_labelled(inputs: dict, _namespace: object) -> str | None:
+def _can_be_labelled(inputs: Mapping[str, Any], _namespace: object) -> str | None:
     if 'candidates' not in inputs:
         return None
-    missing = sorted(set(inputs['candidates'].elements) - set(inputs.get('pseudos', {})))
-    if missing:
-        return f'pseudos: none for {", ".join(missing)}; install a family that has one for each element'
+    if problem := labeller_for(inputs).problem(inputs['candidates'].elements):
+        return problem
     unusable = [name for atoms in inputs['candidates'].get_atoms() if '.' in (name := atoms.info['frame_id'])]
     if unusable:
-        return f'candidates: the frame_id {unusable[0]!r} holds a dot, which no key of a ledger may; rename the frame'
+        return f'candidates: the frame_id {unusable[0]!r} holds a dot, which no key of a Dict may; rename the frame'
     if 'only' in inputs:
         n_frames, only = inputs['candidates'].n_frames, inputs['only'].get_list()
         if not only or not set(only) <= set(range(n_frames)):

@@ -7,9 +7,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
-from aiida_mlip_autopipe.workflows.labelling.earlier import PW
+from aiida_mlip_autopipe.labelling.base import labeller_of_process
+from aiida_mlip_autopipe.provenance.earlier_labels import failed_jobs, job_options
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
-from aiida_mlip_autopipe.workflows.labelling.sequence import LABEL_LINK
 
 __all__ = ['build_resubmission', 'forget_failures']
 
@@ -32,39 +32,21 @@ def build_resubmission(
     parameters = inputs.parameters
     if max_concurrent is not None and max_concurrent != parameters['max_concurrent']:
         parameters = orm.Dict({**parameters.get_dict(), 'max_concurrent': max_concurrent})
-    options = _options_of(stage)
+    options = job_options(stage)
     if wallclock_seconds is not None:
         options['max_wallclock_seconds'] = wallclock_seconds
     builder: Any = LabellingEngineWorkChain.get_builder()
-    builder.pw_code = inputs.pw_code
     builder.candidates = inputs.candidates
     builder.only = orm.List(only)
     builder.parameters = parameters
-    builder.pseudos = dict(inputs.pseudos.items())
+    builder.labelling = labeller_of_process(stage).nodes
     builder.options = options
     return builder
 
 
-def _options_of(stage: orm.WorkChainNode) -> dict[str, Any]:
-    """Return the options that the jobs of a stage were submitted with; only they remember them."""
-    for node in stage.called_descendants:
-        if isinstance(node, orm.CalcJobNode):
-            return dict(node.base.attributes.get('metadata_inputs')['metadata']['options'])
-    return {}
-
-
 def forget_failures(stage: orm.WorkChainNode) -> None:
     """Keep AiiDA from answering out of its cache with the failures of a stage: they are not reused any more."""
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={'id': stage.pk}, tag='stage')
-    query.append(orm.WorkChainNode, with_incoming='stage', tag='sequence')
-    query.append(
-        orm.WorkChainNode, with_incoming='sequence', edge_filters={'label': {'like': f'{LABEL_LINK}%'}}, tag='label'
-    )
-    query.append(orm.CalcJobNode, with_incoming='label', filters={'process_type': PW}, project='*')
-    for job in query.all(flat=True):
-        if job.is_finished_ok:
-            continue
+    for job in failed_jobs(stage):
         source = job.base.caching.get_cache_source()
         for node in [job, *([orm.load_node(uuid=source)] if source else [])]:
             node.base.caching.is_valid_cache = False

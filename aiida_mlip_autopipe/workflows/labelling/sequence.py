@@ -3,37 +3,48 @@
 The number of sequences bounds how many calculations run side by side without a barrier: none waits for another, and few
 processes are alive, so that the daemon's slots cannot fill with parents waiting for children.
 
-A job labels one candidate, with the handlers of aiida-quantumespresso, or a batch of them. What a batch does not label
-is then labelled alone.
+A process labels one candidate, or a job a batch of them, if the labelling code has one that does. What a batch does not
+label is then labelled alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiida import orm
 from aiida.engine import ProcessSpec, ToContext, WorkChain, while_
-from aiida.plugins import DataFactory, WorkflowFactory
 
-from aiida_mlip_autopipe.calculations.functions.label import pick_structure
-from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
+from aiida_mlip_autopipe.calculations.functions.label import data_of, pick_structure, single_result
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
-from aiida_mlip_autopipe.labelling.espresso.inputs import label_key
-from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.workflows.labelling.earlier import computed_alone, computed_in_batches
+from aiida_mlip_autopipe.labelling.answers import Task
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of, validate_labelling
+from aiida_mlip_autopipe.provenance.earlier_labels import computed_alone, computed_in_batches
+from aiida_mlip_autopipe.provenance.states import BATCH_LINK, LABEL_LINK
 
-__all__ = ['BATCH_LINK', 'LABEL_LINK', 'LabelSequenceWorkChain', 'share_of']
-
-UpfData = DataFactory('pseudo.upf')
-PwBaseWorkChain = WorkflowFactory('quantumespresso.pw.base')
-
-LABEL_LINK = 'label_'
-BATCH_LINK = 'batch_'
+__all__ = ['LabelSequenceWorkChain', 'define_labelling', 'labeller_for', 'share_of']
 
 
 def share_of(candidates: FramesData, only: orm.List | None, sequence: int = 0, n_sequences: int = 1) -> list[int]:
     """Return the candidates that a sequence is to label, by their places in the set."""
     wanted = list(range(candidates.n_frames)) if only is None else only.get_list()
     return wanted[sequence::n_sequences]
+
+
+def define_labelling(spec: ProcessSpec) -> None:
+    """Define the port for what the labelling code needs of the profile."""
+    spec.input_namespace(
+        'labelling',
+        dynamic=True,
+        valid_type=orm.Data,
+        required=False,
+        help='What the labelling code needs of the profile, by the names that it gives it: `code`, pseudopotentials.',
+    )
+
+
+def labeller_for(inputs: Mapping[str, Any]) -> Labeller:
+    """Return the labelling code that the inputs of a WorkChain ask for, with its nodes."""
+    return labeller_of(inputs['parameters'].get_dict(), inputs.get('labelling', {}))
 
 
 class LabelSequenceWorkChain(WorkChain):
@@ -43,7 +54,7 @@ class LabelSequenceWorkChain(WorkChain):
     def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and the outline."""
         super().define(spec)
-        spec.input('pw_code', valid_type=orm.AbstractCode, help='pw.x')
+        define_labelling(spec)
         spec.input('candidates', valid_type=FramesData, help='The frames to label.')
         spec.input(
             'only',
@@ -56,11 +67,10 @@ class LabelSequenceWorkChain(WorkChain):
             'parameters',
             valid_type=orm.Dict,
             serializer=orm.to_aiida_type,
-            validator=validate_parameters(LabellingParameters),
-            help='The LabellingParameters.',
+            validator=validate_labelling,
+            help='The parameters of the labelling code; `kind` says of which.',
         )
-        spec.input_namespace('pseudos', valid_type=UpfData, help='A pseudopotential for each element.')
-        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of pw.x.')
+        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the jobs.')
         for name, default, text in (
             ('sequence', 0, 'Number of this sequence.'),
             ('n_sequences', 1, 'Number of sequences.'),
@@ -75,8 +85,8 @@ class LabelSequenceWorkChain(WorkChain):
         spec.output_namespace(
             'results',
             dynamic=True,
-            help='`batch_J`, the labels of a batch (ArrayData), and `parameters_I` and `trajectory_I`, the outputs of '
-            'pw.x for candidate I alone; of this sequence, or of earlier ones where caching is enabled.',
+            help='`batch_J`, the labels of a batch (ArrayData), and `single_I_NAME`, the outputs of the process for '
+            'candidate I alone; of this sequence, or of earlier ones where caching is enabled.',
         )
         spec.outline(
             cls.setup,
@@ -90,22 +100,22 @@ class LabelSequenceWorkChain(WorkChain):
     def setup(self) -> None:
         """List the share of this sequence, and the key of each candidate in it."""
         inputs = self.inputs
-        labelling = LabellingParameters(**inputs.parameters.get_dict())
+        labeller = labeller_for(inputs)
         share = share_of(inputs.candidates, inputs.get('only'), inputs.sequence.value, inputs.n_sequences.value)
-        frames, pseudos = inputs.candidates.get_atoms(), dict(inputs.pseudos)
-        self.ctx.batch_size = labelling.batch_size
-        self.ctx.key_of = {index: label_key(frames[index], labelling, pseudos) for index in share}
+        frames = inputs.candidates.get_atoms()
+        self.ctx.batch_size = labeller.parameters.batch_size if labeller.batch_type is not None else 1
+        self.ctx.key_of = {index: labeller.key(frames[index]) for index in share}
         self.ctx.queue = share
         self.ctx.alone = []
         self.ctx.n_batches = 0
 
     def take_earlier(self) -> None:
         """Leave out what was labelled before, in whichever batch; of single ones AiiDA's own cache takes care."""
-        keys = self.ctx.key_of
-        batches = computed_in_batches(self.inputs.pw_code, keys.values())
+        keys, labeller = self.ctx.key_of, labeller_for(self.inputs)
+        batches = computed_in_batches(labeller, keys.values())
         for node in {batch.uuid: batch for batch in batches.values()}.values():
             self.out(f'results.batch_{node.pk}', node)
-        alone = computed_alone(self.inputs.pw_code, keys.values()) if self.ctx.batch_size > 1 else {}
+        alone = computed_alone(labeller, keys.values()) if self.ctx.batch_size > 1 else {}
         for index, key in keys.items():
             if key in alone and key not in batches:
                 self.take_single(index, alone[key])
@@ -121,7 +131,7 @@ class LabelSequenceWorkChain(WorkChain):
         return bool(self.ctx.queue or self.ctx.alone)
 
     def label_next(self) -> ToContext:
-        """Submit pw.x for the next candidate, or for the next batch."""
+        """Submit the next candidate, or the next batch."""
         if self.ctx.alone:
             return self.label_alone(self.ctx.alone.pop(0))
         size = self.ctx.batch_size
@@ -129,48 +139,36 @@ class LabelSequenceWorkChain(WorkChain):
         return self.label_batch(batch)
 
     def label_alone(self, index: int) -> ToContext:
-        """Submit pw.x with its handlers for one candidate."""
+        """Submit the process for one candidate."""
         picked = pick_structure(
             candidates=self.inputs.candidates,
             index=orm.Int(index),
             parameters=self.inputs.parameters,
-            **self.inputs.pseudos,
+            **data_of(self.inputs.get('labelling', {})),
             metadata={'call_link_label': f'pick_{index}'},
         )
-        structure = picked['structure']
-        node = self.submit(
-            PwBaseWorkChain,
-            **{
-                'pw': {
-                    'code': self.inputs.pw_code,
-                    'structure': structure,
-                    'parameters': picked['parameters'],
-                    'pseudos': {kind.name: self.inputs.pseudos[kind.symbol] for kind in structure.kinds},
-                    'metadata': {'label': self.ctx.key_of[index], 'options': dict(self.inputs.options)},
-                },
-                'kpoints': picked['kpoints'],
-                'clean_workdir': orm.Bool(True),
-                'metadata': {'call_link_label': f'{LABEL_LINK}{index}'},
-            },
+        task = labeller_for(self.inputs).single(
+            picked, self.inputs.parameters, self.ctx.key_of[index], self.inputs.options
         )
+        node = self.submit_task(task, f'{LABEL_LINK}{index}')
         self.ctx.index = index
         return ToContext(job=node)
 
     def label_batch(self, indices: list[int]) -> ToContext:
-        """Submit pw.x for several candidates."""
-        node = self.submit(
-            PwBatchCalculation,
-            code=self.inputs.pw_code,
-            candidates=self.inputs.candidates,
-            indices=orm.List(indices),
-            parameters=self.inputs.parameters,
-            pseudos=dict(self.inputs.pseudos),
-            metadata={'call_link_label': f'{BATCH_LINK}{self.ctx.n_batches}', 'options': dict(self.inputs.options)},
+        """Submit the job for several candidates."""
+        task = labeller_for(self.inputs).batch(
+            self.inputs.candidates, indices, self.inputs.parameters, self.inputs.options
         )
+        node = self.submit_task(task, f'{BATCH_LINK}{self.ctx.n_batches}')
         self.ctx.n_batches += 1
         self.ctx.index = None
         self.ctx.batch = indices
         return ToContext(job=node)
+
+    def submit_task(self, task: Task, link: str) -> orm.ProcessNode:
+        """Submit a process under a label of its own."""
+        metadata = {**task.inputs.get('metadata', {}), 'call_link_label': link}
+        return self.submit(task.process, **{**task.inputs, 'metadata': metadata})
 
     def take_results(self) -> None:
         """Take what there is; what a batch did not label is next, alone."""
@@ -190,12 +188,12 @@ class LabelSequenceWorkChain(WorkChain):
 
     def take_single(self, index: int, node: orm.ProcessNode) -> None:
         """Take the label of a calculation of its own."""
-        self.out(f'results.parameters_{index}', node.outputs.output_parameters)
-        self.out(f'results.trajectory_{index}', node.outputs.output_trajectory)
+        for name in labeller_for(self.inputs).results:
+            self.out(f'results.{single_result(index, name)}', node.outputs[name])
 
 
 def _clean(job: orm.CalcJobNode) -> None:
-    """Remove what pw.x left in its folders, as PwBaseWorkChain does: densities and wavefunctions of each candidate."""
+    """Remove what a batch left on its computer: densities and wavefunctions of each candidate."""
     try:
         job.outputs.remote_folder._clean()
     except (OSError, KeyError) as error:

@@ -11,6 +11,7 @@ from aiida_mlip_autopipe.calculations.functions.train import committee_parameter
 from aiida_mlip_autopipe.calculations.mace_train import check_start
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.pipeline.exit_codes import DATASET, NO_POTENTIAL, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
 
@@ -63,8 +64,7 @@ class TrainingEngineWorkChain(WorkChain):
             cls.train,
             cls.results,
         )
-        spec.exit_code(340, 'ERROR_DATASET', message='The labelled sets cannot be split: {message}')
-        spec.exit_code(341, 'ERROR_TRAINING_FAILED', message='{message}')
+        add_exit_codes(spec, DATASET, NO_POTENTIAL)
 
     def split(self) -> ExitCode | None:
         """Split by origin."""
@@ -114,7 +114,7 @@ class TrainingEngineWorkChain(WorkChain):
                 self.report(f'training <{training.pk}> failed: {training.exit_message}')
         trained = [training for training in trainings if training.is_finished_ok]
         if not trained:
-            return self.exit_codes.ERROR_TRAINING_FAILED.format(message=trainings[0].exit_message)
+            return self.exit_codes.ERROR_NO_POTENTIAL.format(message=trainings[0].exit_message)
         first, *others = trained
         self.out_many(self.exposed_outputs(first, MaceTrainBaseWorkChain))
         if others:

@@ -6,9 +6,9 @@ from aiida import orm
 from aiida.engine import ProcessHandlerReport, process_handler
 
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
-from aiida_mlip_autopipe.science.training.checkpoints import CHECKPOINTS
-from aiida_mlip_autopipe.science.training.mace_train import WORK
-from aiida_mlip_autopipe.workflows.worker_base import INCOMPLETE, SCHEDULER_LIMITS, WorkerBaseWorkChain
+from aiida_mlip_autopipe.pipeline.exit_codes import INCOMPLETE
+from aiida_mlip_autopipe.science.potential.training_files import CHECKPOINTS, WORK
+from aiida_mlip_autopipe.workflows.worker_base import SCHEDULER_LIMITS, WorkerBaseWorkChain
 
 __all__ = ['MaceTrainBaseWorkChain']
 
@@ -24,7 +24,7 @@ class MaceTrainBaseWorkChain(WorkerBaseWorkChain):
 
         An attempt first brings over what the one before left; where it was cut before that, the earlier folder is kept.
         """
-        if node.exit_status != INCOMPLETE and node.exit_status not in SCHEDULER_LIMITS:
+        if node.exit_status != INCOMPLETE.status and node.exit_status not in SCHEDULER_LIMITS:
             return None
         if 'remote_folder' in node.outputs and _has_checkpoints(node.outputs.remote_folder):
             self.ctx.inputs['continue_from'] = node.outputs.remote_folder

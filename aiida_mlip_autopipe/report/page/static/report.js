@@ -97,7 +97,7 @@
     });
     title.textContent = `${name}, ${points.told}`;
     return x.length < points.n_points
-      ? `Of the ${points.n_points.toLocaleString('en')} points of ${name} ${x.length.toLocaleString('en')}, evenly chosen, are drawn; the error is that of all.`
+      ? `Of the ${points.n_points.toLocaleString('en')} points of ${name} ${x.length.toLocaleString('en')}, evenly spaced, are drawn; the error includes all.`
       : '';
   }
 
@@ -154,7 +154,7 @@
   }
 
   const thinned = (one) => (one.n_shown < one.n_frames
-    ? `${one.n_shown.toLocaleString('en')} of ${one.n_frames.toLocaleString('en')} frames are shown, evenly chosen.`
+    ? `${one.n_shown.toLocaleString('en')} of ${one.n_frames.toLocaleString('en')} frames are shown, evenly spaced.`
     : `all ${one.n_frames.toLocaleString('en')} frames are shown.`);
 
   function replicas(one) {
@@ -208,16 +208,16 @@
 
     const clicked = (one, explored, point) => {
       const candidate = point.data.meta === 'picks' ? point.customdata : null;
-      if (candidate !== null) { tell(candidate, 'A pick: its structure, and where it comes from.'); return; }
-      if (point.data.meta === 'known') { say('A labelled frame of an earlier stage; it was known when this selection was made.'); return; }
+      if (candidate !== null) { tell(candidate, 'A selected frame: its structure and its origin.'); return; }
+      if (point.data.meta === 'known') { say('A labelled frame of an earlier stage, known to this selection.'); return; }
       if (point.data.meta !== 'frames') return;
       const frames = framesOf(explored);
       const index = point.data.rows[point.pointNumber];
       const job = explored.jobs[frames.folder[index]];
       const frame = `Frame of MD job ${job.md_job}, replica ${frames.replica[index]}, step ${frames.step[index]} (${job.replicas[frames.replica[index]].conditions}; ${frames.temperature_K[index].toFixed(0)} K at that step)`;
       const representative = one.by_rank[frames.represented_by[index]];
-      if (representative === undefined || representative < 0) { say(`${frame}. It was not picked, and no candidate represents it; its structure is not in the graph.`); return; }
-      tell(representative, `${frame}. It was not picked, and its structure is not in the graph: what is shown is the candidate that represents it.`);
+      if (representative === undefined || representative < 0) { say(`${frame}. It was not selected, and no candidate represents it; its structure is not in the graph.`); return; }
+      tell(representative, `${frame}. It was not selected, and its structure is not in the graph; the candidate that represents it is shown.`);
     };
 
     const say = (text) => { byId('map-said').textContent = text; };
@@ -225,7 +225,7 @@
     const tell = (index, text) => {
       const one = candidates[index];
       choice.value = String(index);
-      say(one.structure === null ? `${text} The structure was left out to keep this page small.` : text);
+      say(one.structure === null ? `${text} The structure is omitted to limit the size of this page.` : text);
       byId('map-lineage').replaceChildren(...one.lineage.map(([name, value]) => {
         const row = document.createElement('tr');
         const [head, cell] = [document.createElement('th'), document.createElement('td')];
@@ -249,7 +249,7 @@
 
     set.onchange = show;
     colour.onchange = show;
-    choice.onchange = () => tell(Number(choice.value), 'Chosen from the list.');
+    choice.onchange = () => tell(Number(choice.value), 'Selected from the list.');
     show();
     if (structures.structures) {
       const warnings = new Chemiscope.Warnings();
@@ -257,7 +257,7 @@
       viewer = await Chemiscope.StructureVisualizer.load({ meta: 'pick-meta', info: 'pick-info', structure: 'pick-structure' }, structures, warnings);
     }
     const picks = explorations[Number(set.value)].picks.candidate;
-    if (picks.length) tell(picks[0], 'The first pick.');
+    if (picks.length) tell(picks[0], 'The first selected frame.');
     document.body.dataset.ready = 'yes';
   }
 
@@ -269,7 +269,7 @@
     else if (one.density) traces.push(densityTrace(one.density));
     const [known, picks] = [one.known, one.picks].map(({ x, y }) => ({ x: decoded(x), y: decoded(y) }));
     if (known.x.length) {
-      traces.push({ type, mode: 'markers', name: 'known before', meta: 'known', ...known, marker: { symbol: 'x-thin-open', size: 9, color: '#000000', line: { width: 2 } }, hovertemplate: 'known before<extra></extra>' });
+      traces.push({ type, mode: 'markers', name: 'labelled before', meta: 'known', ...known, marker: { symbol: 'x-thin-open', size: 9, color: '#000000', line: { width: 2 } }, hovertemplate: 'labelled before<extra></extra>' });
     }
     [...new Set(one.picks.reason)].forEach((reason, number) => {
       const these = one.picks.reason.map((name, index) => (name === reason ? index : -1)).filter((index) => index >= 0);
@@ -282,10 +282,10 @@
         marker: { symbol: SYMBOLS[reason] || 'circle', size: 12, color: ['#D55E00', '#CC79A7', '#009E73', '#0072B2'][number % 4], line: { width: 1.5, color: '#ffffff' } },
       });
     });
-    traces.push({ type, mode: 'markers', name: 'shown beside', meta: 'shown', x: [], y: [], hoverinfo: 'skip', marker: { symbol: 'circle-open', size: 20, color: '#000000', line: { width: 2 } } });
+    traces.push({ type, mode: 'markers', name: 'shown', meta: 'shown', x: [], y: [], hoverinfo: 'skip', marker: { symbol: 'circle-open', size: 20, color: '#000000', line: { width: 2 } } });
     byId('map-note').textContent = explored
-      ? `Small: explored frames; ${thinned(explored)} Large: the picks. Crosses: what was labelled before.`
-      : 'This run did not retrieve its frames one by one: grey is how many there are in each bin. Large: the picks.';
+      ? `Small: explored frames; ${thinned(explored)} Large: selected frames. Crosses: frames labelled before.`
+      : 'The frames of this run were not retrieved: grey is the number of frames in each bin. Large: selected frames.';
     byId('map-colour').parentElement.hidden = !explored;
     draw(byId('map-plot'), traces, {
       xaxis: { title: { text: one.axes[0] } }, yaxis: { title: { text: one.axes[1] } },

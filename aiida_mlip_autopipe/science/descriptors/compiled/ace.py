@@ -22,6 +22,7 @@ from aiida_mlip_autopipe.science.descriptors.compiled.neighbours import (
     FINE,
     MIN_DISTANCE,
     SPECIES_MASK,
+    Vectors,
     aligned_zeros,
     bin_images,
     collect_neighbours,
@@ -33,13 +34,9 @@ from aiida_mlip_autopipe.science.descriptors.compiled.neighbours import (
     species_places,
     wrap_frame,
 )
+from aiida_mlip_autopipe.science.descriptors.compiled.power_spectrum import ALL_DEGREES, BATCH
 from aiida_mlip_autopipe.science.descriptors.compiled.products import multiply_densities, place_density
-from aiida_mlip_autopipe.science.descriptors.compiled.soap import (
-    ALL_DEGREES,
-    BATCH,
-    INNER,
-    OFF,
-)
+from aiida_mlip_autopipe.science.descriptors.compiled.soap import INNER, OFF
 from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES, accumulate, solid_harmonics
 
 __all__ = ['AceBasis', 'calculate_ace_descriptors_fast']
@@ -87,7 +84,15 @@ class AceBasis(NamedTuple):
 
 
 @lean
-def _add_neighbours(batch, begin, count, basis, buffers, density, place):
+def _add_neighbours(
+    batch: Vectors,
+    begin: int,
+    count: int,
+    basis: AceBasis,
+    buffers: tuple[np.ndarray, ...],
+    density: np.ndarray,
+    place: int,
+) -> int:
     """Add neighbours begin to begin + count of a batch, all of one species, to the density at ``place``.
 
     Their displacements become unit vectors; one on the centre gets no weight. Returns how many stand there.
@@ -121,7 +126,17 @@ def _add_neighbours(batch, begin, count, basis, buffers, density, place):
 
 
 @lean
-def _add_environment(found, n_found, kinds, sorted_found, counts, room, basis, buffers, density):
+def _add_environment(
+    found: Vectors,
+    n_found: int,
+    kinds: np.ndarray,
+    sorted_found: Vectors,
+    counts: np.ndarray,
+    room: int,
+    basis: AceBasis,
+    buffers: tuple[np.ndarray, ...],
+    density: np.ndarray,
+) -> int:
     """Add the n_found displacements from a centre, of given kinds, to the density; return how many stand on it."""
     n_species = len(basis.species)
     size = len(basis.degrees) ** 2 * LANES * len(basis.blocks)
@@ -138,7 +153,7 @@ def _add_environment(found, n_found, kinds, sorted_found, counts, room, basis, b
 
 
 @lean
-def _multiply(values, basis, out):
+def _multiply(values: np.ndarray, basis: AceBasis, out: np.ndarray) -> None:
     """Evaluate all functions for the densities in the eight lanes."""
     multiply_densities(
         values, basis.inputs, basis.starts, basis.first, basis.second, basis.weights, basis.left, basis.right,
@@ -147,7 +162,7 @@ def _multiply(values, basis, out):
 
 
 @lean
-def _write_lanes(out, n_lanes, first, rows):
+def _write_lanes(out: np.ndarray, n_lanes: int, first: int, rows: np.ndarray) -> None:
     """Write functions (functions, 8), flat, to rows (first + lane, functions)."""
     for block in range(0, rows.shape[1], LANES):
         for lane in range(n_lanes):
@@ -156,7 +171,7 @@ def _write_lanes(out, n_lanes, first, rows):
 
 
 @lean
-def _sum_lanes(totals, scale, row):
+def _sum_lanes(totals: np.ndarray, scale: float, row: np.ndarray) -> None:
     """Write the sums over the lanes of totals (functions, 8), flat, times ``scale``."""
     for f in range(len(row)):
         total = 0.0
@@ -166,7 +181,18 @@ def _sum_lanes(totals, scale, row):
 
 
 @compiled
-def _describe_environments(channels, sites, places, images, ranks, starts, n_bins, average, basis, rows):
+def _describe_environments(
+    channels: np.ndarray,
+    sites: np.ndarray,
+    places: np.ndarray,
+    images: np.ndarray,
+    ranks: np.ndarray,
+    starts: np.ndarray,
+    n_bins: np.ndarray,
+    average: int,
+    basis: AceBasis,
+    rows: np.ndarray,
+) -> int:
     """Fill rows (C or 1, features) from the neighbours of each centre; return the status of the frame."""
     n_species = len(basis.species)
     room = len(ranks) + LANES + 1
@@ -216,7 +242,16 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
 
 
 @entry
-def calculate_ace_descriptors_fast(positions, numbers, cells, pbc, centers, basis, average, rows):
+def calculate_ace_descriptors_fast(
+    positions: np.ndarray,
+    numbers: np.ndarray,
+    cells: np.ndarray,
+    pbc: np.ndarray,
+    centers: np.ndarray,
+    basis: AceBasis,
+    average: int,
+    rows: np.ndarray,
+) -> np.ndarray:
     """Fill rows with the functions of the atomic cluster expansion of stacked frames.
 
     Parameters

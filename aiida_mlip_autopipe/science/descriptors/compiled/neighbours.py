@@ -14,6 +14,7 @@ A frame that cannot be described gets one of the codes below instead.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -32,6 +33,7 @@ __all__ = [
     'MIN_DISTANCE',
     'NOT_FINITE',
     'SPECIES_MASK',
+    'Vectors',
     'aligned_zeros',
     'bin_images',
     'collect_neighbours',
@@ -44,6 +46,9 @@ __all__ = [
     'species_places',
     'wrap_frame',
 ]
+
+#: Three arrays of numbers: x, y and z.
+Vectors = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 #: For what Python calls: cached on disk, so that only the first process ever waits; a division by zero gives NaN and no
 #: exception; the interpreter's lock is released, so that threads work side by side.
@@ -85,7 +90,7 @@ BINS_PER_CUTOFF = 2
 
 
 @compiled
-def aligned_zeros(size):
+def aligned_zeros(size: int) -> np.ndarray:
     """Return zeros (size,), float64, that begin at a cache line: a vector of eight then never straddles two."""
     array = np.zeros(size + 8)
     start = (64 - array.ctypes.data % 64) // 8 % 8
@@ -93,7 +98,7 @@ def aligned_zeros(size):
 
 
 @compiled
-def _set_cross(a, b, scale, out):
+def _set_cross(a: np.ndarray, b: np.ndarray, scale: float, out: np.ndarray) -> None:
     """Fill out (3,) with a x b / scale, or with a unit vector along a x b where scale is 0."""
     x, y, z = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
     if scale == 0.0:
@@ -102,7 +107,7 @@ def _set_cross(a, b, scale, out):
 
 
 @compiled
-def _complete_cell(cell, pbc):
+def _complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Return the cell (3, 3) with each aperiodic vector replaced by a unit vector normal to the others."""
     full = np.zeros((3, 3))
     n_periodic = 0
@@ -128,7 +133,7 @@ def _complete_cell(cell, pbc):
 
 
 @compiled
-def _reciprocal(cell):
+def _reciprocal(cell: np.ndarray) -> np.ndarray:
     """Return the vectors (3, 3) dual to the rows of the cell; NaN for a cell without volume."""
     dual = np.empty((3, 3))
     _set_cross(cell[1], cell[2], 1.0, dual[0])
@@ -141,7 +146,7 @@ def _reciprocal(cell):
 
 
 @compiled
-def _all_below(values, bound):
+def _all_below(values: np.ndarray, bound: float) -> bool:
     """Return whether all elements of a two-dimensional array are smaller than the bound in size, and none is NaN."""
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
@@ -151,7 +156,7 @@ def _all_below(values, bound):
 
 
 @compiled
-def _wrap(positions, cell, dual, pbc):
+def _wrap(positions: np.ndarray, cell: np.ndarray, dual: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (N, 3) wrapped along the periodic directions, and their fractional coordinates (N, 3)."""
     wrapped, fractional = np.empty_like(positions), np.empty_like(positions)
     for i in range(len(positions)):
@@ -167,7 +172,7 @@ def _wrap(positions, cell, dual, pbc):
 
 
 @entry
-def wrap_frame(positions, centers, cell, pbc):
+def wrap_frame(positions: np.ndarray, centers: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> tuple[Any, ...]:
     """Wrap atoms (N, 3) and centres (C, 3) into the cell.
 
     Returns
@@ -200,7 +205,7 @@ def wrap_frame(positions, centers, cell, pbc):
 
 
 @compiled
-def _extent(coordinates, dual, cutoff):
+def _extent(coordinates: np.ndarray, dual: np.ndarray, cutoff: float) -> Vectors:
     """Return smallest and largest fractional coordinate and the width of the cutoff, (3,) each."""
     low, high, margin = np.empty(3), np.empty(3), np.empty(3)
     for k in range(3):
@@ -214,7 +219,9 @@ def _extent(coordinates, dual, cutoff):
 
 
 @compiled
-def _shift_ranges(coordinates, low, high, margin, pbc):
+def _shift_ranges(
+    coordinates: np.ndarray, low: np.ndarray, high: np.ndarray, margin: np.ndarray, pbc: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Return first and last lattice shift (N, 3) of each atom's images within the margin, and the number of images."""
     first = np.zeros(coordinates.shape, dtype=np.int64)
     last = np.zeros(coordinates.shape, dtype=np.int64)
@@ -233,7 +240,7 @@ def _shift_ranges(coordinates, low, high, margin, pbc):
 
 
 @compiled
-def _grid(low, high, margin, n_images):
+def _grid(low: np.ndarray, high: np.ndarray, margin: np.ndarray, n_images: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of bins (3,) and their widths (3,): at least half the cutoff, and not many more than images."""
     n_bins, width = np.empty(3, dtype=np.int64), np.empty(3)
     for k in range(3):
@@ -244,13 +251,38 @@ def _grid(low, high, margin, n_images):
 
 
 @compiled
-def _bin(coordinate, low, margin, width, n_bins):
+def _bin(coordinate: float, low: float, margin: float, width: float, n_bins: int) -> int:
     """Return the bin of a fractional coordinate along one direction."""
     return min(max(int((coordinate - low + margin) / width), 0), n_bins - 1)
 
 
 @compiled
-def bin_images(atoms, channels, atom_coordinates, site_coordinates, cell, dual, pbc, cutoff):
+def _sort_by_bin(
+    unsorted: np.ndarray, bins: np.ndarray, starts: np.ndarray, images: np.ndarray, ranks: np.ndarray
+) -> None:
+    """Fill images and ranks, bin by bin; ``starts`` holds how many there are in each, and where each begins after."""
+    n_images = unsorted.shape[1]
+    for i in range(1, len(starts)):
+        starts[i] += starts[i - 1]
+    for i in range(n_images):
+        place = starts[bins[0, i] + 1]
+        starts[bins[0, i] + 1] += 1
+        ranks[place] = bins[1, i]
+        for x in range(3):
+            images[x * n_images + place] = unsorted[x, i]
+
+
+@compiled
+def bin_images(
+    atoms: np.ndarray,
+    channels: np.ndarray,
+    atom_coordinates: np.ndarray,
+    site_coordinates: np.ndarray,
+    cell: np.ndarray,
+    dual: np.ndarray,
+    pbc: np.ndarray,
+    cutoff: float,
+) -> tuple[np.ndarray, ...]:
     """Return all images that can be neighbours of a centre, sorted by bin.
 
     Returns
@@ -299,25 +331,30 @@ def bin_images(atoms, channels, atom_coordinates, site_coordinates, cell, dual, 
                     bins[1, index] = (rank << SPECIES_BITS) + channels[i]
                     starts[place + 2] += 1
                     index += 1
-    for i in range(1, len(starts)):
-        starts[i] += starts[i - 1]
-    for i in range(n_images):
-        place = starts[bins[0, i] + 1]
-        starts[bins[0, i] + 1] += 1
-        ranks[place] = bins[1, i]
-        for x in range(3):
-            images[x * n_images + place] = unsorted[x, i]
+    _sort_by_bin(unsorted, bins, starts, images, ranks)
     return images, ranks[:n_images], starts, places, n_bins
 
 
 @lean
-def lowest_partner(site):
+def lowest_partner(site: int) -> int:
     """Return the lowest rank with which an image makes a pair with atom ``site`` that no other centre makes."""
     return (4 * site + 1) << SPECIES_BITS
 
 
 @lean
-def collect_neighbours(site, place, lowest_rank, images, ranks, starts, n_bins, cutoff, found, found_ranks, count):
+def collect_neighbours(
+    site: np.ndarray,
+    place: np.ndarray,
+    lowest_rank: int,
+    images: np.ndarray,
+    ranks: np.ndarray,
+    starts: np.ndarray,
+    n_bins: np.ndarray,
+    cutoff: float,
+    found: Vectors,
+    found_ranks: np.ndarray,
+    count: int,
+) -> int:
     """Append the images within the cutoff of a centre (3,) in the bin (3,) to ``found`` and its ranks, from count on.
 
     ``found`` holds the displacements from the centre, in Å, x, y and z. Images below ``lowest_rank`` are passed over.
@@ -336,7 +373,7 @@ def collect_neighbours(site, place, lowest_rank, images, ranks, starts, n_bins, 
 
 
 @compiled
-def species_places(numbers, species):
+def species_places(numbers: np.ndarray, species: np.ndarray) -> np.ndarray:
     """Return the place of each atomic number (N,) among the species (S,); -1 where it is not there."""
     channels = np.full(len(numbers), -1)
     for i in range(len(numbers)):
@@ -347,14 +384,16 @@ def species_places(numbers, species):
 
 
 @compiled
-def room_for(n_kinds, room):
+def room_for(n_kinds: int, room: int) -> Vectors:
     """Return arrays for displacements of several kinds, with room for each."""
     size = n_kinds * room
     return aligned_zeros(size), aligned_zeros(size), aligned_zeros(size)
 
 
 @lean
-def sort_by_kind(found, n_found, kinds, batch, counts, room):
+def sort_by_kind(
+    found: Vectors, n_found: int, kinds: np.ndarray, batch: Vectors, counts: np.ndarray, room: int
+) -> None:
     """Distribute displacements (x, y, z) over the batches of their kinds; a negative kind ~k is turned round first."""
     x, y, z = found
     batch_x, batch_y, batch_z = batch

@@ -10,6 +10,8 @@ like, and reading the list of products costs an eighth. Sums stay in a register 
 
 from __future__ import annotations
 
+import numpy as np
+
 from aiida_mlip_autopipe.science.descriptors.compiled.neighbours import lean
 from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES, scalar_product, weighted_sum
 
@@ -17,14 +19,26 @@ __all__ = ['multiply_densities', 'place_density']
 
 
 @lean
-def place_density(density, inputs, norms, lane, values):
+def place_density(density: np.ndarray, inputs: np.ndarray, norms: np.ndarray, lane: int, values: np.ndarray) -> None:
     """Put the density of one atom, (species, lm, n) raveled, into its lane; ``norms`` (inputs,) multiply it."""
     for i in range(len(inputs)):
         values[LANES * (1 + i) + lane] = norms[i] * density[inputs[i]]
 
 
 @lean
-def multiply_densities(values, inputs, starts, first, second, weights, left, right, counts, factors, out):
+def multiply_densities(
+    values: np.ndarray,
+    inputs: np.ndarray,
+    starts: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    weights: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    counts: np.ndarray,
+    factors: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Evaluate all functions for eight atoms.
 
     Parameters

@@ -21,9 +21,6 @@ Comput. Phys. Commun. 247, 106949 (2020). Steps 2, 3 and 5 are :mod:`.vectors`.
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
-
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors.compiled.neighbours import (
@@ -31,8 +28,8 @@ from aiida_mlip_autopipe.science.descriptors.compiled.neighbours import (
     COINCIDENT,
     COLLAPSED,
     FINE,
-    MIN_DISTANCE,
     SPECIES_MASK,
+    Vectors,
     aligned_zeros,
     bin_images,
     collect_neighbours,
@@ -45,198 +42,43 @@ from aiida_mlip_autopipe.science.descriptors.compiled.neighbours import (
     species_places,
     wrap_frame,
 )
-from aiida_mlip_autopipe.science.descriptors.compiled.vectors import (
-    LANES,
-    accumulate,
-    add_scaled,
-    find_intervals,
-    multiply_rows,
-    sized,
-    solid_harmonics,
+from aiida_mlip_autopipe.science.descriptors.compiled.power_spectrum import (
+    ALL_DEGREES,
+    BATCH,
+    EVEN_DEGREES,
+    SoapBasis,
+    add_neighbours,
+    buffers_for,
+    copy_row,
+    mix,
+    weight_of,
+    write_power_spectrum,
 )
+from aiida_mlip_autopipe.science.descriptors.compiled.vectors import LANES
 
-__all__ = [
-    'EXP',
-    'INNER',
-    'MODES',
-    'NO_WEIGHTING',
-    'OFF',
-    'OUTER',
-    'POLY',
-    'POW',
-    'SoapBasis',
-    'calculate_soap_descriptors_fast',
-]
+__all__ = ['INNER', 'MODES', 'OFF', 'OUTER', 'calculate_soap_descriptors_fast']
 
 #: How rows are averaged over the centres of a frame.
 OFF, INNER, OUTER = range(3)
 MODES = {'off': OFF, 'inner': INNER, 'outer': OUTER}
 
-#: Weighting functions of a neighbour's distance.
-NO_WEIGHTING, POLY, POW, EXP = range(4)
-
-#: Neighbours whose harmonics are held at a time: they stay in the first-level cache.
-BATCH = 64
-
 #: Pairs of a kind wait until there are so many: then the sums are fetched and stored more rarely.
 MIN_WAITING = 4 * BATCH
 
-ALL_DEGREES, EVEN_DEGREES = sized(1), sized(2)
-LIKE, UNLIKE = sized(1), sized(2)
-
-
-class SoapBasis(NamedTuple):
-    """What the kernel needs to know beside the frames; sizes travel as lengths of tuples.
-
-    Attributes
-    ----------
-    species : numpy.ndarray
-        Atomic numbers (S,), int64, ascending.
-    cutoff : float
-        Distance up to which atoms count, in Å.
-    table : numpy.ndarray
-        Cubics of g_nl(r) / r^l, flat over (interval, l, order, n), n padded to whole vectors.
-    intervals_per_A : float
-        Intervals of the table per Å.
-    norms : numpy.ndarray
-        ((l_max + 1)²,): what makes the solid harmonics orthonormal, with the prefactor of the power spectrum.
-    mixing : numpy.ndarray
-        (channels, S): the share of each species' density in each channel.
-    pairs : numpy.ndarray
-        (P, 2), int64: pairs of channels, in the order of the features.
-    weighting : int
-        ``NO_WEIGHTING``, ``POLY``, ``POW`` or ``EXP``.
-    weights : numpy.ndarray
-        (5,): c, d, m, r0, and the weight of an atom on the centre (NaN: that of the function).
-    degrees : tuple
-        Length l_max + 1.
-    functions : tuple
-        Length n_max.
-    blocks : tuple
-        Length of n_max padded to whole vectors, in vectors.
-    """
-
-    species: Any
-    cutoff: float
-    table: Any
-    intervals_per_A: float
-    norms: Any
-    mixing: Any
-    pairs: Any
-    weighting: int
-    weights: Any
-    degrees: tuple[int, ...]
-    functions: tuple[int, ...]
-    blocks: tuple[int, ...]
-
-
-@lean
-def _weight(r, kind, weights):
-    """Return the weight of a neighbour at distance r (in Å), as dscribe defines the three functions."""
-    c, d, m, r0, on_centre = weights
-    if r < MIN_DISTANCE and not math.isnan(on_centre):
-        return on_centre
-    s = r / r0
-    if kind == POLY:
-        return c * (1.0 + 2.0 * s**3 - 3.0 * s**2) ** m if r <= r0 else 0.0
-    if kind == POW:
-        return c / (d + s**m)
-    if kind == EXP:
-        return c / (d + math.exp(-s))
-    return 1.0
-
-
-@lean
-def _set_weights(batch, start, size, basis, weights):
-    """Fill the weights of neighbours from start on."""
-    x, y, z = batch
-    for j in range(size):
-        r = math.sqrt(x[start + j] ** 2 + y[start + j] ** 2 + z[start + j] ** 2)
-        weights[j] = _weight(r, basis.weighting, basis.weights)
-
-
-@lean
-def _add_neighbours(batch, begin, count, basis, step, buffers, density, place):
-    """Add neighbours begin to begin + count, of one species, to the density at ``place``; return how many on it."""
-    x, y, z = batch
-    harmonics, distances, offsets, fractions, weights = buffers
-    weighted = basis.weighting != NO_WEIGHTING or not math.isnan(basis.weights[4])
-    row = 4 * LANES * len(basis.blocks) * len(basis.degrees)
-    n_intervals = len(basis.table) // row
-    on_centre = 0
-    for start in range(begin, begin + count, BATCH):
-        size = min(BATCH, begin + count - start)
-        if weighted:
-            _set_weights(batch, start, size, basis, weights)
-        for j in range(0, size, LANES):
-            solid_harmonics(x, y, z, start + j, weights, j, harmonics, distances, basis.degrees, step)
-            on_centre += find_intervals(
-                distances, j, size - j, basis.intervals_per_A, n_intervals, row, offsets, fractions, MIN_DISTANCE
-            )
-        accumulate(
-            harmonics, offsets, fractions, size, basis.table, 4 * LANES * len(basis.blocks), density, place,
-            basis.degrees, basis.blocks, step,
-        )  # fmt: skip
-    return on_centre
-
-
-@lean
-def _mix(density, basis, share, coefficients):
-    """Fill coefficients (channels, lm, n), flat, from the densities of the species, times ``share``."""
-    n_harmonics = len(basis.degrees) ** 2
-    size = n_harmonics * LANES * len(basis.blocks)
-    coefficients[:] = 0.0
-    for channel in range(len(basis.mixing)):
-        for species in range(basis.mixing.shape[1]):
-            portion = share * basis.mixing[channel, species]
-            if portion != 0.0:
-                add_scaled(
-                    basis.norms, n_harmonics, portion, density, species * size, coefficients, channel * size,
-                    basis.blocks,
-                )  # fmt: skip
-
-
-@lean
-def _write_power_spectrum(coefficients, basis, row):
-    """Fill a row with the products of coefficients, in the order of the pairs, l, n, n', and up to 7 places beyond."""
-    n_max, width = len(basis.functions), LANES * len(basis.blocks)
-    size = len(basis.degrees) ** 2 * width
-    place = 0
-    for pair in range(len(basis.pairs)):
-        one, two = basis.pairs[pair, 0] * size, basis.pairs[pair, 1] * size
-        for degree in range(len(basis.degrees)):
-            start = degree * degree * width
-            if one == two:
-                multiply_rows(coefficients, one + start, two + start, 2 * degree + 1, row, place, basis.functions, LIKE)
-                place += n_max * (n_max + 1) // 2
-            else:
-                multiply_rows(
-                    coefficients, one + start, two + start, 2 * degree + 1, row, place, basis.functions, UNLIKE
-                )
-                place += n_max * n_max
-
-
-@lean
-def _copy(values, scale, row):
-    """Write scaled values to a row."""
-    for f in range(len(row)):
-        row[f] = scale * values[f]
-
 
 @compiled
-def _buffers(basis):
-    """Return what holds a batch of neighbours: harmonics, distances, offsets, fractions, weights."""
-    return (
-        aligned_zeros(BATCH * len(basis.degrees) ** 2),
-        aligned_zeros(BATCH),
-        np.zeros(BATCH, dtype=np.int64),
-        aligned_zeros(BATCH),
-        np.ones(BATCH),
-    )
-
-
-@compiled
-def _describe_environments(channels, sites, places, images, ranks, starts, n_bins, average, basis, rows):
+def _describe_environments(
+    channels: np.ndarray,
+    sites: np.ndarray,
+    places: np.ndarray,
+    images: np.ndarray,
+    ranks: np.ndarray,
+    starts: np.ndarray,
+    n_bins: np.ndarray,
+    average: int,
+    basis: SoapBasis,
+    rows: np.ndarray,
+) -> int:
     """Fill rows (C or 1, features) from the neighbours of each centre; return the status of the frame."""
     n_species, width = len(basis.species), LANES * len(basis.blocks)
     size = len(basis.degrees) ** 2 * width
@@ -244,7 +86,7 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
     found = room_for(1, room)
     batch = found if n_species == 1 else room_for(n_species, room)
     found_ranks, kinds = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    buffers, counts = _buffers(basis), np.zeros(n_species, dtype=np.int64)
+    buffers, counts = buffers_for(basis), np.zeros(n_species, dtype=np.int64)
     density = aligned_zeros(n_species * size)
     coefficients = aligned_zeros(len(basis.mixing) * size + LANES)
     row, total = aligned_zeros(rows.shape[1] + LANES), np.zeros(rows.shape[1])
@@ -260,38 +102,38 @@ def _describe_environments(channels, sites, places, images, ranks, starts, n_bin
             sort_by_kind(found, n_found, kinds, batch, counts, room)
         on_centre = 0
         for species in range(n_species):
-            on_centre += _add_neighbours(
+            on_centre += add_neighbours(
                 batch, species * room, counts[species], basis, ALL_DEGREES, buffers, density, species * size
             )
         if on_centre > 1:
             return COINCIDENT
         if average != INNER:
-            _mix(density, basis, 1.0, coefficients)
+            mix(density, basis, 1.0, coefficients)
             density[:] = 0.0
             if average == OFF and i < len(sites) - LANES:
-                _write_power_spectrum(coefficients, basis, rows[i])  # the excess is overwritten by what follows
+                write_power_spectrum(coefficients, basis, rows[i])  # the excess is overwritten by what follows
                 continue
-            _write_power_spectrum(coefficients, basis, row)
+            write_power_spectrum(coefficients, basis, row)
             if average == OFF:
-                _copy(row, 1.0, rows[i])
+                copy_row(row, 1.0, rows[i])
             else:
                 for f in range(rows.shape[1]):
                     total[f] += row[f]
     if average == OUTER:
-        _copy(total, 1.0 / len(sites), rows[0])
+        copy_row(total, 1.0 / len(sites), rows[0])
     elif average == INNER:
-        _mix(density, basis, 1.0 / len(sites), coefficients)
-        _write_power_spectrum(coefficients, basis, row)
-        _copy(row, 1.0, rows[0])
+        mix(density, basis, 1.0 / len(sites), coefficients)
+        write_power_spectrum(coefficients, basis, row)
+        copy_row(row, 1.0, rows[0])
     return FINE
 
 
 @lean
-def _add_on_centre(channels, basis, density):
+def _add_on_centre(channels: np.ndarray, basis: SoapBasis, density: np.ndarray) -> None:
     """Add each atom to the density around itself: only l = 0 counts there."""
     width = LANES * len(basis.blocks)
     size = len(basis.degrees) ** 2 * width
-    weight = _weight(0.0, basis.weighting, basis.weights)
+    weight = weight_of(0.0, basis.weighting, basis.weights)
     for channel in channels:
         for n in range(width):
             value = 0.0
@@ -301,7 +143,9 @@ def _add_on_centre(channels, basis, density):
 
 
 @lean
-def _add_pairs(pair_density, n_species, degrees, width, density):
+def _add_pairs(
+    pair_density: np.ndarray, n_species: int, degrees: tuple[int, ...], width: int, density: np.ndarray
+) -> None:
     """Add the densities of pairs of species to those of the species, from both ends of each pair."""
     size = len(degrees) ** 2 * width
     kind = 0
@@ -317,7 +161,7 @@ def _add_pairs(pair_density, n_species, degrees, width, density):
 
 
 @lean
-def _pair_kind(one, two, n_species):
+def _pair_kind(one: int, two: int, n_species: int) -> int:
     """Return the number of a pair of species, counted as in the features; ~number if the first is the higher."""
     low, high = min(one, two), max(one, two)
     kind = low * n_species - low * (low - 1) // 2 + high - low
@@ -325,7 +169,15 @@ def _pair_kind(one, two, n_species):
 
 
 @lean
-def _add_waiting(batch, counts, room, least, basis, buffers, pair_density):
+def _add_waiting(
+    batch: Vectors,
+    counts: np.ndarray,
+    room: int,
+    least: int,
+    basis: SoapBasis,
+    buffers: tuple[np.ndarray, ...],
+    pair_density: np.ndarray,
+) -> int:
     """Add pairs of those kinds of which at least so many wait to their densities; return how many have no length."""
     n_species = len(basis.species)
     size = len(basis.degrees) ** 2 * LANES * len(basis.blocks)
@@ -335,18 +187,26 @@ def _add_waiting(batch, counts, room, least, basis, buffers, pair_density):
             begin, count, place = kind * room, counts[kind], kind * size
             if count >= least:
                 if one == two:
-                    coincident += _add_neighbours(
-                        batch, begin, count, basis, EVEN_DEGREES, buffers, pair_density, place
-                    )
+                    coincident += add_neighbours(batch, begin, count, basis, EVEN_DEGREES, buffers, pair_density, place)
                 else:
-                    coincident += _add_neighbours(batch, begin, count, basis, ALL_DEGREES, buffers, pair_density, place)
+                    coincident += add_neighbours(batch, begin, count, basis, ALL_DEGREES, buffers, pair_density, place)
                 counts[kind] = 0
             kind += 1
     return coincident
 
 
 @compiled
-def _describe_pairs(channels, sites, places, images, ranks, starts, n_bins, basis, row):
+def _describe_pairs(
+    channels: np.ndarray,
+    sites: np.ndarray,
+    places: np.ndarray,
+    images: np.ndarray,
+    ranks: np.ndarray,
+    starts: np.ndarray,
+    n_bins: np.ndarray,
+    basis: SoapBasis,
+    row: np.ndarray,
+) -> int:
     """Fill the row (features,) of coefficients averaged over all atoms, from each pair once; return the status."""
     n_species, width = len(basis.species), LANES * len(basis.blocks)
     n_kinds = n_species * (n_species + 1) // 2
@@ -355,7 +215,7 @@ def _describe_pairs(channels, sites, places, images, ranks, starts, n_bins, basi
     found = room_for(1, room)
     batch = found if n_species == 1 else room_for(n_kinds, room)
     found_ranks, kinds = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-    buffers, counts = _buffers(basis), np.zeros(n_kinds, dtype=np.int64)
+    buffers, counts = buffers_for(basis), np.zeros(n_kinds, dtype=np.int64)
     density, pair_density = aligned_zeros(n_species * size), aligned_zeros(n_kinds * size)
     coincident = 0
     for i in range(len(sites)):
@@ -377,15 +237,24 @@ def _describe_pairs(channels, sites, places, images, ranks, starts, n_bins, basi
     _add_pairs(pair_density, n_species, basis.degrees, width, density)
     _add_on_centre(channels, basis, density)
     coefficients = aligned_zeros(len(basis.mixing) * size + LANES)
-    _mix(density, basis, 1.0 / len(sites), coefficients)
+    mix(density, basis, 1.0 / len(sites), coefficients)
     scratch = aligned_zeros(len(row) + LANES)
-    _write_power_spectrum(coefficients, basis, scratch)
-    _copy(scratch, 1.0, row)
+    write_power_spectrum(coefficients, basis, scratch)
+    copy_row(scratch, 1.0, row)
     return FINE
 
 
 @entry
-def calculate_soap_descriptors_fast(positions, numbers, cells, pbc, centers, basis, average, rows):
+def calculate_soap_descriptors_fast(
+    positions: np.ndarray,
+    numbers: np.ndarray,
+    cells: np.ndarray,
+    pbc: np.ndarray,
+    centers: np.ndarray,
+    basis: SoapBasis,
+    average: int,
+    rows: np.ndarray,
+) -> np.ndarray:
     """Fill rows with the SOAP power spectra of stacked frames.
 
     Parameters

@@ -238,7 +238,7 @@ class BatchRun:
         self._room = max(1, sum(slot.n_atoms for slot in slots + coming) // 2)
         self._halvings += 1
         self._changed = True
-        log.warning('out of memory: the batch goes on with %d atoms', self._room)
+        log.warning('out of memory: the batch continues with %d atoms', self._room)
         room, surplus = self._room, []
         for number, slot in enumerate(slots):
             room -= slot.n_atoms
@@ -256,7 +256,7 @@ class BatchRun:
             self._put_back([0])
         self._waiting.remove(slot)
         self._leave_checkpoint(slot)
-        log.warning('replica %d with %d atoms is set aside: %s', slot.replica.index, slot.n_atoms, problem)
+        log.warning('replica %d with %d atoms is skipped: %s', slot.replica.index, slot.n_atoms, problem)
         self._too_large.append(slot)
         self._changed = True
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -36,6 +36,7 @@ from ase.calculators.calculator import Calculator
 
 from aiida_mlip_autopipe.science.drawing import Drawing
 from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
 
@@ -55,14 +56,6 @@ __all__ = [
 
 class MissingLabelsError(ValueError):
     """Too few structures of a check have a label, so that it cannot be made."""
-
-
-class Label(NamedTuple):
-    """Energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å³ (Voigt, ASE's sign; NaN where unknown)."""
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray
 
 
 @dataclass(frozen=True)

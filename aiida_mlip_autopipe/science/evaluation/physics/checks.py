@@ -177,7 +177,7 @@ def _predicted(calculator: Calculator, atoms: Atoms) -> Label:
     calculator.calculate(bare, ['energy', 'forces', 'stress'], ['positions', 'numbers', 'cell', 'pbc'])
     results: Mapping[str, Any] = calculator.results
     label = Label(float(results['energy']), np.array(results['forces']), np.array(results['stress'], dtype=float))
-    if not all(np.isfinite(part).all() for part in label):
+    if not label.is_finite:
         raise PotentialError(
             f'the potential gives no finite energy, forces or stress for {atoms.info["frame_id"]}: train it again '
             'with a lower lr, or look for wrong labels'

@@ -132,7 +132,7 @@ def _stresses(frames: list[Atoms], side: Mapping[str, Label]) -> np.ndarray:
     """Return the stresses (n, 6) of one side, in GPa."""
     stresses = np.array([side[atoms.info['frame_id']].stress for atoms in frames]) / units.GPa
     if not np.isfinite(stresses).all():
-        raise MissingLabelsError('a strained cell has no stress in its label: compute it (tstress of pw.x)')
+        raise MissingLabelsError('a strained cell has no stress in its label: have the labelling code compute it')
     return stresses
 
 

@@ -2,8 +2,12 @@
 
 The triangle inequality saves most distances; the results are those of a full search. Farthest-point traversal
 (T. F. Gonzalez, Theor. Comput. Sci. 38, 293 (1985)): a point that is less than half as far from its centre as the new
-centre is cannot change. Nearest centre: centres lie in packs of sixteen neighbours, which are compared at once; a pack
+centre is cannot change. Nearest centre: centres lie in leaves of sixteen neighbours, which are compared at once; a leaf
 is looked at only where its ball may hold a centre that is nearer than the best so far, a guess to begin with.
+
+Three functions write LLVM instructions on vectors of sixteen. Plain loops with ``fastmath`` give the same labels, but
+need 8 times as long for 20,000 points of 12 components and 1000 centres (Numba 0.68, AVX2; with vectorisation of
+straight-line code, too).
 
 Points and centres are in single precision, C-contiguous; distances are squared unless said otherwise.
 """
@@ -45,11 +49,11 @@ def _spread(builder: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _distances_to_pack(typing_context, point, packs, place, size, out):
-    """Write the distances of a point from a pack's sixteen centres to ``out``, and return the smallest.
+def _distances_to_leaf(typing_context: Any, point: Any, leaves: Any, place: Any, size: Any, out: Any) -> Any:
+    """Write the distances of a point from a leaf's sixteen centres to ``out``, and return the smallest.
 
-    ``size``, a multiple of four, is the number of coordinates of the point and of the pack, which begins at
-    ``packs[place]``. Four sums run side by side, since one addition need not wait for the other.
+    ``size``, a multiple of four, is the number of coordinates of the point and of the leaf, which begins at
+    ``leaves[place]``. Four sums run side by side, since one addition need not wait for the other.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -81,11 +85,11 @@ def _distances_to_pack(typing_context, point, packs, place, size, out):
         smallest = builder.module.declare_intrinsic(f'llvm.vector.reduce.fmin.v{LANES}f32', fnty=kind)
         return builder.call(smallest, [squared], fastmath=('nnan',))
 
-    return types.float32(point, packs, types.int64, types.int64, out), generate
+    return types.float32(point, leaves, types.int64, types.int64, out), generate
 
 
 @intrinsic
-def _within(typing_context, squared, radii, place, bound):
+def _within(typing_context: Any, squared: Any, radii: Any, place: Any, bound: Any) -> Any:
     """Return, as bits, which of sixteen distances are within (radius + bound) squared, radii from ``place`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -100,7 +104,7 @@ def _within(typing_context, squared, radii, place, bound):
 
 
 @intrinsic
-def _lowest_bit(typing_context, bits):
+def _lowest_bit(typing_context: Any, bits: Any) -> Any:
     """Return the place of the lowest bit that is set."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -110,7 +114,7 @@ def _lowest_bit(typing_context, bits):
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, inline='always')
-def _squared(points, i, centres, c):
+def _squared(points: np.ndarray, i: int, centres: np.ndarray, c: int) -> np.float32:
     total = np.float32(0)
     for j in range(points.shape[1]):
         difference = points[i, j] - centres[c, j]
@@ -123,7 +127,7 @@ def _squared(points, i, centres, c):
 def assign(
     points: np.ndarray,
     centres: np.ndarray,
-    packs: np.ndarray,
+    leaves: np.ndarray,
     members: np.ndarray,
     middles: np.ndarray,
     radii: np.ndarray,
@@ -137,24 +141,23 @@ def assign(
     ----------
     points, centres : numpy.ndarray
         (n, m) and (k, m).
-    packs : numpy.ndarray
+    leaves : numpy.ndarray
         (p, size, 16): the centres, sixteen neighbours side by side, infinity where there is none; ``size`` is m, filled
         up with zeros to a multiple of four.
     members : numpy.ndarray
         (p, 16), int32: which centres these are.
     middles : numpy.ndarray
-        (p / 16, size, 16): the middles of the packs, sixteen side by side.
+        (p / 16, size, 16): the middles of the leaves, sixteen side by side.
     radii : numpy.ndarray
-        (p,), padded to whole vectors: the largest distance of a centre from the middle of its pack, not squared.
+        (p,), padded to whole vectors: the largest distance of a centre from the middle of its leaf, not squared.
     follow : bool
         The first guess is the centre of the point before (of frames in time), else the label that a point has.
     labels, squared : numpy.ndarray
         (n,), int32 and float32: filled with the nearest centre and the distance from it.
     """
-    size = packs.shape[1]
-    flat_packs, flat_middles, point = packs.ravel(), middles.ravel(), np.zeros(size, np.float32)
+    size, guess = leaves.shape[1], labels[0]
+    flat_leaves, flat_middles, point = leaves.ravel(), middles.ravel(), np.zeros(size, np.float32)
     near, inside = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    guess = labels[0]
     for i in range(len(points)):
         best = guess if follow else labels[i]
         # Packs are summed in another order. They decide, so that the guess does not win a tie by its rounding.
@@ -163,7 +166,7 @@ def assign(
             point[j] = points[i, j]
         bound = np.sqrt(smallest) * (1 + _SLACK)
         for group in range(len(middles)):
-            _distances_to_pack(point, flat_middles, group * size * LANES, size, near)
+            _distances_to_leaf(point, flat_middles, group * size * LANES, size, near)
             bits = _within(near, radii, group * LANES, bound)
             while bits:
                 lane = _lowest_bit(bits)
@@ -171,12 +174,12 @@ def assign(
                 reach = radii[group * LANES + lane] + bound
                 if near[lane] > reach * reach:
                     continue
-                pack = group * LANES + lane
-                least = _distances_to_pack(point, flat_packs, pack * size * LANES, size, inside)
+                leaf = group * LANES + lane
+                least = _distances_to_leaf(point, flat_leaves, leaf * size * LANES, size, inside)
                 if least > smallest:
                     continue
                 for place in range(LANES):
-                    other = members[pack, place]
+                    other = members[leaf, place]
                     if inside[place] < smallest or (inside[place] == smallest and 0 <= other < best):
                         smallest, best = inside[place], other
                 bound = np.sqrt(smallest) * (1 + _SLACK)
@@ -185,7 +188,7 @@ def assign(
 
 
 @njit(cache=True, nogil=True)
-def _linked(labels, squared, n_centres):
+def _linked(labels: np.ndarray, squared: np.ndarray, n_centres: int) -> tuple[np.ndarray, ...]:
     """Return the members of each centre as linked lists (first of each centre, next of each point), and the farthest.
 
     That is its squared distance, -1 where a centre has no member, and which point it is, the first among equals.
@@ -199,6 +202,16 @@ def _linked(labels, squared, n_centres):
         if squared[i] >= radius[c]:
             radius[c], farthest[c] = squared[i], i
     return head, following, radius, farthest
+
+
+@njit(cache=True, nogil=True)
+def _farthest(radius: np.ndarray, farthest: np.ndarray) -> int:
+    """Return the point farthest from its centre, the first among equals; -1 where all points are centres."""
+    pick, largest = -1, np.float32(0)
+    for c in range(len(radius)):
+        if radius[c] > largest or (radius[c] == largest and largest > 0 and farthest[c] < pick):
+            largest, pick = radius[c], farthest[c]
+    return pick
 
 
 @njit(cache=True, nogil=True)
@@ -229,10 +242,7 @@ def farthest_first(
     n_centres = len(centres)
     head, following, radius, farthest = _linked(labels, squared, n_centres)
     for new in range(n_given, n_centres):
-        pick, largest = -1, np.float32(0)
-        for c in range(new):
-            if radius[c] > largest or (radius[c] == largest and largest > 0 and farthest[c] < pick):
-                largest, pick = radius[c], farthest[c]
+        pick = _farthest(radius[:new], farthest)
         if pick < 0:
             return new - n_given
         picks[new - n_given] = pick

@@ -30,7 +30,9 @@ __all__ = ['closest_ratios']
 
 
 @compiled
-def _closest_ratio(positions, cell, pbc, kinds, radii, bound):
+def _closest_ratio(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, kinds: np.ndarray, radii: np.ndarray, bound: float
+) -> float:
     """Return the smallest ratio of one frame, see :func:`closest_ratios`."""
     status, full, dual, atoms, coordinates, _, _ = wrap_frame(positions, positions, cell, pbc)
     if status != FINE:
@@ -55,7 +57,9 @@ def _closest_ratio(positions, cell, pbc, kinds, radii, bound):
 
 
 @entry
-def closest_ratios(positions, cells, pbc, kinds, radii, bound):
+def closest_ratios(
+    positions: np.ndarray, cells: np.ndarray, pbc: np.ndarray, kinds: np.ndarray, radii: np.ndarray, bound: float
+) -> np.ndarray:
     """Return the smallest distance over the sum of the two atoms' radii in each frame.
 
     Parameters

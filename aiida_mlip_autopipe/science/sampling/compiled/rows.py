@@ -23,7 +23,7 @@ def digest_keys(n_features: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _mixed(value):
+def _mixed(value: np.uint64) -> np.uint64:
     value = (value ^ (value >> np.uint64(30))) * _MIX
     return value ^ (value >> np.uint64(31))
 

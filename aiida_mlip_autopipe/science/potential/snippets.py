@@ -8,10 +8,10 @@ Sources: mace's documentation, https://mace-docs.readthedocs.io, "MACE in LAMMPS
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 __all__ = [
+    'Exported',
     'ase',
     'committee',
     'lammps_convert',
@@ -23,42 +23,69 @@ __all__ = [
 ]
 
 
-def ase(card: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Exported:
+    """A potential as it lies in a folder beside frames.
+
+    Attributes
+    ----------
+    file : str
+        The ``.model`` file.
+    committee : tuple of str
+        Files of the other members of its committee.
+    frames : str
+        File of frames (extxyz) that the snippets compute.
+    dtype : str
+        Precision in which its errors were found.
+    elements : tuple of str
+        Chemical symbols, in the order in which LAMMPS is told them.
+    error_by_disagreement : float, optional
+        Expected force error over the disagreement of the committee.
+    """
+
+    file: str
+    committee: tuple[str, ...]
+    frames: str
+    dtype: str
+    elements: tuple[str, ...]
+    error_by_disagreement: float | None = None
+
+
+def ase(potential: Exported) -> str:
     """Return Python that computes energy, forces and stress of a test frame with ASE."""
     return f"""\
 from ase.io import read
 from mace.calculators import MACECalculator
 
-atoms = read('{_frames(card)}', index=0)
-atoms.calc = MACECalculator(model_paths='{card['potential']['file']}', device='cpu', default_dtype='{_dtype(card)}')
+atoms = read('{potential.frames}', index=0)
+atoms.calc = MACECalculator(model_paths='{potential.file}', device='cpu', default_dtype='{potential.dtype}')
 print(atoms.get_potential_energy(), 'eV')
 print(atoms.get_forces(), 'eV/Å')
 print(atoms.get_stress(), 'eV/Å³, xx yy zz yz xz xy')
 """
 
 
-def committee(card: Mapping[str, Any]) -> str:
+def committee(potential: Exported) -> str:
     """Return Python that tells the expected force error of a frame from the disagreement of the committee."""
-    models = [card['potential']['file'], *(member['file'] for member in card['potential']['committee'])]
-    factor = card['errors']['calibration']['factor']
+    models = [potential.file, *potential.committee]
     return f"""\
 import numpy as np
 from ase.io import read
 from mace.calculators import MACECalculator
 
-atoms = read('{_frames(card)}', index=0)
+atoms = read('{potential.frames}', index=0)
 forces = []
 for model in {models!r}:
-    atoms.calc = MACECalculator(model_paths=model, device='cpu', default_dtype='{_dtype(card)}')
+    atoms.calc = MACECalculator(model_paths=model, device='cpu', default_dtype='{potential.dtype}')
     forces.append(atoms.get_forces())
 deviations = np.linalg.norm(np.array(forces) - np.mean(forces, axis=0), axis=2)
 disagreement = np.sqrt((deviations**2).mean(axis=0)).max()
 print(disagreement, 'eV/Å: largest disagreement on the force on an atom')
-print({factor:.4g} * disagreement, 'eV/Å: expected largest force error')
+print({potential.error_by_disagreement:.4g} * disagreement, 'eV/Å: expected largest force error')
 """
 
 
-def torch_sim(card: Mapping[str, Any]) -> str:
+def torch_sim(potential: Exported) -> str:
     """Return Python that computes many frames at once with torch-sim."""
     return f"""\
 import torch
@@ -66,37 +93,37 @@ import torch_sim
 from ase.io import read
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 
-device, dtype = torch.device('cpu'), torch.{_dtype(card)}
-model = MaceTorchSimModel('{card['potential']['file']}', device=device, dtype=dtype)
-state = torch_sim.initialize_state(read('{_frames(card)}', index=':'), device, dtype)
+device, dtype = torch.device('cpu'), torch.{potential.dtype}
+model = MaceTorchSimModel('{potential.file}', device=device, dtype=dtype)
+state = torch_sim.initialize_state(read('{potential.frames}', index=':'), device, dtype)
 result = model(state)
 print(result['energy'], 'eV')
 print(result['forces'], 'eV/Å')
 """
 
 
-def lammps_convert(card: Mapping[str, Any]) -> str:
+def lammps_convert(potential: Exported) -> str:
     """Return the shell command that makes the file that ``pair_style mace`` reads."""
-    return f'mace_create_lammps_model {card["potential"]["file"]} --dtype {_dtype(card)}\n'
+    return f'mace_create_lammps_model {potential.file} --dtype {potential.dtype}\n'
 
 
-def lammps_convert_for_gpu(card: Mapping[str, Any]) -> str:
+def lammps_convert_for_gpu(potential: Exported) -> str:
     """Return the shell command that makes the file that ``pair_style mliap`` reads; it needs cuEquivariance."""
-    return lammps_convert(card).rstrip() + ' --format mliap\n'
+    return lammps_convert(potential).rstrip() + ' --format mliap\n'
 
 
-def lammps_data(card: Mapping[str, Any]) -> str:
+def lammps_data(potential: Exported) -> str:
     """Return Python that writes a test frame as a data file, with the elements as types in the order of the input."""
     return f"""\
 from ase.io import read, write
 
-atoms = read('{_frames(card)}', index=0)
-# LAMMPS wants the cell in a certain direction; ASE turns it, and what is in it.
-write('frame.data', atoms, format='lammps-data', specorder={_elements(card)!r}, masses=True)
+atoms = read('{potential.frames}', index=0)
+# LAMMPS requires a certain orientation of the cell; ASE rotates the cell and the atoms.
+write('frame.data', atoms, format='lammps-data', specorder={list(potential.elements)!r}, masses=True)
 """
 
 
-def lammps_input(card: Mapping[str, Any]) -> str:
+def lammps_input(potential: Exported) -> str:
     """Return the input of LAMMPS: the energy of the frame, then a short run."""
     return f"""\
 units metal
@@ -105,7 +132,7 @@ atom_modify map yes
 newton on
 read_data frame.data
 pair_style mace no_domain_decomposition
-pair_coeff * * {card['potential']['file']}-lammps.pt {' '.join(_elements(card))}
+pair_coeff * * {potential.file}-lammps.pt {' '.join(potential.elements)}
 thermo 10
 run 0
 velocity all create 300 1
@@ -115,24 +142,9 @@ run 100
 """
 
 
-def lammps_pair_for_gpu(card: Mapping[str, Any]) -> str:
+def lammps_pair_for_gpu(potential: Exported) -> str:
     """Return the two lines that take the place of ``pair_style`` and ``pair_coeff`` with ML-IAP."""
     return f"""\
-pair_style mliap unified {card['potential']['file']}-mliap_lammps.pt 0
-pair_coeff * * {' '.join(_elements(card))}
+pair_style mliap unified {potential.file}-mliap_lammps.pt 0
+pair_coeff * * {' '.join(potential.elements)}
 """
-
-
-def _frames(card: Mapping[str, Any]) -> str:
-    """Return the file whose frames the snippets compute: the test set if there is one."""
-    data = card['data']
-    return str(data['test' if 'test' in data else 'training']['file'])
-
-
-def _dtype(card: Mapping[str, Any]) -> str:
-    """Return the precision in which the errors were found."""
-    return str(card['errors']['dtype'])
-
-
-def _elements(card: Mapping[str, Any]) -> Sequence[str]:
-    return sorted(card['data']['training']['n_atoms_by_element'])

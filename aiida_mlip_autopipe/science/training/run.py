@@ -1,8 +1,8 @@
-"""Train a MACE potential with ``mace_run_train`` and believe it only after a look.
+"""Train a potential, and check it before it is handed over.
 
-The command runs as a process of its own. What it does silently wrong is refused before, and what comes out is checked
-after: the last metrics are finite, and the potential is loaded and evaluated on both sets. An interrupted training goes
-on from its checkpoints.
+``mace_run_train`` runs as a process of its own. What it does silently wrong is refused before, and what comes out is
+checked after: the last metrics are finite, and the potential is loaded and evaluated on both sets. An interrupted
+training goes on from its checkpoints.
 
 Source: I. Batatia et al., MACE (NeurIPS 2022), and the command line of mace-torch 0.3.
 """
@@ -13,19 +13,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
 from aiida_mlip_autopipe.science.frames import file_sha256
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
 from aiida_mlip_autopipe.science.potential.fine_tuning import (
-    PRETRAINED_HEAD,
     label_replay,
     prepare_foundation,
-    single_head,
+    rehearses,
+    save_potential,
 )
 from aiida_mlip_autopipe.science.potential.load import PotentialError, inspect_potential, load_model
-from aiida_mlip_autopipe.science.potential.training_command import NAME, Request, command, start_of_stage_two
-from aiida_mlip_autopipe.science.training.checkpoints import go_on_after, list_checkpoints, newest_sound, take_up
+from aiida_mlip_autopipe.science.potential.training_command import Request, command, start_of_stage_two
+from aiida_mlip_autopipe.science.potential.training_files import WORK, go_on_after, list_checkpoints, newest_model
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.training.checkpoints import newest_sound, take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
 from aiida_mlip_autopipe.science.training.history import History, best_epoch
 from aiida_mlip_autopipe.science.training.sets import (
@@ -37,15 +40,8 @@ from aiida_mlip_autopipe.science.training.sets import (
     start_problem,
     symbols,
 )
-from aiida_mlip_autopipe.science.training.split import is_isolated_atom
 
-if TYPE_CHECKING:
-    from aiida_mlip_autopipe.science.evaluation.errors import Evaluation
-
-__all__ = ['WORK', 'TrainingError', 'TrainingResult', 'TrainingSetError', 'train']
-
-WORK = 'mace'
-"""Folder of what the command writes."""
+__all__ = ['TrainingResult', 'train']
 
 #: How far the errors that mace gives and those found here may be apart: they are of the same weights and frames.
 SAME_ERRORS = {'rel_tol': 0.05, 'abs_tol': 1.0}
@@ -120,19 +116,16 @@ def train(
     TrainingError
         If the command fails, or its metrics or its potential are not finite.
     """
-    named = {'training': training, 'validation': validation, 'foundation': foundation, 'replay': replay}
-    given = {name: Path(path).absolute() for name, path in named.items() if path is not None}
+    given = _given(training=training, validation=validation, foundation=foundation, replay=replay)
     sets = _read_and_check(given, parameters)
     shas = {f'{name}_sha256': file_sha256(path) for name, path in given.items()}
     asked = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
-    work = Path(folder).absolute() / WORK
-    stage_two = start_of_stage_two(parameters)
+    work, stage_two = Path(folder).absolute() / WORK, start_of_stage_two(parameters)
     n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, stage_two)
     request = _request(given, parameters, sets, work)
     follower = Follower(work, parameters.max_num_epochs, stage_two, parameters.patience, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    potential = Path(folder) / 'potential.model'
-    best = _hand_over(work, follower.history, request, potential)
+    potential, best = _hand_over(work, follower.history, request, Path(folder))
     info, metrics = _look_at(potential, sets, parameters)
     _check_same(metrics['validation'], follower.history, best)
     outcome = {
@@ -141,9 +134,12 @@ def train(
         'best_epoch': best,
         'stopped_early': stopped_early,
         'continued_from_epoch': n_done or None,
-        **shas,
     }
-    return TrainingResult(potential=potential, history=follower.history, metrics=metrics, info=info, run=outcome)
+    return TrainingResult(potential, follower.history, metrics, info, outcome | shas)
+
+
+def _given(**files: Path | None) -> dict[str, Path]:
+    return {name: Path(path).absolute() for name, path in files.items() if path is not None}
 
 
 def _read_and_check(given: dict[str, Path], parameters: TrainingParameters) -> Sets:
@@ -181,7 +177,7 @@ def _run_to_the_end(request: Request, work: Path, follower: Follower, go_on: boo
     if not ended:
         start = newest_sound(work, follower.history['epoch'])
         if start is None:
-            raise TrainingError(f'mace_run_train was stopped early and left no checkpoint in {work} that can be read')
+            raise TrainingError(f'mace_run_train was stopped early and left no readable checkpoint in {work}')
         go_on_after(work, start, start_of_stage_two(request.parameters))
         # No epoch is left to do: mace saves the model alone.
         run(command(request, n_epochs=start.epoch + 1, go_on=True), work, follower)
@@ -195,44 +191,34 @@ def _check_history(history: History, epochs: int) -> None:
     if bad:
         raise TrainingError(
             f'{", ".join(bad)} are not finite after epoch {history["epoch"][-1]} of {epochs}: the '
-            'training diverged; lower the learning rate, or look for wrong labels'
+            'training diverged; lower the learning rate, or check the labels'
         )
 
 
 # ------------------------------------------------------------------------------------------------------ after the run
 
 
-def _hand_over(work: Path, history: History, request: Request, target: Path) -> int:
-    """Save the potential with the weights of the best epoch and with one head; return the epoch."""
-    import torch
-
-    path = _newest_model(work)
+def _hand_over(work: Path, history: History, request: Request, folder: Path) -> tuple[Path, int]:
+    """Save the potential with the weights of the best epoch and with one head; return its file and the epoch."""
+    path = newest_model(work)
+    if path is None:
+        raise TrainingError(f'mace_run_train succeeded but wrote no model to {work}: see mace_run_train.log there')
     model = load_model(path)
-    if request.replay is not None and PRETRAINED_HEAD not in model.heads:
-        raise TrainingError('mace_run_train left the replay out: see mace/mace_run_train.log')
+    if request.replay is not None and not rehearses(model):
+        raise TrainingError('mace_run_train ignored the replay set: see mace/mace_run_train.log')
     best = best_epoch(history, start_of_stage_two(request.parameters))
     found = [checkpoint for checkpoint in list_checkpoints(work) if checkpoint.epoch == best]
     if best is None or not found:
         raise TrainingError(f'the checkpoint of the best epoch, {best}, is not in {work}')
-    model.load_state_dict(found[0].weights())
-    torch.save(single_head(model, path), target)
-    return best
-
-
-def _newest_model(work: Path) -> Path:
-    """Return the model of the second stage where there is one, else that of the first."""
-    for name in (f'{NAME}_stagetwo.model', f'{NAME}.model'):
-        if (work / name).is_file():
-            return work / name
-    raise TrainingError(f'mace_run_train ended well but wrote no model into {work}: see mace_run_train.log there')
+    potential = folder / 'potential.model'
+    save_potential(model, found[0].weights(), path, potential)
+    return potential, best
 
 
 def _look_at(
     potential: Path, sets: Sets, parameters: TrainingParameters
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Load the potential and evaluate it on both sets: only then the training is done."""
-    from aiida_mlip_autopipe.science.evaluation.errors import evaluate  # here: it imports this package
-
     settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
     try:
         info = inspect_potential(potential)
@@ -252,7 +238,7 @@ def _finite_metrics(evaluation: Evaluation, name: str) -> dict[str, Any]:
     if bad:
         raise TrainingError(
             f'the trained potential gives no finite {", ".join(bad)} on the {name} set: lower the learning rate, or '
-            'look for wrong labels'
+            'check the labels'
         )
     return evaluation.metrics
 
@@ -265,5 +251,5 @@ def _check_same(validation: dict[str, Any], history: History, epoch: int) -> Non
         if not math.isclose(found, expected, **SAME_ERRORS):
             raise TrainingError(
                 f'the saved potential has {ours} {found:.3f} on the validation set, but mace_run_train found '
-                f'{expected:.3f} after epoch {epoch}: it saved something else than it trained'
+                f'{expected:.3f} after epoch {epoch}: the saved model is not the trained one'
             )

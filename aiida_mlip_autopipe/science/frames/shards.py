@@ -2,14 +2,12 @@
 
 The shards of a replica are its parts: a part that has reached the size limit is closed and another begins. Frames are
 gathered until they fill a chunk and then go to the H5MD file; those gathered so far go to its tail when they are
-flushed (see :mod:`aiida_mlip_autopipe.science.h5md`). A file is open only while it is written, so that a thousand
-replicas need no more open files than one. On a full disk the error comes before HDF5 writes, and what was flushed stays
-readable.
+flushed (see `h5md`). A file is open only while it is written, so that a thousand replicas need no more open files than
+one. On a full disk the error comes before HDF5 writes, and what was flushed stays readable.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from aiida_mlip_autopipe.science.h5md import (
+from aiida_mlip_autopipe.science.frames.h5md import (
     ManifestError,
     ShardReader,
     append_chunk,
@@ -28,19 +26,14 @@ from aiida_mlip_autopipe.science.h5md import (
     record_type,
     tail_path,
 )
+from aiida_mlip_autopipe.science.frames.hashes import file_sha256
 
-__all__ = ['ShardReader', 'ShardWriter', 'adopt_parts', 'file_sha256', 'find_parts', 'first_frames']
+__all__ = ['ShardReader', 'ShardWriter', 'adopt_parts', 'find_parts', 'first_frames']
 
 FOLDER = 'shards'
 CHUNK_BYTES = 262144
 MIN_CHUNK_FRAMES, MAX_CHUNK_FRAMES = 16, 1024
 FLUSH_SECONDS = 1.0
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
-    with Path(path).open('rb') as handle:
-        return hashlib.file_digest(handle, 'sha256').hexdigest()
 
 
 class ShardWriter:

@@ -1,0 +1,48 @@
+"""Pseudopotential families of the profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiida.plugins import GroupFactory
+
+__all__ = ['family_cutoffs', 'family_pseudos', 'load_family']
+
+
+def load_family(label: str) -> Any:
+    """Return an installed pseudopotential family with recommended cutoffs.
+
+    :raises ValueError: if there is none of that label.
+    """
+    family_class: Any = GroupFactory('pseudo.family.cutoffs')
+    family = family_class.collection.find({'label': label})
+    if not family:
+        installed = ', '.join(sorted(group.label for group in family_class.collection.all())) or 'none'
+        raise ValueError(
+            f'labelling.pseudo_family: {label!r} is not installed (installed: {installed}); run `mlip-autopipe init`, '
+            'or `aiida-pseudo install`'
+        )
+    return family[0]
+
+
+def family_cutoffs(label: str) -> dict[str, tuple[float, float]]:
+    """Return the recommended cutoffs (wavefunctions, density) of each element of a family, in Ry."""
+    family = load_family(label)
+    return {element: family.get_recommended_cutoffs(elements=element, unit='Ry') for element in sorted(family.elements)}
+
+
+def family_pseudos(label: str, elements: Sequence[str]) -> dict[str, Any]:
+    """Return the pseudopotential of each element.
+
+    :raises ValueError: if the family is not installed, or an element has none.
+    """
+    family = load_family(label)
+    missing = sorted(set(elements) - set(family.elements))
+    if missing:
+        raise ValueError(
+            f'labelling.pseudo_family: {label!r} has no pseudopotential for {", ".join(missing)}; install a family '
+            'that has one, or add one to it'
+        )
+    pseudos: dict[str, Any] = family.get_pseudos(elements=list(elements))
+    return pseudos

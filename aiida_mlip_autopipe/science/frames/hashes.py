@@ -1,0 +1,39 @@
+"""What names a structure by its content, and a file by its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ['content_hash', 'file_sha256']
+
+
+def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
+    """Return eight hexadecimal digits that name a structure by its content.
+
+    Parameters
+    ----------
+    numbers : array_like of int, shape (N,)
+        Atomic numbers.
+    positions : array_like of float, shape (N, 3)
+        Positions, in Å; rounded to single precision, as a shard holds them.
+    cell : array_like of float, shape (3, 3)
+        Lattice vectors as rows, in Å; rounded likewise.
+    pbc : array_like of bool, shape (3,)
+        Periodic directions.
+    """
+    digest = hashlib.sha256()
+    digest.update(np.asarray(numbers, dtype='<i4').tobytes())
+    for values in (positions, cell):
+        digest.update((np.asarray(values, dtype='<f4') + np.float32(0)).tobytes())  # + 0: no negative zero
+    digest.update(np.asarray(pbc, dtype='u1').tobytes())
+    return digest.hexdigest()[:8]
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
+    with Path(path).open('rb') as handle:
+        return hashlib.file_digest(handle, 'sha256').hexdigest()
