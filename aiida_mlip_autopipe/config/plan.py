@@ -20,6 +20,7 @@ from aiida_mlip_autopipe.science.dynamics.replicas import Cost, ReplicaPlan
 from aiida_mlip_autopipe.science.existing_data import spread_over
 from aiida_mlip_autopipe.science.generate import StructureGenerator
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
+from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 
 __all__ = ['COUNTS', 'Hours', 'Plan', 'PlannedStage', 'Rate', 'Speeds', 'make_plan']
 
@@ -360,8 +361,7 @@ class _Planner:
     def _checks(self, stage: Stage) -> PlannedStage:
         """Return the physics checks; beside the dynamics in them the rest takes little time."""
         parameters = self.configuration.physics
-        steps = {'nve': parameters.nve_steps, 'stability': parameters.stability_steps}
-        n_steps = sum(number for name, number in steps.items() if name in parameters.checks)
+        n_steps = sum(PHYSICS_CHECKS[name].n_steps(parameters) for name in parameters.checks)
         timed = _timed(self.speeds.dynamics, self.speeds, 'dynamics', n_steps * parameters.supercell_atoms)
         return PlannedStage(stage, evaluations=1, **timed)
 

@@ -17,10 +17,11 @@ from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.ensembles.base import Ensemble
+    from aiida_mlip_autopipe.science.evaluation.physics.base import Check
     from aiida_mlip_autopipe.science.generate.base import SeedGenerator
     from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule
 
-__all__ = ['ENSEMBLES', 'GENERATORS', 'SELECTION_RULES', 'Registry']
+__all__ = ['ENSEMBLES', 'GENERATORS', 'PHYSICS_CHECKS', 'SELECTION_RULES', 'Registry']
 
 Registered = TypeVar('Registered')
 
@@ -88,3 +89,4 @@ class Registry(Generic[Registered]):
 GENERATORS: Registry[type[SeedGenerator]] = Registry('aiida_mlip_autopipe.generators', 'method of making seeds')
 ENSEMBLES: Registry[type[Ensemble]] = Registry('aiida_mlip_autopipe.ensembles', 'ensemble')
 SELECTION_RULES: Registry[type[SelectionRule]] = Registry('aiida_mlip_autopipe.selection_rules', 'selection rule')
+PHYSICS_CHECKS: Registry[Check] = Registry('aiida_mlip_autopipe.physics_checks', 'physics check')

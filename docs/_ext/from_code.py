@@ -75,7 +75,7 @@ class Registered(Directive):
 
         found = nodes.bullet_list('')
         for name, one in getattr(registry, self.arguments[0]).items():
-            told = nodes.Text(f': {(one.__doc__ or "").splitlines()[0]}')
+            told = nodes.Text(f': {getattr(one, "about", one.__doc__).splitlines()[0]}')
             found += nodes.list_item('', nodes.paragraph('', '', nodes.literal(name, name), told))
         return [found]
 

@@ -10,9 +10,9 @@ from aiida_mlip_autopipe.report.page.blocks import Links, Section, Text, number,
 from aiida_mlip_autopipe.report.page.references import REFERENCES
 from aiida_mlip_autopipe.report.page.verdict import ERRORS, configuration_elements, judgements
 from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
-from aiida_mlip_autopipe.science.parameters import ExplorationParameters, GenerationParameters
+from aiida_mlip_autopipe.science.parameters import ExplorationParameters, GenerationParameters, PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
-from aiida_mlip_autopipe.science.registry import SELECTION_RULES
+from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS, SELECTION_RULES
 
 __all__ = ['methods']
 
@@ -43,7 +43,7 @@ class Citations:
 def methods(record: RunRecord) -> Section:
     """Return the paragraph and its references."""
     cite = Citations()
-    sentences = (_outline, _seeds, _dynamics, _selection, _labels, _training, _test)
+    sentences = (_outline, _seeds, _dynamics, _selection, _labels, _training, _test, _checks)
     paragraphs = [Text(text) for sentence in sentences if (text := sentence(record, cite))]
     note = 'Generated from the configuration of this run. Check it before you use it.'
     return Section('methods', 'Methods, for a paper', [Text(note, 'note'), *paragraphs, cite.links()])
@@ -173,6 +173,15 @@ def _test(record: RunRecord, cite: Citations) -> str:
         )
         + f'. Root mean square errors of energy, forces and stress: {"; ".join(errors)}.'
     )
+
+
+def _checks(record: RunRecord, cite: Citations) -> str:
+    done = record.output('physics')
+    if done is None:
+        return ''
+    parameters = PhysicsParameters(**record.configuration['physics'])
+    made = [check for name, check in PHYSICS_CHECKS.items() if name in done['checks']]
+    return ' '.join(cite.at_the_end(check.sentence(parameters), check.references) for check in made)
 
 
 def _listed(values: Any, unit: str) -> str:

@@ -147,8 +147,8 @@ class _Job:
         task, replicas = self._task, self._replicas
         if not self._collect_only:
             take_over(task.plan, replicas, task.folder, task.engine)
-        left = describe_frames(task.plan, replicas, task.folder, self._facts['engine'])
-        return cast(Manifest, {**left, **self._facts})
+        found = describe_frames(task.plan, replicas, task.folder, self._facts['engine'])
+        return cast(Manifest, {**found, **self._facts})
 
 
 def choose_engine(parameters: DynamicsParameters, device: str) -> str:

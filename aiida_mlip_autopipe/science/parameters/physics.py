@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from aiida_mlip_autopipe.science.parameters.base import PositiveFloat, StageParameters
 from aiida_mlip_autopipe.science.parameters.dynamics import GuardParameters
+from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 
-__all__ = ['CheckName', 'PhysicsParameters']
-
-CheckName = Literal['equation_of_state', 'elastic', 'phonons', 'vacancy', 'nve', 'stability']
+__all__ = ['PhysicsParameters']
 
 
 class PhysicsParameters(StageParameters):
     """Properties that the potential must share with DFT, how they are computed, and how far off they may be."""
 
-    checks: list[CheckName] = Field(
+    checks: list[Annotated[str, PHYSICS_CHECKS]] = Field(
         default=[],
-        description='equation_of_state, elastic, phonons and vacancy are compared with DFT and need labels; nve and '
-        'stability are molecular dynamics with the potential alone.',
+        description='The checks to make, by name. Those that compare with DFT need labels.',
     )
     max_volume_error_percent: PositiveFloat | None = Field(
         1.0, description='Tolerance of the equilibrium volume, in percent; null: reported without a verdict.'
@@ -73,7 +71,7 @@ class PhysicsParameters(StageParameters):
 
     @field_validator('checks')
     @classmethod
-    def _once_each(cls, checks: list[CheckName]) -> list[CheckName]:
+    def _once_each(cls, checks: list[str]) -> list[str]:
         if twice := sorted({name for name in checks if checks.count(name) > 1}):
             raise ValueError(f'{", ".join(twice)} is given twice: name each check once')
         return checks

@@ -1,4 +1,28 @@
-"""What all physics checks share: labels of both sides, the rows of their tables, and the names of their structures."""
+"""How a physics check is written, and what all of them share: labels, the rows of tables, the names of structures.
+
+A check is one `Check` in a module of its own: the structures that need a label, and the comparison. Its name is that
+of its entry point in the group ``aiida_mlip_autopipe.physics_checks`` and one of ``physics.checks``. It takes sizes and
+tolerances from the parameters of the physics. One of another package::
+
+    def structures(crystal, parameters):
+        doubled = crystal.repeat((2, 1, 1))
+        return [named(doubled, 'doubled', crystal.info['frame_id'])]
+
+    def judge(context):
+        (doubled,) = context.frames('doubled')
+        energies = [side[doubled.info['frame_id']].energy / len(doubled) for side in context.sides]
+        return Judgement([row('energy', 'eV/atom', *energies)], uncertainty='none')
+
+    def sentence(parameters):
+        return 'The energy of a doubled cell was compared with DFT.'
+
+    CHECK = Check(structures, judge, sentence, about='Energy of a doubled cell.')
+
+and in its ``pyproject.toml``::
+
+    [project.entry-points."aiida_mlip_autopipe.physics_checks"]
+    doubled = "my_package.doubled:CHECK"
+"""
 
 from __future__ import annotations
 
@@ -10,9 +34,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from aiida_mlip_autopipe.science.drawing import Drawing
 from aiida_mlip_autopipe.science.frames import content_hash
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.references import Reference
 
 __all__ = [
     'Check',
@@ -94,10 +120,36 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Check:
-    """A check: the structures that need a label beside the crystal itself, and the comparison."""
+    """A check.
+
+    Attributes
+    ----------
+    structures : callable
+        The crystal and the parameters -> the structures that need a label beside the crystal itself.
+    judge : callable
+        The comparison. It may raise `MissingLabelsError`, and is then told as not judged.
+    sentence : callable
+        What the methods section of a paper says.
+    about : str
+        What is checked, in a line.
+    references : tuple of Reference
+        The publications that the sentence cites.
+    n_steps : callable
+        Steps of molecular dynamics with the potential, with ``supercell_atoms`` atoms.
+    draw : callable, optional
+        Draws the ``figure`` of a `Judgement` on axes of matplotlib.
+    rank : int
+        Checks are made in this order.
+    """
 
     structures: Callable[[Atoms, PhysicsParameters], list[Atoms]]
     judge: Callable[[Context], Judgement]
+    sentence: Callable[[PhysicsParameters], str]
+    about: str
+    references: tuple[Reference, ...] = ()
+    n_steps: Callable[[PhysicsParameters], int] = lambda parameters: 0
+    draw: Drawing | None = None
+    rank: int = 100
 
 
 def row(

@@ -19,9 +19,9 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
     named,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import bare_crystal
-from aiida_mlip_autopipe.science.evaluation.physics.registry import CHECKS
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, check_elements, load_calculator
+from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 
 __all__ = ['check_calculator', 'check_physics', 'reference_structures']
 
@@ -55,7 +55,7 @@ def reference_structures(atoms: Atoms, parameters: PhysicsParameters) -> list[At
     crystal.info['origin'] = crystal.info['frame_id']
     frames = {crystal.info['frame_id']: crystal}
     for name in _in_order(parameters):
-        for structure in CHECKS[name].structures(crystal, parameters):
+        for structure in PHYSICS_CHECKS[name].structures(crystal, parameters):
             frames.setdefault(structure.info['frame_id'], structure)
     return list(frames.values())
 
@@ -133,12 +133,12 @@ def check_calculator(
 
 
 def _in_order(parameters: PhysicsParameters) -> list[str]:
-    return [name for name in CHECKS if name in parameters.checks]
+    return [name for name, _ in PHYSICS_CHECKS.items() if name in parameters.checks]
 
 
 def _judge(name: str, context: Context) -> Judgement:
     try:
-        return CHECKS[name].judge(context)
+        return PHYSICS_CHECKS[name].judge(context)
     except MissingLabelsError as missing:
         return Judgement([], uncertainty='none', note=f'not judged: {missing}')
 

@@ -179,4 +179,18 @@ def _independent(turned: np.ndarray) -> list[tuple[int, int]]:
     return chosen
 
 
-CHECK = Check(structures, judge)
+def sentence(parameters: PhysicsParameters) -> str:
+    """Return what a paper says."""
+    return (
+        'Elastic constants with clamped ions were compared with DFT, from the stresses at strains of up to '
+        f'{100 * parameters.max_elastic_strain:g} %.'
+    )
+
+
+CHECK = Check(
+    structures,
+    judge,
+    sentence,
+    about='Elastic constants from stress against strain, with clamped ions.',
+    rank=10,
+)

@@ -9,7 +9,7 @@ both sides alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -26,7 +26,12 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
     strained,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import strained_crystal, symmetry_of
+from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL, REFERENCE
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.references import Reference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ['CHECK', 'birch_murnaghan']
 
@@ -162,4 +167,30 @@ def _in_gpa(value: float | None) -> float | None:
     return None if value is None else value / units.GPa
 
 
-CHECK = Check(structures, judge)
+def sentence(parameters: PhysicsParameters) -> str:
+    """Return what a paper says."""
+    return (
+        'The equilibrium volume and the bulk modulus were compared with DFT by an equation of state of third order at '
+        f'{parameters.n_volumes} volumes within {100 * parameters.max_volume_strain:g} %.'
+    )
+
+
+def draw(axes: Axes, shown: Mapping[str, Any]) -> None:
+    """Draw the figure."""
+    sides = (('reference', 'DFT', REFERENCE, 's', '--'), ('potential', 'potential', POTENTIAL, 'o', '-'))
+    for side, label, colour, marker, line in sides:
+        axes.plot(shown['curve_volumes'], shown[side]['curve'], line, color=colour)
+        axes.plot(shown['volumes'], shown[side]['energies'], marker, color=colour, label=label)
+    axes.set(xlabel='volume (Å³/atom)', ylabel='energy above the minimum (eV/atom)', title='Equation of state')
+    axes.legend()
+
+
+CHECK = Check(
+    structures,
+    judge,
+    sentence,
+    about='Energy against volume: equilibrium volume, bulk modulus and its derivative.',
+    references=(Reference('F. Birch, Phys. Rev. 71, 809 (1947)', 'https://doi.org/10.1103/PhysRev.71.809'),),
+    draw=draw,
+    rank=0,
+)

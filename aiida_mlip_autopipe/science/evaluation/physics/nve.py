@@ -6,13 +6,20 @@ slope of the total energy by least squares, without the first tenth of the run, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from ase import Atoms
 
 from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped
 from aiida_mlip_autopipe.science.evaluation.physics.base import Check, Context, Judgement, jackknife, row
+from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL
 from aiida_mlip_autopipe.science.evaluation.physics.trajectory import trajectory
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ['CHECK']
 
@@ -64,4 +71,26 @@ def _drift(times: np.ndarray, energies: np.ndarray) -> tuple[float, float]:
     return float(slope(np.arange(N_BLOCKS))[0]), float(jackknife(slope, N_BLOCKS)[0])
 
 
-CHECK = Check(structures, judge)
+def sentence(parameters: PhysicsParameters) -> str:
+    """Return what a paper says."""
+    return (
+        f'The drift of the total energy was measured without a thermostat, over {parameters.nve_steps} steps of '
+        f'{parameters.timestep_fs:g} fs.'
+    )
+
+
+def draw(axes: Axes, shown: Mapping[str, Any]) -> None:
+    """Draw the figure."""
+    axes.plot(shown['times_ps'], shown['energies'], color=POTENTIAL, linewidth=1)
+    axes.set(xlabel='time (ps)', ylabel='change of the total energy (meV/atom)', title='Without a thermostat')
+
+
+CHECK = Check(
+    structures,
+    judge,
+    sentence,
+    about='Drift of the total energy without a thermostat; needs no label.',
+    n_steps=lambda parameters: parameters.nve_steps,
+    draw=draw,
+    rank=40,
+)

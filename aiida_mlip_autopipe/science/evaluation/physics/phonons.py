@@ -23,9 +23,12 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
     row,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import phonopy_of, supercell_of
+from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL, REFERENCE
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.references import Reference
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from phonopy import Phonopy
 
 __all__ = ['CHECK', 'IMAGINARY_THz', 'frequencies']
@@ -147,4 +150,33 @@ def _densities(found: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> di
     return {'frequencies': grid.tolist(), **sides}
 
 
-CHECK = Check(structures, judge)
+def sentence(parameters: PhysicsParameters) -> str:
+    """Return what a paper says."""
+    return (
+        f'Phonon frequencies were compared with DFT, from displacements of {parameters.displacement_A:g} Å in a '
+        f'supercell of at least {parameters.supercell_atoms} atoms.'
+    )
+
+
+def draw(axes: Axes, shown: Mapping[str, Any]) -> None:
+    """Draw the figure."""
+    axes.plot(shown['frequencies'], shown['reference'], '--', color=REFERENCE, label='DFT')
+    axes.plot(shown['frequencies'], shown['potential'], '-', color=POTENTIAL, label='potential')
+    axes.set_ylim(bottom=0)
+    axes.set(
+        xlabel='frequency (THz); imaginary ones negative',
+        ylabel='density of states (1/THz)',
+        title='Phonons',
+    )
+    axes.legend()
+
+
+CHECK = Check(
+    structures,
+    judge,
+    sentence,
+    about='Phonon frequencies on a mesh, from displaced supercells.',
+    references=(Reference('A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)', 'https://doi.org/10.7566/JPSJ.92.012001'),),
+    draw=draw,
+    rank=20,
+)

@@ -7,14 +7,22 @@ half.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 
 from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped
 from aiida_mlip_autopipe.science.evaluation.physics.base import Check, Context, Judgement, row
+from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL
 from aiida_mlip_autopipe.science.evaluation.physics.trajectory import trajectory
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.references import Reference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ['CHECK', 'pair_counts']
 
@@ -63,4 +71,28 @@ def judge(context: Context) -> Judgement:
     )
 
 
-CHECK = Check(structures, judge)
+def sentence(parameters: PhysicsParameters) -> str:
+    """Return what a paper says."""
+    return (
+        f'Dynamics at {parameters.temperature_K:g} K was watched for {parameters.stability_steps} steps of '
+        f'{parameters.timestep_fs:g} fs.'
+    )
+
+
+def draw(axes: Axes, shown: Mapping[str, Any]) -> None:
+    """Draw the figure."""
+    axes.plot(shown['r_A'], shown['g'], color=POTENTIAL)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel='distance (Å)', ylabel='radial distribution function', title='Constant temperature')
+
+
+CHECK = Check(
+    structures,
+    judge,
+    sentence,
+    about='Whether a guard stops a run at constant temperature; radial distribution function; needs no label.',
+    references=(Reference('X. Fu et al., Trans. Mach. Learn. Res. (2023)', 'https://arxiv.org/abs/2210.07237'),),
+    n_steps=lambda parameters: parameters.stability_steps,
+    draw=draw,
+    rank=50,
+)

@@ -83,4 +83,18 @@ def _schottky(crystal: Atoms, kinds: np.ndarray, costs: Mapping[int, float]) -> 
     return sum(costs[int(kind)] for kind in kinds) / gcd(*map(int, counts))
 
 
-CHECK = Check(structures, judge)
+def sentence(parameters: PhysicsParameters) -> str:
+    """Return what a paper says."""
+    return (
+        'The energy of forming an unrelaxed vacancy was compared with DFT in a supercell of at least '
+        f'{parameters.supercell_atoms} atoms.'
+    )
+
+
+CHECK = Check(
+    structures,
+    judge,
+    sentence,
+    about='The energy of forming a vacancy, unrelaxed.',
+    rank=30,
+)
