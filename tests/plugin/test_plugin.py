@@ -66,10 +66,10 @@ class Terminal:
 
 
 @pytest.fixture(scope='module')
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+def terminal(fast_folder: Path) -> Iterator[Terminal]:
     """Return a terminal in which all commands of the page but the last have been run."""
-    folder = tmp_path_factory.mktemp('plugin')
-    (folder / 'packages').mkdir()
+    folder = fast_folder / 'plugin'
+    (folder / 'packages').mkdir(parents=True)
     opened = Terminal(folder)
     try:
         for command in COMMAND.findall(PAGE.read_text()):
