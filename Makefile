@@ -1,6 +1,6 @@
 # make demo   the whole pipeline on silicon, in an isolated AiiDA profile under .demo
 # make test   environment and tests, from nothing
-# make quick  the tests that need neither daemon nor pw.x and take seconds: three minutes
+# make quick  the tests that need neither daemon nor pw.x and take seconds
 # make test-torchsim   the engine for GPUs, and the worker without AiiDA, in an environment of their own
 # make lint   ruff, mypy, import-linter
 # make docs   the documentation, in docs/_build/html
