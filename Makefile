@@ -1,6 +1,6 @@
 # make demo   the whole pipeline on silicon, in an isolated AiiDA profile under .demo
 # make test   environment and tests, from nothing
-# make quick  the tests that need neither daemon nor pw.x and take seconds: three minutes
+# make quick  the tests that need neither daemon nor pw.x and take seconds
 # make test-torchsim   the engine for GPUs, and the worker without AiiDA, in an environment of their own
 # make lint   ruff, mypy, import-linter
 # make docs   the documentation, in docs/_build/html
@@ -63,10 +63,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[tests,docs,dev]'
 	touch $@
 
-# Its wheel was built for NumPy 1 and does not import with NumPy 2: it is built here, which takes a minute and a compiler.
+# Its wheel was built for NumPy 1 and does not import with NumPy 2. It is built here, against the NumPy of .venv: an
+# isolated build may take the oldest NumPy that supports this Python. It takes two minutes and a compiler.
 $(SKLEARN_EXTRA): $(INSTALLED)
 	@$(MAKE) --no-print-directory compiler
-	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --no-binary scikit-learn-extra --editable '.[sklearn-extra]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) cython setuptools wheel
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --no-build-isolation --no-cache-dir \
+	  --no-binary scikit-learn-extra scikit-learn-extra
 	touch $@
 
 $(TORCHSIM)/.installed: pyproject.toml constraints.txt
