@@ -32,7 +32,7 @@ SLURM_PACKAGES := slurm-wlm munge
 BROWSER_PACKAGES := chromium
 COMPILER_PACKAGES := gcc g++ libc6-dev python3-dev
 # What runs file by file beside others, the longest first; and what kills or times processes, one after the other.
-SIDE_BY_SIDE := tests/aiida tests/cli tests/config tests/pipeline tests/science tests/test_docs.py
+SIDE_BY_SIDE := tests/plugin tests/aiida tests/cli tests/config tests/pipeline tests/science tests/test_docs.py
 ALONE := tests/worker
 # What `make quick` runs, without what is marked slow, daemon or pw.
 QUICK := tests/config tests/pipeline tests/science tests/worker

@@ -1,10 +1,10 @@
-"""Describe the atoms or the frames of an extxyz file: descriptors alone, without AiiDA.
+"""Compute descriptors of the atoms or the frames of an extxyz file, without AiiDA.
 
     python examples/describe_extxyz.py trajectory.extxyz --descriptor ace --average off --output descriptors.npz
 
-Without a file it describes silicon that becomes more and more disordered. `off` gives a vector for each atom, `inner`
-and `outer` one for each frame. Two numbers tell what the descriptor sees: how much frames differ, and how well their
-differences are told by a few directions.
+Without a file it describes increasingly disordered silicon. `off` gives a vector for each atom, `inner`
+and `outer` one for each frame. Two numbers are printed: how much the frames differ, and the share of the variance in
+the first principal components.
 """
 
 import argparse
@@ -30,12 +30,12 @@ def disordered_silicon(n_frames: int = 100, random_seed: int = 0) -> list[Atoms]
 def main(arguments: list[str] | None = None) -> np.ndarray:
     """Read or make frames, describe them, tell what was seen; return a row for each atom or frame."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; disordered silicon if not given')
+    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; by default disordered silicon')
     parser.add_argument('-d', '--descriptor', choices=['soap', 'ace', 'mace'], default='soap')
     parser.add_argument('--potential', type=Path, help='a MACE .model file, for the descriptor mace')
     parser.add_argument('--average', choices=['off', 'inner', 'outer'], default='outer')
     parser.add_argument(
-        '-o', '--output', type=Path, help='an .npz file for the descriptors, and of which frame each is'
+        '-o', '--output', type=Path, help='an .npz file for the descriptors and the frame index of each row'
     )
     chosen = parser.parse_args(arguments)
 

@@ -1,11 +1,11 @@
-"""Pick representative frames from an extxyz file: descriptors and DIRECT alone, without AiiDA.
+"""Select representative frames from an extxyz file with descriptors and DIRECT, without AiiDA.
 
     python examples/direct_on_extxyz.py trajectory.extxyz --select 20 --output selected.extxyz --figures figures
 
-Without a file it makes its own frames: silicon, rattled and strained more and more. Frames may differ in size and
+Without a file it generates increasingly rattled and strained silicon. Frames may differ in size and
 composition; each becomes one vector, averaged over its atoms: by SOAP, ACE or the features of a MACE potential. The
-selection keeps away from frames that are labelled already (--known). The report tells how well what is selected, and
-known, covers all frames, beside a random and a farthest-point selection of the same size; the figures show it.
+selection avoids frames close to labelled ones (--known). The report measures how well the selected and labelled frames
+cover all frames, compared with a random and a farthest-point selection of the same size; the figures show this.
 """
 
 import argparse
@@ -68,17 +68,15 @@ def lines(report: dict[str, Any], indent: str = '') -> list[str]:
 def options(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; rattled silicon if not given')
-    parser.add_argument('-k', '--known', type=Path, help='an extxyz file of frames that are labelled already')
-    parser.add_argument('-n', '--select', type=int, default=20, help='how many frames to select (default: 20)')
+    parser.add_argument('frames', nargs='?', type=Path, help='an extxyz file; by default rattled silicon')
+    parser.add_argument('-k', '--known', type=Path, help='an extxyz file of labelled frames')
+    parser.add_argument('-n', '--select', type=int, default=20, help='number of frames to select (default: 20)')
     parser.add_argument('-d', '--descriptor', choices=['soap', 'ace', 'mace'], default='soap')
     parser.add_argument('--potential', type=Path, help='a MACE .model file, for the descriptor mace')
     parser.add_argument('--clustering', choices=['kmeans', 'birch', 'kmedoids'], default='kmeans')
     parser.add_argument('--random-seed', type=int, default=0)
     parser.add_argument('-o', '--output', type=Path, help='write the selected frames to an extxyz file')
-    parser.add_argument(
-        '--figures', type=Path, help='a folder in which to draw the selection, with the numbers as JSON'
-    )
+    parser.add_argument('--figures', type=Path, help='a folder for figures of the selection, with their data as JSON')
     return parser.parse_args(arguments)
 
 

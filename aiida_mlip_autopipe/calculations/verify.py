@@ -31,9 +31,7 @@ class VerifyCalculation(WorkerCalculation):
         spec.input_namespace('manifests', valid_type=orm.Dict, help='The manifest of each, under the same name.')
         spec.inputs['metadata']['options']['parser_name'].default = 'mlip_autopipe.verify'
         spec.inputs.validator = _has_its_manifest
-        spec.output(
-            'report', valid_type=orm.Dict, help='Number of verified frames, shards and bytes; problems by name.'
-        )
+        spec.output('report', valid_type=orm.Dict, help='Numbers of verified frames, shards, bytes; problems by name.')
         add_exit_codes(spec, STASH_DIFFERS)
 
     @classmethod

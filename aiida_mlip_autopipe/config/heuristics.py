@@ -19,6 +19,7 @@ from aiida_mlip_autopipe.config.elements import melting_estimate, timestep_fs
 from aiida_mlip_autopipe.config.schema import HeuristicRules
 from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
 from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters, LimitParameters
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = ['Suggestion', 'suggest']
 
@@ -61,7 +62,8 @@ def suggest(
         **_distances(sources, elements),
     }
     if 'exploration.pressures_GPa' in user:
-        suggestions['exploration.ensemble'] = Suggestion('npt', 'pressures are given')
+        barostats = (name for name, one in ENSEMBLES.items() if one.controls_pressure)
+        suggestions['exploration.ensemble'] = Suggestion(next(barostats), 'pressures are given')
     return suggestions
 
 

@@ -27,6 +27,7 @@ from aiida_mlip_autopipe.science.parameters import (
     TrainingParameters,
 )
 from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER, kind_of
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = [
     'CodesConfiguration',
@@ -194,9 +195,10 @@ class Configuration(StageParameters):
                 'atom would interact with its periodic images; enlarge the box or lower r_max'
             )
         pressures, ensemble = self.exploration.pressures_GPa, self.exploration.ensemble
-        if ensemble != 'npt' and any(pressures):
+        if any(pressures) and not ENSEMBLES[ensemble].controls_pressure:
+            fit = ' or '.join(name for name, one in ENSEMBLES.items() if one.controls_pressure)
             raise ValueError(
-                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: npt; {ensemble} has a fixed '
+                f'exploration.pressures_GPa {pressures} needs exploration.ensemble: {fit}; {ensemble} has a fixed '
                 'cell: change the ensemble or remove the pressures'
             )
         return self
@@ -211,7 +213,7 @@ class Configuration(StageParameters):
             )
         if (method == 'multihead') != (self.replay is not None):
             raise ValueError(
-                f'replay: {self.replay!r}, but training.method is {method}; give a replay set only with multihead'
+                f'replay: {self.replay!r}, but training.method is {method}; give a replay set with multihead only'
             )
         return self
 

@@ -32,8 +32,8 @@ WALL_TIME = 'raise max_wallclock_seconds in options'
 UNFIT_THERE = (
     'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unsuitable there'
 )
-END_OF_LOG = 'look at the end of the log in the message; training.method, precision and batch size'
-SMALLER_BATCH = 'more memory in options, or a lower exploration.max_batch_atoms'
+END_OF_LOG = 'check the end of the log in the message, and training.method, precision and batch size'
+SMALLER_BATCH = 'request more memory in options, or lower exploration.max_batch_atoms'
 
 
 @dataclass(frozen=True)
@@ -96,43 +96,43 @@ INVALID_INPUT = ProcessExitCode(
     201,
     'ERROR_INVALID_INPUT',
     'The worker refused its input: {message}',
-    'A value, a structure or a file that the stage cannot take.',
+    'A value, a structure or a file is not valid for the stage.',
 )
 STASH_FOLDER = ProcessExitCode(
     202,
     'ERROR_STASH_FOLDER',
     'stash_folder: {message}',
-    'The folder for copies of the frames cannot be made or written to.',
-    advice='exploration.stash_folder, or the rights in it',
+    'The folder for copies of the frames cannot be created or written to.',
+    advice='check exploration.stash_folder and its permissions',
 )
 INVALID_SEEDS = ProcessExitCode(
     203,
     'ERROR_INVALID_SEEDS',
     'The seeds do not fit the parameters: {message}',
-    'The replicas cannot be made of these seeds.',
-    advice='generation and exploration, as the message says',
+    'The replicas cannot be made from these seeds.',
+    advice='change generation or exploration according to the message',
 )
 SCRATCH_MISSING = ProcessExitCode(
     310,
     'ERROR_SCRATCH_MISSING',
     'Frames on the computer are missing or were changed: {message}',
-    'The folder of an MD job was removed, or its files are not what its manifest says.',
-    advice='nothing to change: an MD job whose frames are gone is not taken from the cache',
+    'The folder of an MD job was removed, or its files differ from its manifest.',
+    advice='nothing to change: an MD job without its frames is not taken from the cache',
     invalidates_cache=True,
 )
 NO_FRAMES = ProcessExitCode(
     311,
     'ERROR_NO_FRAMES',
-    'No frame was left: {message}',
-    'A guard ended every replica before its first frame.',
+    'There are no frames: {message}',
+    'A guard stopped every replica before its first frame.',
     advice=UNFIT_THERE,
 )
 POTENTIAL_UNUSABLE = ProcessExitCode(
     312,
     'ERROR_POTENTIAL_UNUSABLE',
     'The potential could not be used: {message}',
-    'A file that is no MACE potential, or one that gives no finite energies.',
-    advice='another surrogate: this one cannot be used',
+    'The file is not a MACE potential, or the potential gives no finite energies.',
+    advice='use another surrogate',
 )
 TRAINING_FAILED = ProcessExitCode(
     313,
@@ -145,11 +145,14 @@ ALL_REPLICAS_BROKE = ProcessExitCode(
     314,
     'ERROR_ALL_REPLICAS_BROKE',
     '{message}',
-    'The first replicas that ended were all stopped by a guard, so that the MD job was killed.',
+    'Guards stopped all of the first replicas that ended, so the MD job was killed.',
     advice=UNFIT_THERE,
 )
 DYNAMICS_FAILED = ProcessExitCode(
-    320, 'ERROR_DYNAMICS_FAILED', 'No MD job left a frame: {message}', 'None of the MD jobs of an exploration left one.'
+    320,
+    'ERROR_DYNAMICS_FAILED',
+    'No MD job left a frame: {message}',
+    'None of the MD jobs of an exploration has frames.',
 )
 SAMPLING_FAILED = ProcessExitCode(
     321, 'ERROR_SAMPLING_FAILED', 'The sampling failed: {message}', 'The frames of an exploration were not sampled.'
@@ -157,39 +160,39 @@ SAMPLING_FAILED = ProcessExitCode(
 STASH_DIFFERS = ProcessExitCode(
     322,
     'ERROR_STASH_DIFFERS',
-    'Not all copies are what the MD jobs wrote: {message}',
-    'A copy in the stash folder has another size or checksum than its manifest says.',
-    advice='the disk of the stash folder; frames whose copies differ stay in the folders of their MD jobs',
+    'Some copies differ from the files of the MD jobs: {message}',
+    'A copy in the stash folder differs in size or checksum from its manifest.',
+    advice='check the disk of the stash folder; frames whose copies differ stay in the folders of their MD jobs',
     invalidates_cache=True,
 )
 DISK_FULL = ProcessExitCode(
     330,
     'ERROR_DISK_FULL',
     'The disk is full: {message}',
-    'The scratch of the computer had no room for further frames.',
-    advice='make room on the disk, or raise exploration.sample_interval',
+    'The scratch disk of the computer is full.',
+    advice='free disk space, or raise exploration.sample_interval',
     invalidates_cache=True,
 )
 TOO_FEW_LABELS = ProcessExitCode(
     331,
     'ERROR_TOO_FEW_LABELS',
-    '{found} of {wanted} candidates were labelled, fewer than min_success_fraction asks for',
-    'More labels failed than labelling.min_success_fraction permits.',
-    advice='the reasons in `rejected`; labelling.min_success_fraction',
+    '{found} of {wanted} candidates were labelled, fewer than min_success_fraction requires',
+    'More labels failed than labelling.min_success_fraction allows.',
+    advice='check the reasons in `rejected`, and labelling.min_success_fraction',
 )
 NO_LABEL = ProcessExitCode(
     332,
     'ERROR_NO_LABEL',
     'None of the {wanted} candidates was labelled; the first reason: {reason}',
-    'A batch of labels gave none; its candidates are labelled alone.',
+    'All labels of a batch failed; its candidates are labelled one by one.',
     invalidates_cache=True,
 )
 DATASET = ProcessExitCode(
     340,
     'ERROR_DATASET',
     'The labelled sets cannot be split: {message}',
-    'Labels of several levels of theory, or too few structures for a training and a validation set.',
-    advice='the labelled sets must be of one level of theory',
+    'The labels have several levels of theory, or there are too few structures for a training and a validation set.',
+    advice='use labelled sets with one level of theory',
 )
 NO_POTENTIAL = ProcessExitCode(
     341,
@@ -199,7 +202,7 @@ NO_POTENTIAL = ProcessExitCode(
     advice=END_OF_LOG,
 )
 STAGE_FAILED = ProcessExitCode(
-    350, 'ERROR_STAGE_FAILED', '{stage} failed: {message}', 'A stage of the run failed; what it had reached is there.'
+    350, 'ERROR_STAGE_FAILED', '{stage} failed: {message}', 'A stage of the run failed; earlier results are kept.'
 )
 ISOLATED_ATOMS = ProcessExitCode(
     351,
@@ -207,29 +210,29 @@ ISOLATED_ATOMS = ProcessExitCode(
     'No label for the isolated atom of {elements}: without its energy no potential can be trained; `mlip-autopipe '
     'status` shows why its calculation failed.',
     'The isolated atom of an element has no label.',
-    advice='generation.isolated_atom_box_A, or what labelling asks of an isolated atom',
+    advice='check generation.isolated_atom_box_A and the labelling parameters of isolated atoms',
 )
 OTHER_LEVEL_OF_THEORY = ProcessExitCode(
     352,
     'ERROR_OTHER_LEVEL_OF_THEORY',
-    'data: {message}. It cannot be trained on beside the labels of this run: set labelling to the level of theory of '
-    'the data, or leave data out and label its structures again (system.structure).',
-    'Labels of the existing data differ from those that were made again.',
-    advice='set labelling to the level of theory of the data, or leave data out',
+    'data: {message}. The data cannot be combined with the labels of this run: set labelling to the level of theory of '
+    'the data, or remove data and label its structures again (system.structure).',
+    'Labels of the existing data differ from the recomputed ones.',
+    advice='set labelling to the level of theory of the data, or remove data',
 )
 UNEXPECTED = ProcessExitCode(
     390,
     'ERROR_UNEXPECTED',
     'The worker failed: {message}',
-    'An error of the worker that nothing foresees.',
-    advice='look at worker.log of the job: verdi calcjob outputcat PK worker.log',
+    'An unexpected error of the worker.',
+    advice='check worker.log of the job: verdi calcjob outputcat PK worker.log',
     invalidates_cache=True,
 )
 INCOMPLETE = ProcessExitCode(
     400,
     'ERROR_INCOMPLETE',
     'The job ended without a result file: it was killed or ran out of time.',
-    'A job that did not come to its end; it runs again.',
+    'The job did not finish; it runs again.',
     advice=WALL_TIME,
     invalidates_cache=True,
 )
@@ -237,50 +240,50 @@ NOT_COMPLETE = ProcessExitCode(
     410,
     'ERROR_NOT_COMPLETE',
     'The job was stopped by its wall clock or a signal and left a checkpoint.',
-    'An MD job that was interrupted; the next one goes on from its checkpoint.',
+    'An MD job was interrupted; the next one continues from its checkpoint.',
     advice=WALL_TIME,
 )
 OUT_OF_MEMORY = ProcessExitCode(
     411,
     'ERROR_OUT_OF_MEMORY',
     'The memory did not suffice: {message}',
-    'An MD job that needs more memory; the next one runs half as many replicas at once.',
+    'An MD job ran out of memory; the next one runs half as many replicas at once.',
     advice=SMALLER_BATCH,
     invalidates_cache=True,
 )
 NOTHING_NEW = ProcessExitCode(
     700,
     'WARNING_NOTHING_NEW',
-    'No frame is worth a label: of {n_frames}, {n_not_new} are within min_novelty ({min_novelty}) of a known one, and '
-    'on {n_certain} others no error above min_expected_error_eV_A ({min_expected_error}) is expected.',
-    'Nothing that was explored is worth a label: the loop ends.',
+    'No new frames: of {n_frames}, {n_not_new} are within min_novelty ({min_novelty}) of a labelled one, and '
+    '{n_certain} others have no expected error above min_expected_error_eV_A ({min_expected_error}).',
+    'The exploration found no frame to label: the loop ends.',
 )
 NOT_ALL_FRAMES = ProcessExitCode(
     720,
     'WARNING_NOT_ALL_FRAMES',
-    'Given up after {n} attempts without headway, the frames there are were delivered. The last attempt: {message}',
-    'An MD job was interrupted again and again; its frames so far are used.',
+    'Stopped after {n} attempts without progress; the existing frames are used. The last attempt: {message}',
+    'An MD job was interrupted repeatedly; its frames so far are used.',
     advice=WALL_TIME,
 )
 NOT_ALL_STASHED = ProcessExitCode(
     721,
     'WARNING_NOT_ALL_STASHED',
-    'Some frames stay where they are: {message}',
-    'Folders of MD jobs that were not copied, or whose copies differ; they are not removed.',
-    advice='the disk of the stash folder',
+    'Some frames were not moved: {message}',
+    'Some folders of MD jobs were not copied, or their copies differ; they are not deleted.',
+    advice='check the disk of the stash folder',
 )
 NOT_ALL_LABELLED = ProcessExitCode(
     730,
     'WARNING_NOT_ALL_LABELLED',
     '{found} of {wanted} candidates were labelled; the first failure: {reason}',
-    'The other candidates of the batch are labelled alone.',
+    'The other candidates of the batch are labelled one by one.',
     invalidates_cache=True,
 )
 PROBE_FAILED = ProcessExitCode(
     740,
     'WARNING_PROBE_FAILED',
-    'Not everything could be examined: {message}',
-    'A probe of the doctor failed; the others are told.',
+    'Some tests failed: {message}',
+    'A test of `doctor` failed; the results of the others are reported.',
     invalidates_cache=True,
 )
 
@@ -289,12 +292,12 @@ EXIT_CODES = tuple(value for value in globals().values() if isinstance(value, Pr
 
 _BY_STATUS = {code.status: code for code in EXIT_CODES}
 _ADVICE_ON_AIIDA = {
-    SCHEDULER_OUT_OF_MEMORY: 'more memory in options',
+    SCHEDULER_OUT_OF_MEMORY: 'request more memory in options',
     OUT_OF_WALLTIME: WALL_TIME,
     NODE_FAILURE: 'the node failed; nothing to change',
 }
 #: Where a process knows more: its entry point and exit status.
 _ADVICE = {
     (f'{OURS}mace_md', SCHEDULER_OUT_OF_MEMORY): SMALLER_BATCH,
-    (f'{OURS}mace_train', SCHEDULER_OUT_OF_MEMORY): 'more memory in options, or a lower training.batch_size',
+    (f'{OURS}mace_train', SCHEDULER_OUT_OF_MEMORY): 'request more memory in options, or lower training.batch_size',
 }

@@ -37,10 +37,10 @@ AGAIN = 'submit the same input again: finished calculations come from the cache'
 class Ending(StrEnum):
     """What became of a failure."""
 
-    MENDED = 'recovered'
-    SET_ASIDE = 'tolerated'
-    UNDER_WAY = 'in progress'
-    STANDS = 'unresolved'
+    RECOVERED = 'recovered'
+    TOLERATED = 'tolerated'
+    IN_PROGRESS = 'in progress'
+    UNRESOLVED = 'unresolved'
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Failure:
     @property
     def handled(self) -> bool:
         """Return whether the run went on, or may do so."""
-        return self.ending is not Ending.STANDS
+        return self.ending is not Ending.UNRESOLVED
 
 
 def failures(run: int) -> list[Failure]:
@@ -129,7 +129,7 @@ def _with_ending(call: Call, tree: Mapping[int, Call], run: int) -> Failure:
         stage_of(call, tree, run) if call.pk != run else call.label,
         call.exit_status,
         call.message or call.state,
-        Ending.STANDS,
+        Ending.UNRESOLVED,
         'the run ended',
         _way_out(call, run),
     )
@@ -139,7 +139,7 @@ def _with_ending(call: Call, tree: Mapping[int, Call], run: int) -> Failure:
     if given_up.parent not in tree:
         return failure
     ending, action = _what_was_done(call, given_up, tree)
-    return replace(failure, ending=ending, action=action, way_out=failure.way_out if ending is Ending.SET_ASIDE else '')
+    return replace(failure, ending=ending, action=action, way_out=failure.way_out if ending is Ending.TOLERATED else '')
 
 
 def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tuple[Ending, str]:
@@ -150,19 +150,19 @@ def _what_was_done(call: Call, given_up: Call, tree: Mapping[int, Call]) -> tupl
         attempts = [one for one in later if one.link.startswith(ATTEMPT_LINK)]
         again = f'run again as <{attempts[0].pk}>' if attempts else 'will run again'
         if not caller.is_terminated:
-            return Ending.UNDER_WAY, again
+            return Ending.IN_PROGRESS, again
         if caller.exit_status in WARNINGS:
-            return Ending.SET_ASIDE, f'not repeated; the results of <{caller.pk}> so far were used'
-        return Ending.MENDED, f'{again}; <{caller.pk}> succeeded'
+            return Ending.TOLERATED, f'not repeated; the results of <{caller.pk}> so far were used'
+        return Ending.RECOVERED, f'{again}; <{caller.pk}> succeeded'
     if caller.process_type == LABEL_SEQUENCE:
         if given_up.link.startswith('batch_'):
-            return Ending.MENDED, 'its candidates were labelled one by one'
-        return Ending.SET_ASIDE, 'the candidate was rejected, the other labels were used'
+            return Ending.RECOVERED, 'its candidates were labelled one by one'
+        return Ending.TOLERATED, 'the candidate was rejected, the other labels were used'
     if caller.process_type == TRAIN:
-        return Ending.SET_ASIDE, 'the committee was trained without this member'
+        return Ending.TOLERATED, 'the committee was trained without this member'
     if caller.process_type == MD_SEQUENCE:
-        return Ending.SET_ASIDE, 'the exploration continued with the existing frames'
-    return Ending.SET_ASIDE, f'{caller.label} <{caller.pk}> continued'
+        return Ending.TOLERATED, 'the exploration continued with the existing frames'
+    return Ending.TOLERATED, f'{caller.label} <{caller.pk}> continued'
 
 
 def _way_out(call: Call, run: int) -> str:
@@ -192,15 +192,15 @@ def _refused(run: int, stage: Call, name: str, frame_id: str, reason: str, now: 
     """Return the failure of a candidate that a stage rejected; ``now``: its state after all stages since."""
     said = IN_REASON.match(reason)
     bound = BOUNDS.search(reason)
-    ending, action = Ending.SET_ASIDE, 'the candidate was rejected, the other labels were used'
+    ending, action = Ending.TOLERATED, 'the candidate was rejected, the other labels were used'
     way_out = f'labelling.{bound[0]}, if the frame is needed; then {AGAIN}' if bound else ''
     if not bound:
         slow = said is not None and said['status'] in ('120', '400')
         way_out = f'mlip-autopipe resubmit {run}' + (' --wallclock SECONDS' if slow else '')
     if now.state is CandidateState.LABELLED:
-        ending, action, way_out = Ending.MENDED, f'labelled later by <{now.pk}>', ''
+        ending, action, way_out = Ending.RECOVERED, f'labelled later by <{now.pk}>', ''
     elif now.state is CandidateState.LABELLING:
-        ending, action, way_out = Ending.UNDER_WAY, f'being labelled by <{now.pk}>', ''
+        ending, action, way_out = Ending.IN_PROGRESS, f'being labelled by <{now.pk}>', ''
     return Failure(
         pk=int(said['pk']) if said else now.pk or stage.pk,
         process=said['process'] if said else REFUSED_LABEL,
@@ -230,7 +230,7 @@ def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
                 stage=stage_of(tree[pk], tree, run),
                 exit_status=None,
                 message=f'guard {guard["name"]} at step {guard["step"]}: {value} (bound {guard["bound"]:.4g})',
-                ending=Ending.SET_ASIDE,
+                ending=Ending.TOLERATED,
                 action=f'the replica was stopped; its {replica["n_frames"]} earlier frames were used',
                 way_out='not needed if few replicas are affected; else lower the temperatures or timestep_fs',
                 subject=f'replica {replica["replica"]} of {replica["origin"]}, {conditions}',

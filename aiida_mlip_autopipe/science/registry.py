@@ -1,8 +1,8 @@
 """What a scientist may swap is found by entry points: the methods of this package and those of any other.
 
 A registry is a group of entry points. Each names one object, a module or a class, that keeps the contract of the group:
-how a generator of structures, an ensemble, a selection rule, a check or a labelling code is written. Names are known
-without an import; an object is imported when it is asked for.
+how one is written is said there, such as in ``generate/base.py``. Names are known without an import; an object is
+imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,15 +11,24 @@ import difflib
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-__all__ = ['Registry']
+from pydantic_core import CoreSchema, core_schema
+
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.dynamics.ensembles.base import Ensemble
+    from aiida_mlip_autopipe.science.generate.base import SeedGenerator
+    from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule
+
+__all__ = ['ENSEMBLES', 'GENERATORS', 'SELECTION_RULES', 'Registry']
 
 Registered = TypeVar('Registered')
 
 
 class Registry(Generic[Registered]):
     """The objects registered in one group of entry points, by name.
+
+    As an annotation, ``Annotated[str, registry]``, it makes a parameter whose values are the names.
 
     Parameters
     ----------
@@ -70,3 +79,12 @@ class Registry(Generic[Registered]):
         """Yield each name and what is registered under it, by their ``rank`` if they have one, then by name."""
         found = [(name, self[name]) for name in self]
         yield from sorted(found, key=lambda item: (getattr(item[1], 'rank', 0), item[0]))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Return the schema of a parameter that is one of the names."""
+        return core_schema.literal_schema(list(self))
+
+
+GENERATORS: Registry[type[SeedGenerator]] = Registry('aiida_mlip_autopipe.generators', 'method of making seeds')
+ENSEMBLES: Registry[type[Ensemble]] = Registry('aiida_mlip_autopipe.ensembles', 'ensemble')
+SELECTION_RULES: Registry[type[SelectionRule]] = Registry('aiida_mlip_autopipe.selection_rules', 'selection rule')

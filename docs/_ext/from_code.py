@@ -1,6 +1,7 @@
 """Reference pages that are made from the code: what is written once is shown once.
 
-``{parameters} ExplorationParameters``, ``{generators}``, ``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
+``{parameters} ExplorationParameters``, ``{generators}``, ``{registered} ENSEMBLES``,
+``{protocols}``, ``{ports} workflows mlip_autopipe.explore``,
 ``{exit-codes} workflows mlip_autopipe.explore``, ``{calcfunction} pick_structure``, ``{foundations}``,
 ``{command} run``.
 """
@@ -19,6 +20,8 @@ import click
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+
+from aiida_mlip_autopipe.science.registry import Registry
 
 SIGNS = {'gt': '>', 'ge': '≥', 'lt': '<', 'le': '≤'}
 
@@ -61,12 +64,28 @@ class Parameters(Directive):
         return _described(getattr(parameters, name, None) or of_labellers.get(name) or getattr(schema, name))
 
 
+class Registered(Directive):
+    """What is registered in a group of entry points: each name and what it does."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return a list."""
+        from aiida_mlip_autopipe.science import registry
+
+        found = nodes.bullet_list('')
+        for name, one in getattr(registry, self.arguments[0]).items():
+            told = nodes.Text(f': {(one.__doc__ or "").splitlines()[0]}')
+            found += nodes.list_item('', nodes.paragraph('', '', nodes.literal(name, name), told))
+        return [found]
+
+
 class Generators(Directive):
     """The section of each method of making seeds."""
 
     def run(self) -> list[nodes.Node]:
         """Return a heading, what the method does, and the table of its parameters, for each."""
-        from aiida_mlip_autopipe.science.generate import GENERATORS
+        from aiida_mlip_autopipe.science.registry import GENERATORS
 
         found: list[nodes.Node] = []
         for name, method in GENERATORS.items():
@@ -100,6 +119,7 @@ def _hashable(value: Any) -> bool:
 
 def _bounds(info: Any) -> str:
     choices = [str(choice) for choice in _choices(info.annotation)]
+    choices += [name for item in info.metadata if isinstance(item, Registry) for name in item]
     limits = _limits(info.metadata) or _inner_limits(info.annotation)
     return ', '.join(choices or limits)
 
@@ -310,6 +330,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     directives = {
         'parameters': Parameters,
         'generators': Generators,
+        'registered': Registered,
         'protocols': Protocols,
         'foundations': Foundations,
         'ports': Ports,

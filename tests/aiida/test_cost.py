@@ -201,17 +201,17 @@ def test_a_run_that_lost_little_tells_all_of_it(localhost):
     last = call(run, 'train_r2', f'{WORKFLOW}train', 341)
 
     found = {one.pk: one for one in all_failures(run.pk)}
-    assert found[first.pk].ending is Ending.MENDED and f'<{second.pk}>' in found[first.pk].action
+    assert found[first.pk].ending is Ending.RECOVERED and f'<{second.pk}>' in found[first.pk].action
     assert found[first.pk].way_out == ''
-    assert found[pw.pk].ending is Ending.SET_ASIDE and found[pw.pk].subject == 'frame seed-00000001'
+    assert found[pw.pk].ending is Ending.TOLERATED and found[pw.pk].subject == 'frame seed-00000001'
     assert found[pw.pk].way_out == f'mlip-autopipe resubmit {run.pk} --wallclock SECONDS'
     refused = found[stage.pk]
     assert 'max_force_eV_A' in refused.message and refused.way_out.startswith('labelling.max_force_eV_A')
     guard = found[md.pk]
     assert guard.message == 'guard max_temperature_K at step 40: 3000 (bound 2700)' and '7 frames' in guard.action
-    assert found[training.pk].ending is Ending.SET_ASIDE and 'committee' in found[training.pk].action
-    assert found[cut.pk].ending is Ending.UNDER_WAY
-    assert found[last.pk].ending is Ending.STANDS and not found[last.pk].handled
+    assert found[training.pk].ending is Ending.TOLERATED and 'committee' in found[training.pk].action
+    assert found[cut.pk].ending is Ending.IN_PROGRESS
+    assert found[last.pk].ending is Ending.UNRESOLVED and not found[last.pk].handled
     assert [one.pk for one in failures(run.pk) if not one.handled] == [last.pk]
     assert len(found) == 7
 
@@ -230,9 +230,9 @@ def test_a_candidate_that_was_labelled_since_is_mended(localhost):
     run = call(None, '', f'{WORKFLOW}autopipe')
     stage = call(run, 'label_r1', f'{WORKFLOW}label', inputs={'candidates': candidates})
     give(stage, 'rejected', orm.Dict({'seed-00000007': 'the SCF cycle did not converge'}))
-    assert [one.ending for one in all_failures(run.pk)] == [Ending.SET_ASIDE]
+    assert [one.ending for one in all_failures(run.pk)] == [Ending.TOLERATED]
     give(call(None, '', f'{WORKFLOW}label', inputs={'candidates': candidates}), 'rejected', orm.Dict({}))
-    assert [one.ending for one in all_failures(run.pk)] == [Ending.MENDED]
+    assert [one.ending for one in all_failures(run.pk)] == [Ending.RECOVERED]
 
 
 def test_the_ledgers_of_a_recorded_run(finished_run):

@@ -231,7 +231,7 @@ def test_nothing_new_is_a_result(worker_code, md_job):
         },
     )
     assert node.exit_status == DirectSamplingCalculation.exit_codes.WARNING_NOTHING_NEW.status == 700
-    assert '40 are within min_novelty (1000000.0) of a known one' in node.exit_message
+    assert '40 are within min_novelty (1000000.0) of a labelled one' in node.exit_message
     assert 'candidates' not in node.outputs
     report = node.outputs.report
     assert report['n_selected'] == 0 and report['n_not_new'] == report['n_frames'] == 40
@@ -391,7 +391,7 @@ def test_an_element_that_the_potential_does_not_know(worker_code, potential):
     """Refused before anything is submitted."""
     frame = silicon(0)
     frame.symbols[0] = 'Ge'
-    with pytest.raises(ValueError, match='knows Si, but the seeds hold Ge'):
+    with pytest.raises(ValueError, match='knows Si, but the seeds contain Ge'):
         engine.run(
             MaceMdCalculation,
             code=worker_code,

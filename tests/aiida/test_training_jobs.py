@@ -155,8 +155,8 @@ def incomplete_job(computer: orm.Computer, path: Path) -> orm.CalcJobNode:
         ('naive', (), False, "foundation: missing, but training.method is 'naive'"),
         ('multihead', ('Ge', 'Si'), False, "replay: missing, but training.method is 'multihead'"),
         ('scratch', ('Si',), False, "foundation: given, but training.method is 'scratch'"),
-        ('naive', ('Ge',), False, 'foundation: knows Ge, but the labelled frames hold Si'),
-        ('multihead', ('Si',), True, 'knows Si alone, and mace cannot replay'),
+        ('naive', ('Ge',), False, 'foundation: knows Ge, but the labelled set has Si'),
+        ('multihead', ('Si',), True, 'knows Si only, and mace cannot replay'),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_submission(

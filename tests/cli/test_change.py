@@ -14,7 +14,7 @@ def test_settings_become_sections():
     ('setting', 'words'),
     [
         ('loop.max_rounds', r'is not KEY=VALUE; write it as loop.max_rounds=5'),
-        ('training.lr=0.1', r'training.lr: cannot be changed while a run is under way; these can: loop.min_rounds'),
+        ('training.lr=0.1', r'training.lr: cannot be changed during a run; these can: loop.min_rounds'),
         ('loop.max_round=3', r'loop.max_round: cannot be changed'),
     ],
 )

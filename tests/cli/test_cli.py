@@ -139,7 +139,7 @@ def test_doctor_examines_and_shows_again(cli, profile, tmp_path):
     options.write_text("prepend_text: 'export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES='")
     done = cli('doctor', 'mlip-worker@localhost', '--options', options, timeout=600)
     assert done.returncode == 0, done.stderr
-    no_gpu = 'torch is a build for CPUs' if torch.version.cuda is None else 'CUDA_VISIBLE_DEVICES is empty'
+    no_gpu = 'torch is a CPU build' if torch.version.cuda is None else 'CUDA_VISIBLE_DEVICES is empty'
     for words in (f'{len(os.sched_getaffinity(0))} of {os.cpu_count()}', no_gpu, 'ase on cpu',
                   'written to the disk', 'untrained', 'Si8: ', 'Si64: ', 'atom-steps/s'):  # fmt: skip
         assert words in done.stdout, done.stdout

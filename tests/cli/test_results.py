@@ -67,14 +67,14 @@ def test_without_rounds_there_is_the_surrogate_alone():
 def test_the_end_is_told_with_what_is_missing():
     told = tell_why_it_stopped(SUMMARY)
     assert told == (
-        'after 2 round(s) and 42 labels: all rounds (loop.max_rounds) are done; '
+        'after 2 round(s) and 42 labels: the maximum number of rounds (loop.max_rounds) was reached; '
         'above the tolerance: forces (meV/Å) 48.0 > 40, energy (meV/atom) 2.00 > 1 (hotter test set)'
     )
-    assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: nothing new was found to label'
+    assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: no new frames were found'
 
 
 def test_what_further_labels_are_worth_is_told_with_its_uncertainty():
     assert tell_what_is_next(SUMMARY) == (
-        'the next 50 labels are likely to change the force error by -30 % (-12 to -45), to 33 meV/Å (26 to 42)'
+        'the next 50 labels are expected to change the force error by -30 % (-12 to -45), to 33 meV/Å (26 to 42)'
     )
     assert tell_what_is_next(NOTHING_NEW) is None

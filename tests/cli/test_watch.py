@@ -47,7 +47,7 @@ def text_of(progress: RunProgress, in_full: bool = True) -> str:
 
 def failure(message: str, process: str = 'PwCalculation') -> Failure:
     """Return a failure that was set aside."""
-    return Failure(1, process, 'label_r1', 410, message, Ending.SET_ASIDE)
+    return Failure(1, process, 'label_r1', 410, message, Ending.TOLERATED)
 
 
 def at_work() -> orm.WorkChainNode:

@@ -320,7 +320,7 @@ def test_unpaired_electrons_have_the_parity_of_the_atom():
         ({'Na': 4, 'Cl': 4}, 1074, 'of NaCl'),
         ({'Si': 1, 'Ge': 1}, 1449, 'mean of Ge, Si'),
         ({'Ti': 1, 'N': 1}, 1941, 'mean of Ti'),
-        ({'Fr': 2}, 1000, 'assumed: none is tabulated for Fr'),
+        ({'Fr': 2}, 1000, 'assumed, since none is tabulated for Fr'),
         ({'N': 1, 'O': 1}, 63, 'of N'),
     ],
 )
@@ -352,10 +352,10 @@ def test_melting_estimates(composition, temperature, basis):
          'least 31'),
         ('exploration: {temperatures_K: [300, 600]}\nevaluation: {n_test: 2}', 'evaluation.n_test (2) is not >= 3, the '
          'number of temperatures with the hotter one'),
-        ('training: {method: naive}', 'training.method: naive fine-tunes the surrogate, and surrogate is bootstrap; '
-                                      'name a potential, or train from scratch'),
-        ('surrogate: medium-mpa-0\ntraining: {method: multihead}', 'replay: None, and training.method is multihead; '
-         'give frames to replay with multihead'),
+        ('training: {method: naive}', 'training.method: naive fine-tunes the surrogate, but surrogate is bootstrap; '
+                                      'give a potential, or train from scratch'),
+        ('surrogate: medium-mpa-0\ntraining: {method: multihead}', 'replay: None, but training.method is multihead; '
+         'give a replay set with multihead only'),
         ('data: nowhere.xyz', "data: 'nowhere.xyz': there is no file"),
         ('surrogate: medium-mpa-0\nreplay: nowhere.xyz\ntraining: {method: multihead}',
          "replay: 'nowhere.xyz': there is no file"),
@@ -497,7 +497,7 @@ def test_wrong_surrogate_path_and_unknown_name_are_told_apart(tmp_path):
     assert path.startswith(f"surrogate: './silicn.model' looks like a path, but there is no file {tmp_path}")
     assert "did you mean 'silicon.model'?" in path
     name = only_problem(SILICON + 'surrogate: medium-mpa0', base=tmp_path)
-    assert "'medium-mpa0' is no known foundation model" in name
+    assert "'medium-mpa0' is neither a known foundation model nor a file" in name
     assert "did you mean 'medium-mpa-0'?" in name
     assert 'is a folder' in only_problem(SILICON + f'surrogate: {tmp_path}', base=tmp_path)
 

@@ -29,6 +29,7 @@ from aiida_mlip_autopipe.science.dynamics.guards import degrees_of_freedom
 from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
 from aiida_mlip_autopipe.science.dynamics.replicas import ReplicaPlan
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 from tests.support.pair_crystal import PairCrystal, PairCrystalModel, argon, lithium_argon
 
 ENGINES = ['ase'] + (['torchsim'] if find_spec('torch_sim') else [])
@@ -295,6 +296,30 @@ def test_all_momenta_have_the_same_share_of_the_energy(engine):
         assert np.abs(shares.mean(axis=0) - 1).max() < SIGMAS * error
         for group in (shares[:, ::2], shares[:, 1::2], *np.moveaxis(shares, 2, 0)):
             assert abs(group.mean() - 1) < SIGMAS * error / np.sqrt(group[0].size)
+
+
+@pytest.mark.parametrize('ensemble', [name for name, one in ENSEMBLES.items() if one.controls_pressure])
+@each_engine
+def test_volumes_at_two_pressures_differ_as_they_must(engine, ensemble):
+    """At one temperature the ratio of two distributions P(V) is exp(-(P2 - P1) V / kT), up to a factor."""
+    if engine not in ENSEMBLES[ensemble].integrators:
+        pytest.skip(f'{ensemble} has no integrator for {engine}')
+    low, high = COLD, (COLD[0], WARM[1])
+    states = ((condition, sampled(engine, ensemble, condition)) for condition in (low, high))
+    volumes = [independent(samples.volumes)[0] for _, samples in states]
+    slope, error = log_ratio_slope(*volumes)
+    expected = -(high[1] - low[1]) * units.GPa / (units.kB * COLD[0])
+    assert abs(slope - expected) < SIGMAS * error and abs(slope) > SIGMAS * error
+
+
+def log_ratio_slope(one, other):
+    """Return the slope of the logarithm of the ratio of two distributions, other over one, and its standard error."""
+    edges = np.linspace(*np.percentile(np.concatenate([one, other]), [5, 95]), 11)
+    counts = np.array([np.histogram(values, edges)[0] for values in (one, other)]).clip(min=0.5)
+    weights = 1 / np.sqrt((1 / counts).sum(axis=0))
+    middles = (edges[1:] + edges[:-1]) / 2
+    (slope, _), covariance = np.polyfit(middles, np.log(counts[1] / counts[0]), 1, w=weights, cov='unscaled')
+    return slope, np.sqrt(covariance[0, 0])
 
 
 def energy_shares(samples, masses, temperature):

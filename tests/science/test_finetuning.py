@@ -120,18 +120,20 @@ def test_what_does_not_go_with_the_method_is_refused(given, tmp_path, parameters
 
 
 def test_foundations_that_do_not_fit_are_refused(given, tmp_path):
-    with pytest.raises(TrainingSetError, match='foundation: knows Ge, but the labelled frames hold Si'):
+    with pytest.raises(TrainingSetError, match='foundation: knows Ge, but the labelled set has Si'):
         fine_tune(given, NAIVE, tmp_path, foundation=foundation_of(tmp_path, ['Ge']))
-    with pytest.raises(TrainingSetError, match='foundation: knows C, Si, but the replay frames hold Ge'):
+    with pytest.raises(TrainingSetError, match='foundation: knows C, Si, but the replay set has Ge'):
         fine_tune(given, MULTIHEAD, tmp_path, foundation=foundation_of(tmp_path, ['C', 'Si']))
-    with pytest.raises(TrainingSetError, match=r"knows Si alone, and mace cannot replay .*'naive'"):
+    with pytest.raises(TrainingSetError, match=r"knows Si only, and mace cannot replay .*'naive'"):
         alone = {'foundation': foundation_of(tmp_path, ['Si']), 'replay': given['training']}
         fine_tune(given, MULTIHEAD, tmp_path, **alone)
     write_extxyz(tmp_path / 'one.xyz', read_extxyz(given['replay'])[:1])
-    with pytest.raises(TrainingSetError, match=r'one\.xyz holds 1 frame'):
+    with pytest.raises(TrainingSetError, match=r'one\.xyz has 1 frame'):
         fine_tune(given, MULTIHEAD, tmp_path, replay=tmp_path / 'one.xyz')
 
 
 def test_a_loss_that_mace_would_not_take_is_refused():
-    with pytest.raises(ValueError, match="loss: 'stress', but mace takes 'universal' alone"):
+    with pytest.raises(
+        ValueError, match="loss: 'stress', but with the method 'multihead' mace only accepts 'universal'"
+    ):
         TrainingParameters(method='multihead', loss='stress')

@@ -9,7 +9,6 @@ from ase.build import bulk
 from ase.data import covalent_radii
 
 from aiida_mlip_autopipe.science.generate import (
-    GENERATORS,
     StructureGenerator,
     build_prototype,
     isolated_atoms,
@@ -17,6 +16,7 @@ from aiida_mlip_autopipe.science.generate import (
     lattice_constant,
 )
 from aiida_mlip_autopipe.science.parameters import GenerationParameters
+from aiida_mlip_autopipe.science.registry import GENERATORS
 
 
 def shortest_ratio(atoms: Atoms) -> float:

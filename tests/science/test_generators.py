@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_mlip_autopipe.science.generate import GENERATORS, SeedGenerator, StructureGenerator, isotropic_supercell
+from aiida_mlip_autopipe.science.generate import SeedGenerator, StructureGenerator, isotropic_supercell
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.parameters import GenerationParameters
-from tests.conformance import check_references, check_sentence
+from aiida_mlip_autopipe.science.registry import GENERATORS
+from tests.support.conformance import check_references, check_sentence
 
 FACTOR = 0.7
 BASE = isotropic_supercell(bulk('NaCl', 'rocksalt', a=5.64), 8)

@@ -143,7 +143,7 @@ def test_the_other_replicas_go_on(tmp_path):
     calculator = Faulty(PairCrystal(atoms), setting('forces', np.nan), 61 + CALL)  # they share it, as in a process
     for replica in plan.replicas:
         run_dynamics(Recorder(plan, replica, tmp_path, 'ase'), calculator, parameters)
-    manifest = describe_frames(plan, plan.replicas, tmp_path)
+    manifest = describe_frames(plan, plan.replicas, tmp_path, 'ase')
     assert manifest['complete']
     assert [replica['ended'] for replica in manifest['replicas']] == ['completed', 'guard', 'completed']
     assert [replica['n_frames'] for replica in manifest['replicas']] == [30, 12, 30]

@@ -5,7 +5,8 @@ import pytest
 from ase import units
 from batch_cases import argon, batch_of, column, ends, parameters, run, soft_model
 
-from aiida_mlip_autopipe.science.dynamics.batch.integrators import Integrator, draw_momenta
+from aiida_mlip_autopipe.science.dynamics.batch.integrators import draw_momenta
+from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
 from aiida_mlip_autopipe.science.potential.batch import compressibility, evaluate
 
 
@@ -56,7 +57,7 @@ def test_volumes_of_an_ideal_gas_are_those_of_the_textbook(tmp_path):
         ensemble='npt', temperatures_K=[300], pressures_GPa=[pressure / units.GPa], barostat_time_fs=100,
         thermostat_time_fs=50,
     )  # fmt: skip
-    batch, integrator, volumes = batch_of(settings, [argon()] * 256, tmp_path), Integrator(settings), []
+    batch, integrator, volumes = batch_of(settings, [argon()] * 256, tmp_path), ensemble_of(settings).batch_step(), []
     draw_momenta(batch)
     batch.compressibility = batch.compressibility + 1 / pressure
     for step in range(1500):

@@ -51,6 +51,8 @@ def write_md_job(
             'temperature_K': 300.0,
             'temperature_end_K': None,
             'pressure_GPa': None,
+            'ensemble': 'nvt',
+            'integrator': 'Langevin',
             'n_atoms': len(atoms),
         }
         shards += [part | common | entries for part in writer.close()]

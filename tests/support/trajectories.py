@@ -37,6 +37,6 @@ def run_one(atoms, calculator, parameters, folder, stop=None, committee=()) -> t
         ended = run_dynamics(recorder, calculator, parameters, stop, committee)
     finally:
         recorder.close()
-    manifest = describe_frames(plan, plan.replicas[:1], folder)
+    manifest = describe_frames(plan, plan.replicas[:1], folder, 'ase')
     write_manifest(folder, {**manifest, 'md_job': 'aaaaaaaa'})
     return ended, next(iter_chunks([folder], chunk_size=10**6), None)

@@ -247,7 +247,7 @@ def test_nothing_to_change_on_a_good_node():
         (
             'core.slurm',
             {'gpu': NO_CARD},
-            "If the computer has some, ask for one with custom_scheduler_commands: '#SBATCH",
+            "If the computer has GPUs, request one with custom_scheduler_commands: '#SBATCH",
         ),
         ('core.pbspro', {'gpu': NO_CARD}, "'#PBS -l ngpus=1'"),
         ('core.direct', {'gpu': NO_CARD}, 'torch finds no device. The dynamics runs on the CPU cores'),
@@ -255,7 +255,7 @@ def test_nothing_to_change_on_a_good_node():
         (
             'core.slurm',
             {'gpu': NO_CARD | CPU_TORCH},
-            'no GPU is used: torch is a CPU build. Install a build of torch',
+            'no GPU is used: torch is a CPU build. Install a CUDA build',
         ),
         (
             'core.slurm',

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = ['limits_of', 'without_pks']
 
@@ -109,7 +110,7 @@ def _of_conditions(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     volumes = training['volume_per_atom_A3']
     span = f'; training volumes are {volumes[0]:.2f} to {volumes[1]:.2f} Å³ per atom' if volumes else ''
-    if explored['pressures_GPa'] and explored['ensemble'] == 'npt':
+    if explored['pressures_GPa'] and ENSEMBLES[explored['ensemble']].controls_pressure:
         lowest, highest = min(explored['pressures_GPa']), max(explored['pressures_GPa'])
         yield 'pressure', f'No exploration outside {lowest:g} to {highest:g} GPa{span}.'
     else:

@@ -38,7 +38,7 @@ def failed(record: RunRecord) -> Section:
     ]
     columns = ['process', 'stage', 'subject', 'exit', 'message', 'outcome', 'solution']
     title = 'All failures' + (f' (the first {MAX_LISTED} of {len(found)})' if len(found) > MAX_LISTED else '')
-    kind = 'warning' if counts[Ending.STANDS] else 'plain'
+    kind = 'warning' if counts[Ending.UNRESOLVED] else 'plain'
     return Section('failures', 'Failures', [Text(f'Failures: {told}.', kind), Table(title, columns, rows, n_names=7)])
 
 

@@ -9,18 +9,14 @@ from aiida_mlip_autopipe.provenance.rounds import RunRecord
 from aiida_mlip_autopipe.report.page.blocks import Links, Section, Text, number, title_of
 from aiida_mlip_autopipe.report.page.references import REFERENCES
 from aiida_mlip_autopipe.report.page.verdict import ERRORS, configuration_elements, judgements
-from aiida_mlip_autopipe.science.parameters import GenerationParameters
+from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
+from aiida_mlip_autopipe.science.parameters import ExplorationParameters, GenerationParameters
 from aiida_mlip_autopipe.science.references import Reference
+from aiida_mlip_autopipe.science.registry import SELECTION_RULES
 
 __all__ = ['methods']
 
 DESCRIPTORS = {'soap': 'SOAP', 'ace': 'ACE', 'mace': 'MACE features'}
-ENSEMBLES = {
-    'nvt': 'constant temperature (Langevin)',
-    'npt': 'constant temperature and pressure',
-    'nve': 'constant energy',
-}
-CLUSTERINGS = {'kmeans': 'k-means', 'birch': 'BIRCH', 'kmedoids': 'k-medoids', 'sklearn_extra': 'k-medoids'}
 
 
 class Citations:
@@ -84,14 +80,20 @@ def _seeds(record: RunRecord, cite: Citations) -> str:
 
 def _dynamics(record: RunRecord, cite: Citations) -> str:
     asked = record.configuration['exploration']
-    temperatures = _listed(asked['temperatures_K'], 'K')
-    pressure = f' and {_listed(asked["pressures_GPa"], "GPa")}' if asked['ensemble'] == 'npt' else ''
-    return (
-        f'In each round the newest potential ran molecular dynamics from all seeds at '
-        f'{ENSEMBLES[asked["ensemble"]]}, {temperatures}{pressure}, for {asked["n_steps"]} steps of '
-        f'{asked["timestep_fs"]:g} fs; every {asked["sample_interval"]} steps a frame was kept. Replicas were stopped '
-        'when atoms came too close, or temperature, volume or energy left their bounds.'
+    ensemble = ensemble_of(ExplorationParameters(**asked).dynamics())
+    engines = dict.fromkeys(job.manifest['engine'] for one in record.explored for job in one.jobs)
+    sampled = [cite.at_the_end(ensemble.sentence(engine), ensemble.references(engine)) for engine in engines]
+    conditions = _listed(asked['temperatures_K'], 'K')
+    if ensemble.controls_pressure:
+        conditions += f' and {_listed(asked["pressures_GPa"], "GPa")}'
+    told = (
+        f'In each round the newest potential ran molecular dynamics from all seeds at {conditions}, for '
+        f'{asked["n_steps"]} steps of {asked["timestep_fs"]:g} fs; every {asked["sample_interval"]} steps a frame was '
+        'kept.',
+        *sampled,
+        'Replicas were stopped when atoms came too close, or temperature, volume or energy left their bounds.',
     )
+    return ' '.join(told)
 
 
 def _selection(record: RunRecord, cite: Citations) -> str:
@@ -99,14 +101,9 @@ def _selection(record: RunRecord, cite: Citations) -> str:
     descriptor = asked['descriptor']
     kind = descriptor['kind']
     described = f'{DESCRIPTORS[kind]} {cite(kind)}{_size(descriptor)}, averaged over the atoms'
-    n = asked['n_to_select']
-    if asked['selection'] != 'direct':
-        return f'Frames were described by {described}, and {n} of each round selected ({asked["selection"]}).'
-    told = (
-        f'Frames were described by {described}, reduced to the principal components with an eigenvalue above '
-        f'{asked["min_eigenvalue"]:g} and clustered ({CLUSTERINGS[asked["clustering"]]}); up to {n} of each round were '
-        f'selected by DIRECT {cite("direct")}, {100 * asked["fill"]:g} % of them as the farthest from all others.'
-    )
+    rule = SELECTION_RULES[asked['selection']]()
+    selected = rule.sentence(ExplorationParameters(**asked).sampling())
+    told = f'Frames were described by {described}. {cite.at_the_end(selected, rule.references())}'
     certain = asked['min_expected_error_eV_A']
     if certain > 0 and record.configuration['training']['committee_size'] > 1:
         told += f' Those without an expected force error above {certain:g} eV/Å {cite("musil")} were left out.'

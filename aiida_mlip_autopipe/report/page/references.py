@@ -14,10 +14,6 @@ _MACE = (
 REFERENCES: dict[str, tuple[str, str]] = {
     'mace': _MACE,
     'mace-mp': ('I. Batatia et al., arXiv:2401.00096 (2023)', f'{ARXIV}2401.00096'),
-    'direct': (
-        'J. Qi, T. W. Ko, B. C. Wood, T. A. Pham, S. P. Ong, npj Comput. Mater. 10, 43 (2024)',
-        f'{DOI}10.1038/s41524-024-01227-4',
-    ),
     'musil': (
         'F. Musil, M. J. Willatt, M. A. Langovoy, M. Ceriotti, J. Chem. Theory Comput. 15, 906 (2019)',
         f'{DOI}10.1021/acs.jctc.8b00959',

@@ -1,4 +1,4 @@
-"""Parameters to a descriptor, and frames on disk to rows: what the pipeline asks of this room."""
+"""Parameters to a descriptor, and frames on disk to rows: the interface used by the pipeline."""
 
 from __future__ import annotations
 

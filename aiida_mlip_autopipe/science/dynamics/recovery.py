@@ -17,6 +17,7 @@ from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, ManifestError
 from aiida_mlip_autopipe.science.frames.records import JobFrames, ReplicaEntry, ShardEntry
 from aiida_mlip_autopipe.science.frames.shards import ShardReader, adopt_parts, find_parts, first_frames
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = ['describe_frames', 'take_over']
 
@@ -77,8 +78,13 @@ def take_over(
     return found
 
 
-def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path) -> JobFrames:
-    """Return what the manifest says of replicas and shards: ``n_frames``, ``complete``, ``shards``, ``replicas``."""
+def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path, engine: str) -> JobFrames:
+    """Return what the manifest says of replicas and shards: ``n_frames``, ``complete``, ``shards``, ``replicas``.
+
+    Each shard and each replica names its ensemble and the integrator that samples it with the engine.
+    """
+    ensemble = plan.parameters.ensemble
+    sampled = {'ensemble': ensemble, 'integrator': ENSEMBLES[ensemble].integrators[engine]}
     shards: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
     for replica in replicas:
@@ -90,6 +96,7 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
             'temperature_K': replica.temperature_K,
             'temperature_end_K': replica.temperature_end_K,
             'pressure_GPa': replica.pressure_GPa,
+            **sampled,
             'n_atoms': len(plan.atoms(replica)),
         }
         facts = record.facts if record is not None else {'parts': [], 'ended': 'waiting', 'step': 0, 'guard': None}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
 from aiida_mlip_autopipe.science.random_seeds import derived_seed
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -114,7 +115,7 @@ class ReplicaPlan:
         self.parameters = parameters
         self.seeds = tuple(seeds)
         _check_seeds(self.seeds, parameters)
-        pressures = parameters.pressures_GPa if parameters.ensemble == 'npt' else [None]
+        pressures = parameters.pressures_GPa if ENSEMBLES[parameters.ensemble].controls_pressure else [None]
         grid = itertools.product(range(len(seeds)), parameters.strains, parameters.temperatures_K, pressures)
         self.replicas = [
             Replica(index, seed, strain, *_ends(temperature), pressure, derived_seed(parameters.random_seed, index))
@@ -170,11 +171,13 @@ def _supercell(seed: Atoms, target_atoms: int | None) -> Atoms:
 def _check_seeds(seeds: Sequence[Atoms], parameters: DynamicsParameters) -> None:
     if not seeds:
         raise ValueError('there is no seed structure to start from: give at least one')
+    ensemble = ENSEMBLES[parameters.ensemble]
     for index, atoms in enumerate(seeds):
         if 'frame_id' not in atoms.info:
             raise ValueError(f"seed {index} has no info['frame_id']: name it")
-        if parameters.ensemble == 'npt' and not (atoms.pbc.all() and atoms.cell.rank == 3):
+        if ensemble.needs_periodic_cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
+            others = [repr(name) for name, other in ENSEMBLES.items() if not other.needs_periodic_cell]
             raise ValueError(
                 f'seed {index} ({atoms.info["frame_id"]}) is not periodic in three directions: ensemble '
-                "'npt' needs that; use 'nvt'"
+                f'{parameters.ensemble!r} needs that; use {" or ".join(others)}'
             )

@@ -20,6 +20,7 @@ from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.frames import MANIFEST, Manifest, ManifestError, file_sha256, write_manifest
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.load import resolve_device
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,95 +60,121 @@ def run_replicas(
 
     Parameters
     ----------
-    potential : Path
-        A MACE ``.model`` file.
+    potential, committee : Path, sequence of Path
+        MACE ``.model`` files: the one that drives the dynamics, and further ones, asked for the forces of each frame.
     seeds : sequence of Atoms
         Starting structures with ``frame_id`` (and ``origin``) in ``info``.
     parameters : DynamicsParameters
         Grid, engine, guards.
     folder : Path
         Receives ``shards/``, ``checkpoints/`` and, last, ``manifest.json``.
-    md_job : str
-        Name of the job, the first part of each ``frame_id``.
-    job_index, n_jobs : int
-        This job takes ``replicas[job_index::n_jobs]``.
+    md_job, job_index, n_jobs : str, int, int
+        The first part of each ``frame_id``; this job takes ``replicas[job_index::n_jobs]``.
     progress : callable, optional
         Called with ``frames``, ``frames_total``, ``replicas_done``, ``replicas_total``, ``guards_tripped``.
-    committee : sequence of Path, optional
-        Further potentials, asked for the forces of each frame.
-    parent : Path, optional
-        Folder of an interrupted job of the same replicas, which this one goes on from.
-    stop : Stop, optional
-        When to end before all is done; the manifest then says ``complete: false``.
-    batch_divisor : int
-        Run so many times fewer replicas at once than usual.
-    collect_only : bool
-        Run nothing: only tell what is there.
+    parent, stop : Path, Stop, optional
+        The folder of an interrupted job of the same replicas, which this one goes on from; when to end before all is
+        done: the manifest then says ``complete: false``.
+    batch_divisor, collect_only : int, bool
+        Run so many times fewer replicas at once than usual; run nothing, and only tell what is there.
 
     Raises
     ------
-    PotentialError
-        If a potential is unusable or does not know an element of the seeds.
+    PotentialError, ValueError
+        If a potential, a seed or a parameter is unfit, or there is no replica for this job.
     NoFramesError
         If all replicas ended and none left a frame.
-    ManifestError
-        If the folder, or files in it, vanished meanwhile.
-    OSError
-        If the disk is full, among others.
-    ValueError
-        If there is no seed or no replica for this job, or a seed does not fit the parameters.
+    ManifestError, OSError
+        If the folder, or files in it, vanished meanwhile; if the disk is full, among others.
     """
     plan = ReplicaPlan(seeds, parameters)
-    replicas = plan.share(job_index, n_jobs)
-    folder, stop = Path(folder).absolute(), stop or Stop()
-    device = resolve_device(parameters.device)
+    replicas, device = plan.share(job_index, n_jobs), resolve_device(parameters.device)
     engine = choose_engine(parameters, device)
     name = _with_potentials(engine, potential, committee)
-    task = Task(Path(potential).absolute(), tuple(map(Path, committee)), plan, folder, name, device, stop)
-    job = {'md_job': md_job, 'job_index': job_index, 'n_jobs': n_jobs, 'engine': engine, 'device': device}
-    reserve = _Reserve(folder / 'reserve', plan, replicas)
-    try:
-        (folder / MANIFEST).unlink(missing_ok=True)  # of an earlier attempt
-        found = take_over(plan, replicas, folder, name, parent, all_frames=collect_only)
-        waiting = [replica for replica in replicas if not _has_ended(found.get(replica.index))]
-        if waiting and not collect_only:
-            report = _Report(replicas, parameters.n_steps // parameters.sample_interval, progress, found)
-            job |= _run_engine(engine, task, waiting, batch_divisor, report)
-    except BaseException as error:
+    paths = Path(potential).absolute(), tuple(map(Path, committee))
+    task = Task(*paths, plan, Path(folder).absolute(), name, device, stop or Stop())
+    facts = {'md_job': md_job, 'job_index': job_index, 'n_jobs': n_jobs, 'engine': engine, 'device': device}
+    job = _Job(task, replicas, facts, parent, collect_only)
+    job.run(progress, batch_divisor)
+    return job.finish()
+
+
+class _Job:
+    """Replicas that are run or only collected, and the manifest of what they left."""
+
+    def __init__(
+        self, task: Task, replicas: Sequence[Replica], facts: dict[str, Any], parent: Path | None, collect_only: bool
+    ) -> None:
+        self._task, self._replicas, self._facts = task, replicas, facts
+        self._parent, self._collect_only = parent, collect_only
+
+    def run(self, progress: Progress | None, batch_divisor: int) -> None:
+        """Run the replicas that have not ended yet; if an error ends this, tell first what is there."""
+        folder = self._task.folder
+        reserve = _Reserve(folder / 'reserve', self._task.plan, self._replicas)
+        try:
+            self._run(progress, batch_divisor)
+        except BaseException as error:
+            reserve.release()
+            with suppress(Exception):  # the first error is the one to tell
+                manifest = self._describe()
+                if manifest['n_frames']:
+                    write_manifest(folder, manifest)
+            if _has_vanished(error, folder):
+                raise ManifestError(f'files vanished from {folder} while the MD ran there: {error}') from error
+            raise
         reserve.release()
-        with suppress(Exception):  # the first error is the one to tell
-            manifest = _describe(task, replicas, job, close=not collect_only)
-            if manifest['n_frames']:
-                write_manifest(folder, manifest)
-        if _has_vanished(error, folder):
-            raise ManifestError(f'files vanished from {folder} while the MD ran there: {error}') from error
-        raise
-    reserve.release()
-    manifest = _describe(task, replicas, job, close=not collect_only)
-    if manifest['n_frames'] == 0 and (manifest['complete'] or collect_only):
-        raise NoFramesError(_why_no_frames(manifest, (parent or folder) if collect_only else None))
-    write_manifest(folder, manifest)
-    return manifest
+
+    def finish(self) -> Manifest:
+        """Write the manifest and return it."""
+        manifest, folder = self._describe(), self._task.folder
+        if manifest['n_frames'] == 0 and (manifest['complete'] or self._collect_only):
+            raise NoFramesError(_why_no_frames(manifest, (self._parent or folder) if self._collect_only else None))
+        write_manifest(folder, manifest)
+        return manifest
+
+    def _run(self, progress: Progress | None, batch_divisor: int) -> None:
+        task, replicas, parameters = self._task, self._replicas, self._task.plan.parameters
+        (task.folder / MANIFEST).unlink(missing_ok=True)  # of an earlier attempt
+        found = take_over(task.plan, replicas, task.folder, task.engine, self._parent, all_frames=self._collect_only)
+        waiting = [replica for replica in replicas if not _has_ended(found.get(replica.index))]
+        if waiting and not self._collect_only:
+            report = _Report(replicas, parameters.n_steps // parameters.sample_interval, progress, found)
+            self._facts |= _run_engine(self._facts['engine'], task, waiting, batch_divisor, report)
+
+    def _describe(self) -> Manifest:
+        """Close what was cut by this run, and return the manifest."""
+        task, replicas = self._task, self._replicas
+        if not self._collect_only:
+            take_over(task.plan, replicas, task.folder, task.engine)
+        left = describe_frames(task.plan, replicas, task.folder, self._facts['engine'])
+        return cast(Manifest, {**left, **self._facts})
 
 
 def choose_engine(parameters: DynamicsParameters, device: str) -> str:
-    """Return the engine that the parameters ask for, or that suits the device.
+    """Return the engine that the parameters ask for, or that suits the device and the ensemble.
 
     Raises
     ------
     ValueError
-        If torchsim is asked for and cannot be used here.
+        If the engine that is asked for cannot be used here, or not for the ensemble.
     """
-    if parameters.engine == 'ase' or (parameters.engine == 'auto' and device != 'cuda'):
-        return 'ase'
     from aiida_mlip_autopipe.science.dynamics.batch.engine import available
 
-    problem = available()
-    if problem is None:
-        return 'torchsim'
-    if parameters.engine == 'auto':
-        return 'ase'
-    raise ValueError(f"engine is 'torchsim', but {problem}; install the extra torchsim, or use engine 'ase' or 'auto'")
+    integrators, engine = ENSEMBLES[parameters.ensemble].integrators, parameters.engine
+    if engine == 'auto':
+        batch = device == 'cuda' and 'torchsim' in integrators and available() is None
+        engine = 'torchsim' if batch else 'ase'
+    elif engine == 'torchsim' and (problem := available()):
+        raise ValueError(
+            f"engine is 'torchsim', but {problem}; install the extra torchsim, or use engine 'ase' or 'auto'"
+        )
+    if engine not in integrators:
+        raise ValueError(
+            f'engine {engine!r} has no integrator for ensemble {parameters.ensemble!r}; use engine '
+            f'{" or ".join(map(repr, integrators))}, or another ensemble'
+        )
+    return engine
 
 
 def _run_engine(
@@ -198,13 +225,6 @@ def _has_vanished(error: BaseException, folder: Path) -> bool:
     if not isinstance(error, OSError) or error.errno not in VANISHED:
         return False
     return error.filename is None or Path(error.filename).is_relative_to(folder)
-
-
-def _describe(task: Task, replicas: Sequence[Replica], job: dict[str, Any], *, close: bool) -> Manifest:
-    """Close what was cut by this run, and return the manifest."""
-    if close:
-        take_over(task.plan, replicas, task.folder, task.engine)
-    return cast(Manifest, {**describe_frames(task.plan, replicas, task.folder), **job})
 
 
 def _why_no_frames(manifest: Manifest, collected: Path | None) -> str:

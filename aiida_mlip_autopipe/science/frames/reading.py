@@ -149,6 +149,7 @@ def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
         'replica': shard['replica'],
         'step': step,
         'temperature_K': shard['temperature_K'],
+        'integrator': shard['integrator'],
     }
     if (end := shard['temperature_end_K']) is not None:
         atoms.info['temperature_end_K'] = end

@@ -30,6 +30,8 @@ class ShardEntry(TypedDict):
     temperature_K: float
     temperature_end_K: float | None
     pressure_GPa: float | None
+    ensemble: str
+    integrator: str
     n_atoms: int
 
 
@@ -47,6 +49,8 @@ class ReplicaEntry(TypedDict):
     temperature_K: float
     temperature_end_K: float | None
     pressure_GPa: float | None
+    ensemble: str
+    integrator: str
     n_atoms: int
     random_seed: int
     n_steps: int

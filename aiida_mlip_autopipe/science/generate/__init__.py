@@ -3,14 +3,13 @@
 A method is one file, registered by an entry point: ``base.py`` says how one is written.
 """
 
-from aiida_mlip_autopipe.science.generate.base import GENERATORS, SeedGenerator
+from aiida_mlip_autopipe.science.generate.base import SeedGenerator
 from aiida_mlip_autopipe.science.generate.generator import StructureGenerator
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.generate.prototype import PROTOTYPES, build_prototype, lattice_constant
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
 
 __all__ = [
-    'GENERATORS',
     'PROTOTYPES',
     'SeedGenerator',
     'StructureGenerator',

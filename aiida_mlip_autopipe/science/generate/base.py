@@ -39,13 +39,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aiida_mlip_autopipe.science.parameters.base import StageParameters
 from aiida_mlip_autopipe.science.references import Reference
-from aiida_mlip_autopipe.science.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
     from ase import Atoms
 
-__all__ = ['GENERATORS', 'SeedGenerator']
+__all__ = ['SeedGenerator']
 
 
 class SeedGenerator(StageParameters):
@@ -90,6 +89,3 @@ class SeedGenerator(StageParameters):
     def references(self) -> tuple[Reference, ...]:
         """Return the publications that the sentence cites."""
         return ()
-
-
-GENERATORS: Registry[type[SeedGenerator]] = Registry('aiida_mlip_autopipe.generators', 'method of making seeds')

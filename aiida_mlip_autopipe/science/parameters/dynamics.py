@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from aiida_mlip_autopipe.science.parameters.base import NotNegative, PositiveFloat, StageParameters
 from aiida_mlip_autopipe.science.parameters.descriptors import DescriptorParameters, SoapParameters
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 __all__ = ['DynamicsParameters', 'EarlyStopParameters', 'GuardParameters']
 
@@ -51,7 +52,7 @@ class GuardParameters(StageParameters):
 
 
 class EarlyStopParameters(StageParameters):
-    """When a replica makes room for another: it has shown nothing new for a while.
+    """When to stop a replica that has generated no new frames for a while.
 
     Each chunk of frames is asked whether one of them is new; either measure suffices, and with neither a replica runs
     to its end. What a replica has seen is its own: what its neighbours do does not change it.
@@ -83,13 +84,11 @@ class DynamicsParameters(StageParameters):
         min_length=1,
         description='Temperature grid, in K; a pair is a linear ramp from the first to the second.',
     )
-    ensemble: Literal['nvt', 'npt', 'nve'] = Field(
-        'nvt',
-        description='nvt: Langevin; npt: isotropic, Martyna-Tobias-Klein (ase) or stochastic cell rescaling '
-        '(torchsim); nve: no thermostat.',
+    ensemble: Annotated[str, ENSEMBLES] = Field(
+        'nvt', description='What is held constant, and with it the integrator: the name of an ensemble.'
     )
     pressures_GPa: list[Annotated[float, Field(ge=-100, le=1000)]] = Field(
-        default=[0.0], min_length=1, description='Pressure grid, in GPa; only for npt.'
+        default=[0.0], min_length=1, description='Pressure grid, in GPa; only for an ensemble with a barostat.'
     )
     supercell_atoms: int | None = Field(
         None,
@@ -107,10 +106,12 @@ class DynamicsParameters(StageParameters):
     timestep_fs: float = Field(2.0, gt=0, le=10, description='Time step, in fs.')
     sample_interval: int = Field(20, ge=1, description='Number of steps between two written frames.')
     friction_per_fs: PositiveFloat = Field(0.02, description='Langevin friction, in 1/fs.')
-    thermostat_time_fs: PositiveFloat = Field(100.0, description='Time constant of the npt thermostat, in fs.')
+    thermostat_time_fs: PositiveFloat = Field(
+        100.0, description='Time constant of the thermostat where there is a barostat, and in equilibration, in fs.'
+    )
     barostat_time_fs: PositiveFloat = Field(
         500.0,
-        description='Time constant of the npt barostat, in fs. In ase, the volume of a solid then oscillates with a '
+        description='Time constant of the barostat, in fs. In ase, the volume of a solid then oscillates with a '
         'period four to ten times shorter, which timestep_fs must resolve.',
     )
     engine: Literal['auto', 'ase', 'torchsim'] = Field(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, create_model, model_validator
 
-from aiida_mlip_autopipe.science.generate.base import GENERATORS, SeedGenerator
+from aiida_mlip_autopipe.science.generate.base import SeedGenerator
 from aiida_mlip_autopipe.science.parameters.base import StageParameters
+from aiida_mlip_autopipe.science.registry import GENERATORS
 
 __all__ = ['GenerationParameters']
 

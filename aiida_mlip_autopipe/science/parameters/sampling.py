@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from aiida_mlip_autopipe.science.parameters.base import NotNegative, PositiveFloat, StageParameters
 from aiida_mlip_autopipe.science.parameters.descriptors import DescriptorParameters, SoapParameters
+from aiida_mlip_autopipe.science.registry import SELECTION_RULES
 
 __all__ = ['LimitParameters', 'SamplingParameters']
 
@@ -61,14 +62,10 @@ Share = Literal['equal', 'proportional']
 
 
 class SamplingParameters(StageParameters):
-    """DIRECT: reduce, cluster, select. ``random`` and ``farthest`` are baselines to compare with."""
+    """How frames are described, reduced and selected; the keys of clusters and fills are those of DIRECT."""
 
     n_to_select: int = Field(10, ge=1, le=1_000_000, description='Frames to select for labelling.')
-    selection: Literal['direct', 'random', 'farthest'] = Field(
-        'direct',
-        description='direct: stratified over clusters; random: the baseline; farthest: farthest-point traversal, each '
-        'frame is the farthest from those before.',
-    )
+    selection: Annotated[str, SELECTION_RULES] = Field('direct', description='The rule of selection, by name.')
     min_eigenvalue: float = Field(
         1.0,
         ge=0,

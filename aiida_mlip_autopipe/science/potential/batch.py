@@ -13,6 +13,7 @@ from ase import units
 from ase.data import chemical_symbols
 
 from aiida_mlip_autopipe.science.potential.load import PotentialError, load_model, quiet
+from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ def load_batch_model(
     path : Path
         A MACE ``.model`` file.
     parameters : DynamicsParameters
-        Precision, and the ensemble: stresses are computed for npt only.
+        Precision, and the ensemble: stresses are computed only where it needs them.
     device : str
         ``cpu`` or ``cuda``.
     cuequivariance, compile : bool
@@ -87,7 +88,7 @@ def load_batch_model(
             device=torch.device(device),
             dtype=getattr(torch, parameters.dtype),
             neighbor_list_fn=neighbours,
-            compute_stress=parameters.ensemble == 'npt',
+            compute_stress=ENSEMBLES[parameters.ensemble].needs_stress,
             enable_cueq=cuequivariance,
             compile_mode='default' if compile else None,
         )

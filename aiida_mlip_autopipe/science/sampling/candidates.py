@@ -122,30 +122,19 @@ def select_candidates(
 
     Parameters
     ----------
-    folders : sequence of pathlib.Path
-        Folders of MD jobs, each with a manifest.
+    folders, progress, potential
+        As for `describe_folders`.
     parameters : SamplingParameters
-        How many, by which descriptor and method.
-    progress : callable, optional
-        As `describe_folders` calls it.
-    potential : path, optional
-        The MACE potential whose features describe the frames; for the descriptor ``mace``.
+        How many, by which descriptor and rule.
     known : sequence of ase.Atoms
-        Frames that are labelled already: the selection keeps away from them. Isolated atoms among them count for
-        nothing.
+        Frames that are labelled already: the selection keeps away from them, but for isolated atoms.
     scratch : path, optional
         Folder for the descriptors, four bytes for each frame and feature; the system's if not given.
 
-    Returns
-    -------
-    Selection
-
     Raises
     ------
-    ManifestError
-        If a manifest or a shard is missing or differs from what was written.
-    ValueError
-        If there is no frame, or none that can be described; if the potential is missing.
+    ManifestError, ValueError
+        As `describe_folders`, and if no frame can be described.
     """
     from aiida_mlip_autopipe.science.sampling.figures import figure_data
 
@@ -176,11 +165,16 @@ def select_candidates(
         )
     candidates = load_frames(folders, sampler.selected_idx_)
     table = _table(sampler, candidates)
+    _tell_candidates(candidates, table)
+    report = {**sampler.report_, 'frames_masked': masked}
+    return Selection(candidates, table, overview(notes, sampler), report, figure_data(sampler))
+
+
+def _tell_candidates(candidates: Sequence[Atoms], table: dict[str, np.ndarray]) -> None:
+    """Write into the ``info`` of each candidate how it was chosen."""
     for rank, atoms in enumerate(candidates):
         told = {name: column[rank].item() for name, column in table.items()}
         atoms.info.update({name: value for name, value in told.items() if name not in ('index', 'frame_id')})
-    report = {**sampler.report_, 'frames_masked': masked}
-    return Selection(candidates, table, overview(notes, sampler), report, figure_data(sampler))
 
 
 def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:

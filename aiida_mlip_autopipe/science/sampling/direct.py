@@ -10,17 +10,17 @@ Source: J. Qi, T. W. Ko, B. C. Wood, T. A. Pham and S. P. Ong, npj Comput. Mater
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 
+from aiida_mlip_autopipe.science.registry import SELECTION_RULES
 from aiida_mlip_autopipe.science.sampling.clustering import (
     CLUSTERINGS,
     Centres,
-    cluster,
     k_centre,
     sample_size,
     subsample,
@@ -38,7 +38,8 @@ from aiida_mlip_autopipe.science.sampling.reduction import (
     reduce,
 )
 from aiida_mlip_autopipe.science.sampling.rows import RowSource, blocks
-from aiida_mlip_autopipe.science.sampling.selection import fill, fill_bins, quotas, representatives, unlike
+from aiida_mlip_autopipe.science.sampling.rules.base import Unusual
+from aiida_mlip_autopipe.science.sampling.selection import quotas, unlike
 
 __all__ = ['DirectSampler']
 
@@ -48,14 +49,9 @@ CHOICES = {
     'clustering': CLUSTERINGS,
     'cluster_share': SHARES,
     'group_share': SHARES,
-    'selection': ('direct', 'random', 'farthest'),
 }
 COUNTS = ('n_to_select', 'n_clusters', 'n_per_cluster', 'min_cluster_size', 'max_components')
 FRACTIONS = ('fill', 'coverage_fill', 'environment_fill')
-
-#: This fraction of the fill measures distances in components weighted by explained variance: along those that explain
-#: most, the unweighted fill leaves gaps.
-WEIGHTED_FILL = 0.3
 
 
 class DirectSampler:
@@ -94,7 +90,7 @@ class DirectSampler:
     max_components : int, optional
         At most so many components.
     selection : str
-        ``direct``; or a baseline: ``random``, ``farthest`` (k-centre from the frame nearest to the mean).
+        The name of a rule: ``direct``; or a baseline: ``random``, ``farthest``.
     max_bytes : float
         Largest memory that ``birch`` and ``kmedoids`` may take.
 
@@ -150,7 +146,7 @@ class DirectSampler:
         environment_fill: float = 0.0,
         min_eigenvalue: float = 1.0,
         max_components: int | None = None,
-        selection: Literal['direct', 'random', 'farthest'] = 'direct',
+        selection: str = 'direct',
         max_bytes: float = 2e9,
     ) -> None:
         self.n_to_select, self.weighting, self.clustering = n_to_select, weighting, clustering
@@ -197,40 +193,37 @@ class DirectSampler:
         Raises
         ------
         ValueError
-            If X has no row, no usable row, or other rows at the second reading; if ``known`` has another number of
-            features; if ``groups`` or ``exclude`` is not of the length of X; if the clustering would not fit into the
-            memory.
+            If X has no row, no usable row, or other rows at the second reading; if ``known`` has other features, or
+            ``groups`` or ``exclude`` another length; if the clustering would not fit into the memory.
         """
-        if self.environment_fill and (environments is None or groups is not None):
-            raise ValueError(
-                f'environment_fill={self.environment_fill} needs the environments, and no groups; give them, or 0'
-            )
+        _check_environments(self.environment_fill, environments, groups)
         moments = measure(X, _excluded(exclude))
         reduction = reduce(moments, self.min_eigenvalue, self.max_components, self.weighting)
         points = project(X, reduction, moments)
-        usable = np.flatnonzero(moments.usable)
+        usable, fixed = np.flatnonzero(moments.usable), known_scores(known, reduction)
         digests = moments.digests if len(usable) == len(moments.usable) else moments.digests[usable]
-        fixed = known_scores(known, reduction)
         novelty = Centres(fixed).nearest(points)[1] if len(fixed) else None
         far = np.ones(len(usable), np.bool_) if novelty is None else novelty > self.min_novelty
         new = far & _uncertain(certain, moments.usable)
-        rows = usable[new]
-        chosen_from = slice(None) if new.all() else new
-        pool = Pool(points[chosen_from], digests[chosen_from], fixed, reduction.relative_weights, self.random_state)
+        rows, some = usable[new], slice(None) if new.all() else new
+        pool = Pool(points[some], digests[some], fixed, reduction.relative_weights, self.random_state)
         if environments is not None and self.environment_fill:
             unusual = partial(_unusual, environments, moments, rows, self.min_eigenvalue)
             picks = self._select(pool, self.n_to_select, unusual)
         else:
             picks = self._select_by_group(pool, members_of(groups, moments.usable, rows, pool.digests))
-
-        self.labels_ = np.full(len(moments.usable), -1, np.int32)
-        self.labels_[rows] = picks.labels
-        self.selected_idx_, self.reasons_ = rows[picks.indices], picks.reasons
-        self.distances_ = picks.distances_from_centroids(pool.points)
+        self._remember_picks(pool, picks, rows, len(moments.usable))
         self._remember(reduction, points, usable, digests, pool)
         self._novelty = novelty
         self._counts = {**_counts(moments, exclude), 'n_known': len(fixed), **_left_out(far, new)}
         return self
+
+    def _remember_picks(self, pool: Pool, picks: Picks, rows: np.ndarray, n_rows: int) -> None:
+        """Keep what was taken of the pool, whose frames are some of the rows."""
+        self.labels_ = np.full(n_rows, -1, np.int32)
+        self.labels_[rows] = picks.labels
+        self.selected_idx_, self.reasons_ = rows[picks.indices], picks.reasons
+        self.distances_ = picks.distances_from_centroids(pool.points)
 
     def _remember(
         self, reduction: Reduction, points: np.ndarray, usable: np.ndarray, digests: np.ndarray, pool: Pool
@@ -326,65 +319,22 @@ class DirectSampler:
             picks.add_part(self._select(pool.part(group, picks.indices), int(share)), group)
         return picks
 
-    def _select(
-        self, pool: Pool, n_wanted: int, unusual: Callable[[np.ndarray, int], np.ndarray] | None = None
-    ) -> Picks:
+    def _select(self, pool: Pool, n_wanted: int, unusual: Unusual | None = None) -> Picks:
         """Select so many frames, or all that differ."""
-        picks = Picks.none_of(pool)
         n_wanted = min(n_wanted, len(pool))
-        open_to_all = np.ones(len(pool), np.bool_)
         if n_wanted == 0:
-            return picks
-        if self.selection == 'random':
-            picks.add(draw(pool.digests, n_wanted, (self.random_state,)), 'random')
-        elif self.selection == 'farthest':
-            picks.add(k_centre(pool.points, n_wanted, pool.fixed)[0], 'farthest')
-        else:
-            open_to_all = self._select_direct(pool, n_wanted, picks, unusual)
+            return Picks.none_of(pool)
+        picks = SELECTION_RULES[self.selection]().select(pool, n_wanted, self, unusual)
         if len(picks) < n_wanted:  # what is left differs from the picks, but not in its score
-            left = np.flatnonzero(open_to_all)
+            left = np.flatnonzero(picks.is_open)
             more = unlike(pool.digests[left], n_wanted - len(picks), pool.digests[picks.indices])
             picks.add(left[more], 'fill')
         return picks
 
-    def _select_direct(
-        self, pool: Pool, n_wanted: int, picks: Picks, unusual: Callable[[np.ndarray, int], np.ndarray] | None
-    ) -> np.ndarray:
-        """Take from clusters, frames with unusual atoms, from empty bins, and fill; return which frames were open."""
-        n_unusual, n_bins = int(self.environment_fill * n_wanted), int(self.coverage_fill * n_wanted)
-        budget = n_wanted - n_unusual - n_bins - int(self.fill * n_wanted)
-        is_open = self._take_from_clusters(pool, budget, picks)
-        if unusual is not None and n_unusual:
-            picks.add(unusual(picks.indices, n_unusual), 'environment')
-        if n_bins:
-            picks.add(fill_bins(pool.points, n_bins, picks.indices, is_open), 'coverage')
-        n_fill = n_wanted - len(picks)
-        n_weighted = int(WEIGHTED_FILL * n_fill)
-        for n_more, weights in ((n_fill - n_weighted, np.ones_like(pool.weights)), (n_weighted, pool.weights)):
-            bounds = np.where(is_open, picks.bounds(pool.points, weights), np.float32(-1))
-            given = np.concatenate([pool.fixed, pool.points[picks.indices]])
-            picks.add(fill(pool.points, n_more, given, bounds, weights), 'fill')
-        return is_open
-
-    def _take_from_clusters(self, pool: Pool, budget: int, picks: Picks) -> np.ndarray:
-        """Take what the clusters give; return which frames are in no cluster that is too small."""
-        n_clusters = min(self.n_clusters or max(1, budget // self.n_per_cluster), len(pool))
-        some = pool.sample(n_clusters)
-        picks.labels = cluster(
-            pool.points, n_clusters, self.clustering, some, pool.fixed, self.random_state, self.max_bytes
-        )
-        populations = np.bincount(picks.labels[picks.labels >= 0])
-        shares = quotas(populations, budget, self.cluster_share, self.min_cluster_size)
-        indices, ordinals = representatives(pool.points, picks.labels, shares)
-        picks.add(indices[ordinals == 0], 'centroid')
-        picks.add(indices[ordinals > 0], 'stratum')
-        large_enough = np.append(populations >= self.min_cluster_size, True)
-        return large_enough[picks.labels]
-
 
 def _check_parameters(sampler: DirectSampler) -> None:
     """Raise a ValueError that names the first parameter that is out of bounds."""
-    for name, allowed in CHOICES.items():
+    for name, allowed in {**CHOICES, 'selection': tuple(SELECTION_RULES)}.items():
         choice = getattr(sampler, name)
         if choice not in allowed:
             raise ValueError(f'{name}={choice!r} must be one of {", ".join(map(repr, allowed))}')
@@ -401,6 +351,11 @@ def _check_parameters(sampler: DirectSampler) -> None:
     for name in ('min_eigenvalue', 'min_novelty'):
         if not getattr(sampler, name) >= 0:
             raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0')
+
+
+def _check_environments(share: float, environments: EnvironmentSource | None, groups: Any) -> None:
+    if share and (environments is None or groups is not None):
+        raise ValueError(f'environment_fill={share} needs the environments, and no groups; give them, or 0')
 
 
 def _excluded(exclude: Mapping[str, np.ndarray] | None) -> np.ndarray | None:

@@ -248,7 +248,7 @@ def _draw_selection_map(axes: Axes, data: Mapping[str, Any]) -> None:
         axes.plot(known['x'], known['y'], 'x', color='black', markersize=size, label='known')
     x, y, reasons = np.array(picks['x']), np.array(picks['y']), np.array(picks['reason'])
     for reason, n_picks in picks['n_by_reason'].items():
-        marker, colour = REASON_STYLES[reason]
+        marker, colour = REASON_STYLES.get(reason, ('o', BLUE))
         these = reasons == reason
         (drawn,) = axes.plot(x[these], y[these], marker, color=colour, markersize=size, label=f'{reason} ({n_picks})')
         drawn.set(markeredgecolor='white', markeredgewidth=0.06 * size)

@@ -63,16 +63,19 @@ class Picks:
         Why each was taken.
     labels : numpy.ndarray
         The cluster of every frame of the pool (n,), int32; -1 for none.
+    is_open : numpy.ndarray
+        Which frames may be taken (n,), bool.
     """
 
     indices: np.ndarray
     reasons: list[str]
     labels: np.ndarray
+    is_open: np.ndarray
 
     @classmethod
     def none_of(cls, pool: Pool) -> Picks:
         """Return no pick yet."""
-        return cls(np.empty(0, np.int64), [], np.full(len(pool), -1, np.int32))
+        return cls(np.empty(0, np.int64), [], np.full(len(pool), -1, np.int32), np.ones(len(pool), np.bool_))
 
     def __len__(self) -> int:
         """Return how many frames were taken."""

@@ -6,6 +6,11 @@ unrolled and sums stay in registers. Sizes have to be known by then: they travel
 allocates or checks bounds; arrays are one-dimensional, contiguous and padded to whole vectors.
 
 On processors without 512-bit registers a vector becomes several; results differ by rounding at most.
+
+Plain loops do not reach this. With ``fastmath`` and the same fixed sizes, `solid_harmonics`, `accumulate` and
+`multiply_rows` give the same SOAP within 5e-15, but an atom of Si64 (n_max 8, l_max 6, no average) takes 3.8 to 8.5
+times as long, with four ways to arrange the loops of `accumulate` (Numba 0.68, AVX2; medians of CPU times measured in
+turns). Of the other two, harmonics in plain loops cost a factor of 1.3 and products 1.2.
 """
 
 from __future__ import annotations

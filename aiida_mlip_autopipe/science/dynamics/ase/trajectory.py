@@ -1,13 +1,7 @@
 """Molecular dynamics of one replica with ASE, and single points.
 
-nvt: Langevin dynamics (E. Vanden-Eijnden, G. Ciccotti, Chem. Phys. Lett. 429, 310 (2006)), the centre of mass fixed.
-npt: isotropic Martyna-Tobias-Klein (J. Chem. Phys. 101, 4177 (1994)). nve: velocity Verlet. Equilibration: Berendsen
-(H. J. C. Berendsen et al., J. Chem. Phys. 81, 3684 (1984)). All random numbers come from one generator, so that a seed
-gives the same trajectory, bit for bit, on one thread; a checkpoint holds all that the next step depends on.
-
-ASE's Martyna-Tobias-Klein counts 3 N degrees of freedom while the centre of mass rests: with few atoms the others would
-be too hot by N / (N - 1). It is therefore told of one atom less. Its barostat_time_fs is no period: that with which a
-solid's volume swings is four to ten times shorter, and the time step must resolve it.
+The ensemble gives the integrator. All random numbers come from one generator, so that a seed gives the same trajectory,
+bit for bit, on one thread; a checkpoint holds all that the next step depends on.
 """
 
 from __future__ import annotations
@@ -20,14 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.constraints import FixCom
-from ase.md.langevin import Langevin
-from ase.md.nose_hoover_chain import IsotropicMTKNPT
-from ase.md.nptberendsen import NPTBerendsen
-from ase.md.nvtberendsen import NVTBerendsen
-from ase.md.verlet import VelocityVerlet
 
 from aiida_mlip_autopipe.science.committee import disagreement
+from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
 from aiida_mlip_autopipe.science.dynamics.guards import (
     GuardedCalculator,
     Guards,
@@ -39,13 +28,11 @@ from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.load import check_elements, inspect_potential, load_calculator
 
 if TYPE_CHECKING:
+    from aiida_mlip_autopipe.science.dynamics.ase.steps import AseStep
     from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
     from aiida_mlip_autopipe.science.dynamics.replicas import Replica
 
 __all__ = ['draw_velocities', 'run_dynamics', 'single_point']
-
-COMPRESSIBILITY_PER_GPA = 0.01
-"""Of a solid of 100 GPa, for the Berendsen barostat: it scales how fast the cell follows, not where it goes."""
 
 
 def run_dynamics(
@@ -107,11 +94,12 @@ class _Trajectory:
         self._recorder, self._parameters, self._committee = recorder, parameters, committee
         self._replica: Replica = recorder.replica
         seed = recorder.atoms
+        self._ensemble = ensemble_of(parameters)
         self._rng = np.random.default_rng(self._replica.random_seed)
         self._guards = Guards(seed, parameters.guards, self._replica.max_target_K)
         self._atoms = Atoms(numbers=seed.numbers, positions=seed.positions, cell=seed.cell, pbc=seed.pbc)
         self._atoms.calc = GuardedCalculator(calculator, self._guards)
-        self._integrator: Any = None
+        self._step: AseStep
         self.first = -parameters.equilibration_steps if recorder.resumed is None else recorder.resumed[0]
 
     def start(self) -> None:
@@ -122,15 +110,15 @@ class _Trajectory:
         self._guards.before_forces(self._atoms)
         self._guards.structure(self._atoms)
         draw_velocities(self._atoms, self._replica.temperature_K, self._rng)
-        self._integrator = self._make_integrator(self.first + 1)
+        self._step = self._make_step(self.first + 1)
 
     def advance(self, step: int) -> bool:
         """Make one step; return False if the replica has shown nothing new for long."""
         if step == 1 and self.first < 0:
-            self._integrator = self._make_integrator(step)
+            self._step = self._make_step(step)
         if self._replica.temperature_end_K is not None and step > 1:
-            _set_temperature(self._integrator, self._target(step))
-        self._integrator.step()
+            self._step.set_temperature(self._target(step))
+        self._step.step()
         self._guards.after_step(self._atoms)
         writes = step > 0 and step % self._parameters.sample_interval == 0
         if writes or step % self._parameters.guards.check_interval == 0:
@@ -146,7 +134,7 @@ class _Trajectory:
             'cell': atoms.cell.array.copy(),
             'rng': np.array(json.dumps(self._rng.bit_generator.state)),
             'energy_eV': np.array(np.nan if self._guards.energy_eV is None else self._guards.energy_eV),
-            **{f'integrator.{name}': value for name, value in _private_state(self._integrator).items()},
+            **{f'integrator.{name}': value for name, value in self._step.state().items()},
         }
 
     def _resume(self, state: dict[str, np.ndarray]) -> None:
@@ -156,9 +144,9 @@ class _Trajectory:
         atoms.set_momenta(state['momenta'])
         self._rng.bit_generator.state = json.loads(str(state['rng']))
         self._guards.energy_eV = float(state['energy_eV'])
-        self._integrator = self._make_integrator(self.first + 1)
+        self._step = self._make_step(self.first + 1)
         prefix = 'integrator.'
-        _restore(self._integrator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._step.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
     def _write(self, step: int) -> bool:
         atoms = self._atoms
@@ -176,38 +164,11 @@ class _Trajectory:
     def _target(self, step: int) -> float:
         return self._replica.target_K(step, self._parameters.n_steps)
 
-    def _make_integrator(self, step: int) -> Any:
-        """Return the integrator of a step."""
-        atoms, parameters = self._atoms, self._parameters
-        timestep, ensemble, target = parameters.timestep_fs * units.fs, parameters.ensemble, self._target(step)
-        atoms.set_constraint()
-        thermostat = parameters.thermostat_time_fs * units.fs
-        barostat = parameters.barostat_time_fs * units.fs
-        pressure = (self._replica.pressure_GPa or 0.0) * units.GPa
-        if step <= 0 and ensemble == 'npt':
-            return NPTBerendsen(
-                atoms,
-                timestep,
-                temperature_K=target,
-                taut=thermostat,
-                taup=barostat,
-                pressure_au=pressure,
-                compressibility_au=COMPRESSIBILITY_PER_GPA / units.GPa,
-                fixcm=True,
-            )
-        if step <= 0:
-            return NVTBerendsen(atoms, timestep, temperature_K=target, taut=thermostat, fixcm=True)
-        if ensemble == 'npt':
-            mtk = IsotropicMTKNPT(
-                atoms, timestep, temperature_K=target, pressure_au=pressure, tdamp=thermostat, pdamp=barostat
-            )
-            return _with_centre_at_rest(mtk) if len(atoms) > 1 else mtk
-        if len(atoms) > 1:
-            atoms.set_constraint(FixCom())
-        if ensemble == 'nve':
-            return VelocityVerlet(atoms, timestep)
-        friction = parameters.friction_per_fs / units.fs
-        return Langevin(atoms, timestep, temperature_K=target, friction=friction, fixcm=False, rng=self._rng)
+    def _make_step(self, step: int) -> AseStep:
+        """Return what makes a step, and those that follow."""
+        self._atoms.set_constraint()
+        make = self._ensemble.ase_equilibration if step <= 0 else self._ensemble.ase_production
+        return make(self._atoms, self._target(step), self._replica.pressure_GPa or 0.0, self._rng)
 
 
 def draw_velocities(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> None:
@@ -229,64 +190,6 @@ def _disagreement(atoms: Atoms, forces: np.ndarray, committee: Sequence[Calculat
         calculator.calculate(frame, ['forces'])
         every.append(np.asarray(calculator.results['forces'], dtype=float))
     return float(disagreement(np.array(every)).max())
-
-
-# ------------------------------------------------------------------------------------ what ASE's integrators remember
-
-
-def _memories(integrator: Any) -> dict[str, Any]:
-    """Return the objects that hold the variables of an integrator: Martyna-Tobias-Klein's has a chain for each bath."""
-    if not isinstance(integrator, IsotropicMTKNPT):
-        return {}
-    return {'': integrator, 'thermostat': integrator._thermostat, 'barostat': integrator._barostat}
-
-
-def _private_state(integrator: Any) -> dict[str, np.ndarray]:
-    """Return the numbers that an integrator carries from step to step beside positions, momenta and cell.
-
-    ASE has no public way to them. Those that do not change from step to step come along; a restored replica must go on
-    bit for bit, and a test holds it to that.
-    """
-    return {
-        f'{owner}.{name}': np.array(value)
-        for owner, memory in _memories(integrator).items()
-        for name, value in vars(memory).items()
-        if isinstance(value, float | np.ndarray)
-    }
-
-
-def _restore(integrator: Any, state: dict[str, np.ndarray]) -> None:
-    memories = _memories(integrator)
-    for path, value in state.items():
-        owner, name = path.split('.', 1)
-        setattr(memories[owner], name, value.copy() if value.ndim else float(value))
-
-
-def _with_centre_at_rest(integrator: Any) -> Any:
-    """Return Martyna-Tobias-Klein's integrator with 3 N - 3 degrees of freedom in place of 3 N."""
-    thermostat = integrator._thermostat
-    thermostat._Q[0] *= 1 - 1 / thermostat._num_atoms_global
-    for memory in (integrator, thermostat):
-        memory._num_atoms_global -= 1
-    return integrator
-
-
-def _set_temperature(integrator: Any, temperature_K: float) -> None:
-    """Change the target temperature of an integrator on its way."""
-    if hasattr(integrator, 'set_temperature'):
-        integrator.set_temperature(temperature_K=temperature_K)
-        return
-    for memory in _memories(integrator).values():
-        _scale_thermal_energy(memory, units.kB * temperature_K)
-
-
-def _scale_thermal_energy(memory: Any, energy: float) -> None:
-    """Set the thermal energy of a part of Martyna-Tobias-Klein's integrator, and the masses that go with it."""
-    ratio = energy / memory._kT
-    memory._kT = energy
-    for name in ('_Q', '_R', '_W'):
-        if hasattr(memory, name):
-            setattr(memory, name, getattr(memory, name) * ratio)
 
 
 # ----------------------------------------------------------------------------------------------------- single points

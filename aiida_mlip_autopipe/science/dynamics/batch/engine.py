@@ -65,10 +65,9 @@ def run_batch(
     Parameters
     ----------
     recorders : iterable of Recorder
-        Each gives its replica, starting structure and perhaps a state to go on from, and takes frames, checkpoints and
-        the end.
-    potential : Path
-        A MACE ``.model`` file.
+        Each gives its replica, starting structure, perhaps a state to go on from; takes frames, checkpoints, the end.
+    potential, committee : Path, sequence of Path
+        MACE ``.model`` files: the one that drives the dynamics, and further ones, asked for the forces of each frame.
     parameters : DynamicsParameters
         Ensemble, steps, guards, precision, options of the potential.
     device : str
@@ -77,8 +76,6 @@ def run_batch(
         When the job must end.
     batch_divisor : int
         The batch is so many times smaller than usual.
-    committee : sequence of Path
-        Further potentials, asked for the forces of each frame.
     on_end : callable, optional
         Told of each replica that ended, as `Recorder.end` says.
 
@@ -90,10 +87,8 @@ def run_batch(
 
     Raises
     ------
-    PotentialError
-        If a potential is unusable or does not know an element.
-    ValueError
-        If an option of the potential cannot be used here.
+    PotentialError, ValueError
+        If a potential is unusable or does not know an element, or an option of it cannot be used here.
     MemoryError
         If a replica does not even fit into the memory alone; after all others have ended.
     """

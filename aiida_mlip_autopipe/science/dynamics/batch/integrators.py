@@ -1,19 +1,13 @@
 """Equations of motion of a batch: each replica at its own step, temperature and pressure.
 
-nvt: Langevin dynamics in the splitting BAOAB (B. Leimkuhler, C. Matthews, Appl. Math. Res. Express 2013, 34).
-npt: the same with the volume moved by stochastic cell rescaling (M. Bernetti, G. Bussi, J. Chem. Phys. 153, 114107
-(2020)), isotropic; thermostat and barostat are both stochastic, and so ergodic with few atoms. nve: velocity Verlet.
-Equilibration: Berendsen (H. J. C. Berendsen et al., J. Chem. Phys. 81, 3684 (1984)).
-
-The centre of mass rests, and momenta have 3 N - 3 degrees of freedom. The temperature of a frame is that of the momenta
-in the middle of the step, just after the thermostat: for harmonic forces they are exact there, while at the end of the
-step they are too cold by a fraction (omega dt)**2 / 4 (Z. Zhang et al., J. Phys. Chem. A 123, 6056 (2019)).
+Velocity Verlet, with places for a thermostat in the middle of the step and for a barostat before: an ensemble fills
+them. Equilibration: Berendsen (H. J. C. Berendsen et al., J. Chem. Phys. 81, 3684 (1984)). The centre of mass rests,
+and momenta have 3 N - 3 degrees of freedom.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import units
@@ -26,7 +20,7 @@ if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.batch.state import Batch, Slot
     from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 
-__all__ = ['Integrator', 'draw_momenta']
+__all__ = ['MAX_RESCALING', 'Integrator', 'draw_momenta', 'drift_of_centre']
 
 MAX_RESCALING = 0.1
 """Most that one step changes the root of the volume, or an equilibration the momenta, as a fraction."""
@@ -41,48 +35,71 @@ def draw_momenta(batch: Batch) -> None:
     energy = units.kB * batch.masses.new_tensor([slot.replica.temperature_K for slot in batch.slots])
     noise = standard_normal(batch.seed[batch.owner], VELOCITIES, batch.index * 0, batch.index)
     batch.momenta = (batch.masses * energy[batch.owner]).sqrt()[:, None] * noise
-    batch.momenta = batch.momenta - _drift(batch)
+    batch.momenta = batch.momenta - drift_of_centre(batch)
 
 
-def _drift(batch: Batch) -> Tensor:
+def drift_of_centre(batch: Batch) -> Tensor:
     """Return the part of the momenta that moves the centre of mass; zero for a single atom. Shape (n, 3)."""
     velocity = (batch.rest / batch.total(batch.masses))[:, None] * batch.total(batch.momenta)
     return batch.masses[:, None] * velocity[batch.owner]
 
 
 class Integrator:
-    """The two halves of a step, before and after the forces.
+    """The two halves of a step, before and after the forces: velocity Verlet, unless an ensemble adds to it.
 
     Parameters
     ----------
     parameters : DynamicsParameters
-        Ensemble, time step and time constants.
+        Time step and time constants.
+
+    Attributes
+    ----------
+    measures_at_end : bool
+        Whether the temperature of a frame is that at the end of the step; else :meth:`thermalise` measures it.
+    moves_volumes : bool
+        Whether :meth:`rescale` needs random numbers.
+    timestep : float
+        In ASE's unit of time.
+    noise : Noise
+        Random numbers for the momenta and volumes of a step.
     """
 
+    measures_at_end: ClassVar[bool] = True
+    moves_volumes: ClassVar[bool] = False
+
     def __init__(self, parameters: DynamicsParameters) -> None:
-        self._ensemble = parameters.ensemble
+        self.timestep = parameters.timestep_fs * units.fs
+        self.noise = Noise(volumes=self.moves_volumes)
         self._n_steps = parameters.n_steps
-        self._dt = parameters.timestep_fs * units.fs
-        self._keep = math.exp(-parameters.friction_per_fs * parameters.timestep_fs)
-        if parameters.ensemble == 'npt':
-            self._keep = math.exp(-parameters.timestep_fs / parameters.thermostat_time_fs)
         self._berendsen = parameters.timestep_fs / parameters.thermostat_time_fs
-        self._barostat_time = parameters.barostat_time_fs * units.fs
-        self._noise = _Noise(barostat=parameters.ensemble == 'npt')
         self._slots: list[Slot] = []
         self._targets_K = np.zeros(0)
         self._ramps = False
+
+    def rescale(self, batch: Batch, energy: Tensor, production: Tensor) -> None:
+        """Change cells, before positions are moved.
+
+        Parameters
+        ----------
+        batch : Batch
+            Its tensors are replaced, not changed.
+        energy : tensor, shape (K,)
+            Thermal energies of the targets, in eV.
+        production : tensor, shape (K,)
+            1 for replicas in production, 0 for those that equilibrate.
+        """
+
+    def thermalise(self, batch: Batch, energy: Tensor, production: Tensor) -> None:
+        """Change momenta, in the middle of the step; arguments as for :meth:`rescale`."""
 
     def before_forces(self, batch: Batch) -> None:
         """Move the replicas to the positions of their next step."""
         batch.steps = batch.steps + 1
         energy, production = self._targets(batch)
         self._kick(batch)
-        if self._ensemble == 'npt':
-            self._rescale(batch, energy, production)
+        self.rescale(batch, energy, production)
         self._drift(batch)
-        if self._ensemble != 'nve':
-            self._thermalise(batch, energy, production)
+        self.thermalise(batch, energy, production)
         self._drift(batch)
 
     def after_forces(self, batch: Batch) -> Tensor:
@@ -92,7 +109,7 @@ class Integrator:
         equilibrating = batch.steps <= 0
         if equilibrating.any():
             temperature = self._equilibrate(batch, temperature)
-        if self._ensemble == 'nve':
+        if self.measures_at_end:
             batch.temperature = temperature
         return temperature
 
@@ -114,34 +131,10 @@ class Integrator:
         return np.array([slot.replica.target_K(step, self._n_steps) for slot, step in pairs])
 
     def _kick(self, batch: Batch) -> None:
-        batch.momenta = batch.momenta + (self._dt / 2) * batch.forces
+        batch.momenta = batch.momenta + (self.timestep / 2) * batch.forces
 
     def _drift(self, batch: Batch) -> None:
-        batch.positions = batch.positions + (self._dt / 2) * batch.momenta / batch.masses[:, None]
-
-    def _thermalise(self, batch: Batch, energy: Tensor, production: Tensor) -> None:
-        """Let the momenta forget a part of what they were, and give them noise instead."""
-        keep = 1 - production * (1 - self._keep)
-        width = ((1 - keep**2) * energy)[batch.owner] * batch.masses
-        batch.momenta = keep[batch.owner][:, None] * batch.momenta + width.sqrt()[:, None] * self._noise.atoms(batch)
-        batch.momenta = batch.momenta - _drift(batch)
-        batch.temperature = batch.kinetic_temperature()
-
-    def _rescale(self, batch: Batch, energy: Tensor, production: Tensor) -> None:
-        """Move the volume by a step in its root; positions and cell follow, momenta go the other way.
-
-        The kinetic part of the pressure counts all atoms, also the centre of mass, whose momentum was taken away.
-        """
-        volume = batch.volume()
-        pressure = (2 * batch.kinetic_energy() / 3 + energy * batch.rest) / volume + batch.virial
-        rate = batch.compressibility * self._dt / (2 * self._barostat_time)
-        force = pressure - batch.pressure + production * energy / (2 * volume)
-        noise = production * (energy * rate / volume).sqrt() * self._noise.systems(batch)
-        change = (rate * force + noise).clamp(-MAX_RESCALING, MAX_RESCALING)
-        factor = (1 + change) ** (2 / 3)
-        batch.cell = factor[:, None, None] * batch.cell
-        batch.positions = factor[batch.owner][:, None] * batch.positions
-        batch.momenta = batch.momenta / factor[batch.owner][:, None]
+        batch.positions = batch.positions + (self.timestep / 2) * batch.momenta / batch.masses[:, None]
 
     def _equilibrate(self, batch: Batch, temperature: Tensor) -> Tensor:
         """Scale the momenta of the replicas that equilibrate towards their targets; return the temperatures."""
@@ -155,11 +148,11 @@ class Integrator:
         return batch.temperature
 
 
-class _Noise:
+class Noise:
     """Noise drawn some steps ahead, until the batch changes; what is drawn depends on replica and step alone."""
 
-    def __init__(self, *, barostat: bool) -> None:
-        self._barostat = barostat
+    def __init__(self, *, volumes: bool) -> None:
+        self._for_volumes = volumes
         self._slots: list[Slot] = []
         self._first = np.zeros(0, dtype=int)
         self._atoms: Tensor | None = None
@@ -191,6 +184,6 @@ class _Noise:
         steps = torch.as_tensor(batch.steps, device=batch.owner.device) + ahead
         index = batch.index.expand(n_steps, -1)
         self._atoms = standard_normal(batch.seed[batch.owner], THERMOSTAT, steps[:, batch.owner], index)
-        if self._barostat:
+        if self._for_volumes:
             self._systems = standard_normal(batch.seed, BAROSTAT, steps, torch.zeros_like(steps))[..., 0]
         return 0

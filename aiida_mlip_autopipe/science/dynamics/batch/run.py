@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from aiida_mlip_autopipe.science.dynamics.batch import guards as batch_guards
-from aiida_mlip_autopipe.science.dynamics.batch.integrators import Integrator, draw_momenta
+from aiida_mlip_autopipe.science.dynamics.batch.integrators import draw_momenta
 from aiida_mlip_autopipe.science.dynamics.batch.state import Batch, Slot
+from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.batch import compressibility, evaluate, is_out_of_memory
@@ -37,7 +38,7 @@ class BatchRun:
     Parameters
     ----------
     model : ModelInterface of torch-sim
-        Gives energies, forces and, with npt, stresses.
+        Gives energies, forces and, where the ensemble needs them, stresses.
     slots : sequence of Slot
         The replicas.
     parameters : DynamicsParameters
@@ -64,7 +65,8 @@ class BatchRun:
         self._model, self._committee = model, committee
         self._parameters, self._guards = parameters, parameters.guards
         self._stop, self._on_end = stop, on_end
-        self._integrator = Integrator(parameters)
+        self._ensemble = ensemble_of(parameters)
+        self._integrator = self._ensemble.batch_step()
         self._waiting = sorted(slots, key=lambda slot: -slot.n_atoms)  # the small ones fill the gaps
         self._batch: Batch | None = None
         self._room, self._changed = room, True
@@ -157,7 +159,7 @@ class BatchRun:
         if not len(batch):
             return None
         draw_momenta(batch)
-        if self._parameters.ensemble == 'npt':
+        if self._ensemble.controls_pressure:
             batch.compressibility = compressibility(self._model, batch)
         return batch
 
@@ -281,7 +283,7 @@ class BatchRun:
         """Compute energies, forces and pressures."""
         output = evaluate(self._model, batch)
         batch.energy, batch.forces = output['energy'], output['forces']
-        if self._parameters.ensemble == 'npt':
+        if self._ensemble.needs_stress:
             batch.virial = -output['stress'].diagonal(dim1=1, dim2=2).sum(dim=1) / 3
 
     def _look(self, batch: Batch) -> Batch:

@@ -5,6 +5,10 @@ The triangle inequality saves most distances; the results are those of a full se
 centre is cannot change. Nearest centre: centres lie in leaves of sixteen neighbours, which are compared at once; a leaf
 is looked at only where its ball may hold a centre that is nearer than the best so far, a guess to begin with.
 
+Three functions write LLVM instructions on vectors of sixteen. Plain loops with ``fastmath`` give the same labels, but
+need 8 times as long for 20,000 points of 12 components and 1000 centres (Numba 0.68, AVX2; with vectorisation of
+straight-line code, too).
+
 Points and centres are in single precision, C-contiguous; distances are squared unless said otherwise.
 """
 

@@ -1,0 +1,72 @@
+"""What every selection rule must hold, whoever wrote it: each that is registered is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aiida_mlip_autopipe.science.parameters import SamplingParameters
+from aiida_mlip_autopipe.science.registry import SELECTION_RULES
+from aiida_mlip_autopipe.science.sampling import DirectSampler
+from tests.support.conformance import check_references, check_sentence
+
+RNG = np.random.default_rng(7)
+FRAMES = RNG.normal(size=(400, 6)) * [4, 3, 2, 1, 1, 1] + RNG.integers(0, 3, (400, 1)) * 9
+
+
+@pytest.fixture(params=list(SELECTION_RULES))
+def name(request):
+    return request.param
+
+
+def fitted(name, frames=FRAMES, n=12, seed=3, **given):
+    return DirectSampler(n, selection=name, random_state=seed).fit(frames.astype(np.float32), **given)
+
+
+@pytest.mark.parametrize('n', [1, 2, 12, 57])
+def test_it_takes_as_many_as_asked_for_each_once_and_says_why(name, n):
+    sampler = fitted(name, n=n)
+    assert len(sampler.selected_idx_) == len(set(sampler.selected_idx_.tolist())) == len(sampler.reasons_) == n
+    assert all(0 <= row < len(FRAMES) for row in sampler.selected_idx_)
+    assert all(reason.isidentifier() for reason in sampler.reasons_)
+    assert sampler.report_['n_selected'] == n and len(sampler.distances_) == n
+
+
+def test_the_same_seed_gives_the_same_picks_in_the_same_order(name):
+    assert np.array_equal(fitted(name).selected_idx_, fitted(name).selected_idx_)
+
+
+def test_equal_frames_are_taken_once_and_all_that_differ_at_most(name):
+    sampler = fitted(name, np.repeat(FRAMES[:8], 5, axis=0), n=30)
+    assert sorted(sampler.selected_idx_ // 5) == list(range(8))
+
+
+def test_it_takes_no_frame_that_is_known(name):
+    for row in fitted(name, known=FRAMES[:200], n=150).selected_idx_:
+        assert row >= 200
+
+
+def test_it_takes_no_frame_that_is_left_out(name):
+    certain, broken = np.arange(400) % 2 == 0, np.arange(400) % 3 == 0
+    for row in fitted(name, certain=certain, exclude={'broken': broken}, n=40).selected_idx_:
+        assert not certain[row] and not broken[row]
+
+
+def test_each_group_gives_its_share(name):
+    groups = np.arange(400) // 100
+    picked = fitted(name, groups=groups).selected_idx_
+    assert np.bincount(groups[picked]).tolist() == [3, 3, 3, 3]
+
+
+def test_it_says_what_it_does(name):
+    rule, parameters = SELECTION_RULES[name](), SamplingParameters(selection=name)
+    check_sentence(rule.sentence(parameters))
+    check_references(rule.references())
+    assert str(parameters.n_to_select) in rule.sentence(parameters) and (type(rule).__doc__ or '').strip()
+
+
+def test_a_rule_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="selection='best' must be one of 'direct', 'farthest', 'random'"):
+        DirectSampler(3, selection='best')
+    with pytest.raises(ValueError, match="Input should be 'direct', 'farthest' or 'random'"):
+        SamplingParameters(selection='best')
