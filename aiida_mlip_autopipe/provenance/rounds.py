@@ -21,6 +21,7 @@ from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, candidate_sets, candidate_states
+from aiida_mlip_autopipe.science.evaluation.records import Errors, Metrics
 from aiida_mlip_autopipe.science.frames import Manifest, ReplicaEntry
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.worker.files import RESULT_FILE
@@ -85,8 +86,12 @@ class Evaluated:
 
     stage: Stage
     potential_uuid: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     _predictions: orm.ArrayData
+
+    def on(self, split: str) -> Errors | None:
+        """Return the errors on the frames of a split, 'test' or 'hot'; None where there are none."""
+        return self.metrics['by_split'].get(split)
 
     @cached_property
     def predictions(self) -> dict[str, np.ndarray]:

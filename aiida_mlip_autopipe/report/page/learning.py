@@ -14,6 +14,7 @@ from aiida_mlip_autopipe.report.page.blocks import LOG_AXIS, Chart, Section, Tab
 from aiida_mlip_autopipe.report.page.verdict import ERRORS, judgements, tolerances
 from aiida_mlip_autopipe.science.drawing import COLOURS
 from aiida_mlip_autopipe.science.evaluation.learning_curve import fit_learning_curve
+from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
 
 __all__ = ['learning', 'learning_points']
 
@@ -39,19 +40,20 @@ def learning_points(record: RunRecord) -> list[tuple[int, float, float]]:
     points = []
     for one in judgements(record):
         trained = by_round.get(one.stage.round)
-        test = one.metrics['by_split'].get('test', {})
-        if trained is not None and test.get('force_rmse_standard_error_meV_A') is not None:
-            points.append((trained.n_labels, test['force_rmse_meV_A'], test['force_rmse_standard_error_meV_A']))
+        test = one.on('test')
+        spread = None if test is None else test['force_rmse_standard_error_meV_A']
+        if trained is not None and test is not None and spread is not None:
+            points.append((trained.n_labels, test['force_rmse_meV_A'], spread))
     return points
 
 
-def _error_chart(record: RunRecord, key: str) -> Chart:
+def _error_chart(record: RunRecord, key: ErrorKey) -> Chart:
     name, unit, _, _ = ERRORS[key]
     judged = judgements(record)
     names = [title_of(one.stage) for one in judged]
     data: list[dict[str, Any]] = []
     for split, (title, colour, symbol) in SERIES.items():
-        values = [one.metrics['by_split'].get(split, {}).get(key) for one in judged]
+        values = [None if (errors := one.on(split)) is None else errors[key] for one in judged]
         if any(value is not None for value in values):
             data.append(_line(names, values, title, colour, symbol))
             if key == 'force_rmse_meV_A':
@@ -84,7 +86,7 @@ def _line(x: Any, y: Any, name: str, colour: str, symbol: str | None, dash: str 
 def _table(record: RunRecord) -> Table:
     rows = []
     for one in record.evaluated:
-        splits = {'new labels': one.metrics} if one.stage.judges_labels else one.metrics['by_split']
+        splits: dict[str, Errors] = {'new labels': one.metrics} if one.stage.judges_labels else one.metrics['by_split']
         for split, metrics in sorted(splits.items(), reverse=True):
             values = [number(metrics[key], form) for key, (_, _, form, _) in ERRORS.items()]
             slope = number(metrics['force_slope'], '{:.3f}')

@@ -11,6 +11,7 @@ from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
 from aiida_mlip_autopipe.report.page.blocks import LOG_AXIS, Chart, Section, Text, Widget, encoded, number, title_of
 from aiida_mlip_autopipe.report.page.verdict import ERRORS
 from aiida_mlip_autopipe.science.drawing import COLOURS
+from aiida_mlip_autopipe.science.evaluation.records import Calibration, ErrorKey
 
 __all__ = ['calibration', 'parity', 'parity_data']
 
@@ -64,7 +65,7 @@ def _title(one: Evaluated) -> str:
     return f'{title_of(one.stage)}, test set' if one.stage.judges_potential else title_of(one.stage)
 
 
-def _points(one: Evaluated, key: str, points: Any, limit: int | None) -> dict[str, Any]:
+def _points(one: Evaluated, key: ErrorKey, points: Any, limit: int | None) -> dict[str, Any]:
     _, unit, form, _ = ERRORS[key]
     n_points = len(points[0])
     kept = np.arange(n_points)
@@ -78,16 +79,16 @@ def _points(one: Evaluated, key: str, points: Any, limit: int | None) -> dict[st
 
 def calibration(record: RunRecord) -> Section:
     """Return how the errors went with the disagreement of the committee."""
-    asked = [one for one in record.evaluated if one.metrics.get('calibration')]
+    asked = [(one, found) for one in record.evaluated if (found := one.metrics.get('calibration'))]
     if not asked:
         note = 'This run has no committee, so there is no disagreement to compare with the errors.'
         if record.configuration['training']['committee_size'] > 1:
             note = 'No committee has been evaluated yet.'
         return Section('calibration', 'Error against disagreement', [Text(note)])
     data: list[dict[str, Any]] = []
-    for index, one in enumerate(asked):
+    for index, (one, calibrated) in enumerate(asked):
         shown = index >= len(asked) - 2
-        data += _calibration_traces(one, COLOURS[index % len(COLOURS)], shown)
+        data += _calibration_traces(one, calibrated, COLOURS[index % len(COLOURS)], shown)
     layout = {
         'xaxis': {**LOG_AXIS, 'title': {'text': 'committee disagreement (eV/Å)'}},
         'yaxis': {**LOG_AXIS, 'title': {'text': 'largest force error (eV/Å)'}},
@@ -103,14 +104,14 @@ def calibration(record: RunRecord) -> Section:
     return Section('calibration', 'Error against disagreement', [Text(told), chart, hint])
 
 
-def _calibration_traces(one: Evaluated, colour: str, shown: bool) -> list[dict[str, Any]]:
-    found, calibrated = one.predictions, one.metrics['calibration']
+def _calibration_traces(one: Evaluated, calibrated: Calibration, colour: str, shown: bool) -> list[dict[str, Any]]:
+    found = one.predictions
     errors = np.linalg.norm(found['forces'] - found['REF_forces'], axis=1)
     largest = np.maximum.reduceat(errors, np.cumsum([0, *found['n_atoms'][:-1]]))
     disagreement = found['disagreement']
     usable = np.isfinite(disagreement) & (disagreement > 0)
     visible: Any = True if shown else 'legendonly'
-    factor, rank = (number(calibrated[name], '{:.2f}') for name in ('factor', 'rank_correlation'))
+    factor, rank = number(calibrated['factor'], '{:.2f}'), number(calibrated['rank_correlation'], '{:.2f}')
     points = {
         'type': 'scatter', 'mode': 'markers', 'name': f'{_title(one)} (× {factor}, ρ {rank})',
         'x': encoded(disagreement[usable]), 'y': encoded(largest[usable]), 'visible': visible,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
 from aiida_mlip_autopipe.provenance.states import CandidateState
 from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number, title_of
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
+from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.workflows.inputs import elements_of
@@ -17,7 +17,7 @@ from aiida_mlip_autopipe.workflows.inputs import elements_of
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
 
 #: Key of an error -> its name, unit, the digits it is told with, and the key of its tolerance.
-ERRORS = {
+ERRORS: dict[ErrorKey, tuple[str, str, str, str]] = {
     'energy_rmse_meV': ('energy', 'meV/atom', '{:.2f}', 'max_energy_rmse_meV'),
     'force_rmse_meV_A': ('forces', 'meV/Å', '{:.1f}', 'max_force_rmse_meV_A'),
     'stress_rmse_GPa': ('stress', 'GPa', '{:.3f}', 'max_stress_rmse_GPa'),
@@ -40,7 +40,7 @@ def judgements(record: RunRecord) -> list[Evaluated]:
     return [one for one in record.evaluated if one.stage.judges_potential]
 
 
-def tolerances(record: RunRecord) -> dict[str, float | None]:
+def tolerances(record: RunRecord) -> dict[ErrorKey, float | None]:
     """Return what was asked for: key of an error -> its tolerance, None where none was given."""
     asked = record.configuration['evaluation']
     return {key: asked[limit] for key, (*_, limit) in ERRORS.items()}
@@ -103,7 +103,7 @@ def _final_errors(record: RunRecord) -> list[Table]:
     return [Table(title, [*columns, *(['tolerance', 'verdict'] * asked)], rows)]
 
 
-def _with_spread(metrics: dict[str, Any], key: str, form: str) -> str:
+def _with_spread(metrics: Errors, key: ErrorKey, form: str) -> str:
     """Return an error and, of forces, how uncertain it is because the frames are few."""
     spread = metrics['force_rmse_standard_error_meV_A'] if key == 'force_rmse_meV_A' else None
     return number(metrics[key], form) + (f' ± {form.format(spread)}' if spread is not None else '')
@@ -114,7 +114,8 @@ def _warnings(record: RunRecord) -> list[Text]:
     told += _missed(record)
     told += _physics(record)
     judged = judgements(record)
-    if judged and (n_test := judged[-1].metrics['by_split'].get('test', {}).get('n_frames', 0)) < FEW_TEST_FRAMES:
+    test = judged[-1].on('test') if judged else None
+    if judged and (n_test := 0 if test is None else test['n_frames']) < FEW_TEST_FRAMES:
         told.append(f'The test set has only {n_test} frames: note the uncertainty of the errors.')
     states = Counter(candidate.state for candidate in record.candidates)
     if states[CandidateState.FAILED]:
@@ -134,8 +135,9 @@ def _missed(record: RunRecord) -> list[str]:
         return []
     limits = EvaluationParameters(**record.configuration['evaluation'])
     missed = missed_tolerances(judged[-1].metrics['by_split'], limits)
+    names: dict[str, str] = {key: name for key, (name, *_) in ERRORS.items()}
     return [
-        f'Above the tolerance on the set {split!r}: ' + ', '.join(ERRORS[key][0] for key in keys) + '.'
+        f'Above the tolerance on the set {split!r}: ' + ', '.join(names[key] for key in keys) + '.'
         for split, keys in missed.items()
     ]
 

@@ -13,13 +13,15 @@ import numpy as np
 from ase import units
 from ase.data import chemical_symbols
 
+from aiida_mlip_autopipe.science.evaluation.records import Errors, ForceErrors
+
 __all__ = ['UNKNOWN', 'breakdown', 'overall']
 
 UNKNOWN = 'unknown'
 """The group of the frames that do not say where they belong."""
 
 
-def overall(predictions: dict[str, np.ndarray]) -> dict[str, Any]:
+def overall(predictions: dict[str, np.ndarray]) -> Errors:
     """Return the errors over all frames.
 
     Parameters
@@ -40,7 +42,7 @@ def overall(predictions: dict[str, np.ndarray]) -> dict[str, Any]:
     return _errors_of_frames(predictions, everything)
 
 
-def breakdown(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, Any]]]:
+def breakdown(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """Return the errors of each group of frames, and the force errors of each element.
 
     Returns
@@ -62,7 +64,7 @@ def breakdown(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, dict[st
     }
 
 
-def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, Any]:
+def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray) -> Errors:
     """Return all errors of some frames, a mask of shape (n,)."""
     n_atoms = predictions['n_atoms']
     energy = ((predictions['energy'] - predictions['REF_energy']) / n_atoms)[chosen] * 1e3
@@ -80,7 +82,7 @@ def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray) ->
     }
 
 
-def _force_errors(predictions: dict[str, np.ndarray], atoms: np.ndarray) -> dict[str, float | None]:
+def _force_errors(predictions: dict[str, np.ndarray], atoms: np.ndarray) -> ForceErrors:
     """Return the force errors of some atoms, a mask of shape (n_atoms,)."""
     predicted, reference = predictions['forces'][atoms], predictions['REF_forces'][atoms]
     differences = (predicted - reference) * 1e3
@@ -117,7 +119,7 @@ def _by_element(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]
     }
 
 
-def _by_group(predictions: dict[str, np.ndarray], names: list[str]) -> dict[str, dict[str, Any]]:
+def _by_group(predictions: dict[str, np.ndarray], names: list[str]) -> dict[str, Errors]:
     if set(names) == {UNKNOWN}:
         return {}
     column = np.array(names)

@@ -7,15 +7,15 @@ root mean square of their ratio.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
+
+from aiida_mlip_autopipe.science.evaluation.records import Calibration
 
 __all__ = ['calibrate']
 
 
-def calibrate(disagreements: ArrayLike, errors: ArrayLike) -> dict[str, Any]:
+def calibrate(disagreements: ArrayLike, errors: ArrayLike) -> Calibration:
     """Compare disagreements with errors.
 
     Parameters

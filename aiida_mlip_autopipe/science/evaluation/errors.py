@@ -49,7 +49,7 @@ class Evaluation:
     predictions: dict[str, np.ndarray]
 
     @property
-    def breakdown(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def breakdown(self) -> dict[str, dict[str, Any]]:
         """Return the errors by element, temperature, pressure, origin, kind of frame and part of the data."""
         return breakdown(self.predictions)
 

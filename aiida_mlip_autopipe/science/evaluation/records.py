@@ -1,0 +1,58 @@
+"""The errors of a potential as they are kept, in plain JSON: over all frames, by group, and beside its committee."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+__all__ = ['Calibration', 'ErrorKey', 'Errors', 'ForceErrors', 'Metrics']
+
+
+ErrorKey = Literal['energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa']
+"""The errors that a potential is judged by."""
+
+
+class ForceErrors(TypedDict):
+    """Errors of the forces; ``force_slope`` is that of predicted over true ones, None where all true ones vanish."""
+
+    force_rmse_meV_A: float
+    force_mae_meV_A: float
+    force_slope: float | None
+
+
+class Errors(ForceErrors):
+    """Errors on some frames: energies in meV/atom; None where no frame has a stress, or one frame tells no spread."""
+
+    n_frames: int
+    n_atoms: int
+    energy_rmse_meV: float
+    energy_mae_meV: float
+    force_rmse_standard_error_meV_A: float | None
+    stress_rmse_GPa: float | None
+    stress_mae_GPa: float | None
+
+
+class ElementErrors(ForceErrors):
+    """Errors of the forces on the atoms of an element."""
+
+    n_frames: int
+    n_atoms: int
+
+
+class Calibration(TypedDict):
+    """The disagreement of a committee beside the errors; see `calibrate`."""
+
+    n_frames: int
+    factor: float | None
+    rank_correlation: float | None
+
+
+class Metrics(Errors):
+    """What an evaluation keeps: the errors over all frames, by group, and what the disagreement meant."""
+
+    calibration: Calibration | None
+    by_element: dict[str, ElementErrors]
+    by_temperature: dict[str, Errors]
+    by_pressure: dict[str, Errors]
+    by_origin: dict[str, Errors]
+    by_config_type: dict[str, Errors]
+    by_split: dict[str, Errors]
