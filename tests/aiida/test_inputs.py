@@ -90,5 +90,5 @@ def test_a_fine_tuning_starts_from_the_surrogate(worker_code, pw_code, pseudo_fa
     assert problem_of(multihead) is None and multihead.replay.uuid == replay.uuid
     with pytest.raises(ValueError, match='naive fine-tunes the surrogate, but surrogate is bootstrap'):
         build({'training': {'method': 'naive'}})
-    with pytest.raises(ValueError, match=r'replay: None, and training\.method is multihead'):
+    with pytest.raises(ValueError, match=r'replay: None, but training\.method is multihead'):
         build({'training': {'method': 'multihead'}}, surrogate)
