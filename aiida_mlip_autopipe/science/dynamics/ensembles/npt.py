@@ -57,14 +57,14 @@ class NPT(Ensemble):
         self, atoms: Atoms, target_K: float, pressure_GPa: float, rng: np.random.Generator
     ) -> AseStep:
         """Return Berendsen's thermostat and barostat."""
-        times = self._times()
+        thermostat, barostat = self._times()
         return AseStep(
             NPTBerendsen(
                 atoms,
                 self.parameters.timestep_fs * units.fs,
                 temperature_K=target_K,
-                taut=times['tdamp'],
-                taup=times['pdamp'],
+                taut=thermostat,
+                taup=barostat,
                 pressure_au=pressure_GPa * units.GPa,
                 compressibility_au=COMPRESSIBILITY_PER_GPA / units.GPa,
                 fixcm=True,
@@ -73,17 +73,24 @@ class NPT(Ensemble):
 
     def ase_production(self, atoms: Atoms, target_K: float, pressure_GPa: float, rng: np.random.Generator) -> AseStep:
         """Return Martyna-Tobias-Klein's equations."""
-        timestep, pressure = self.parameters.timestep_fs * units.fs, pressure_GPa * units.GPa
+        thermostat, barostat = self._times()
         step = _MartynaTobiasKlein(
-            IsotropicMTKNPT(atoms, timestep, temperature_K=target_K, pressure_au=pressure, **self._times())
+            IsotropicMTKNPT(
+                atoms,
+                self.parameters.timestep_fs * units.fs,
+                temperature_K=target_K,
+                pressure_au=pressure_GPa * units.GPa,
+                tdamp=thermostat,
+                pdamp=barostat,
+            )
         )
         if len(atoms) > 1:
             step.count_centre_as_at_rest()
         return step
 
-    def _times(self) -> dict[str, float]:
-        parameters = self.parameters
-        return {'tdamp': parameters.thermostat_time_fs * units.fs, 'pdamp': parameters.barostat_time_fs * units.fs}
+    def _times(self) -> tuple[float, float]:
+        """Return the time constants of thermostat and barostat in ASE's unit of time."""
+        return self.parameters.thermostat_time_fs * units.fs, self.parameters.barostat_time_fs * units.fs
 
     def batch_step(self) -> Integrator:
         """Return Langevin dynamics with stochastic cell rescaling."""
