@@ -208,7 +208,9 @@ def test_a_run_that_lost_little_tells_all_of_it(localhost):
     refused = found[stage.pk]
     assert 'max_force_eV_A' in refused.message and refused.way_out.startswith('labelling.max_force_eV_A')
     guard = found[md.pk]
-    assert guard.message == 'guard max_temperature_K at step 40: 3000 (bound 2700)' and '7 earlier frames' in guard.action
+    assert (
+        guard.message == 'guard max_temperature_K at step 40: 3000 (bound 2700)' and '7 earlier frames' in guard.action
+    )
     assert found[training.pk].ending is Ending.TOLERATED and 'committee' in found[training.pk].action
     assert found[cut.pk].ending is Ending.IN_PROGRESS
     assert found[last.pk].ending is Ending.UNRESOLVED and not found[last.pk].handled
