@@ -374,8 +374,8 @@ def test_melting_estimates(composition, temperature, basis):
                                                '...]: temperature grid, in K'),
         ('exploration: {temperatures_K: }', 'exploration.temperatures_K: null is not a list'),
         ('training: 3', 'training: 3 is not a section; give keys and values: MACE training'),
-        ('codes: {labelling: 3}', 'codes.labelling: 3 is not text; put it in quotes: the label of the code that '
-                                  'labels'),
+        ('codes: {labelling: 3}', 'codes.labelling: 3 is not text; put it in quotes: the label of the '
+                                  'labelling code'),
         ('options: {labelling: {resources: {num_machines: 1.5}}}', 'options.labelling.resources.num_machines: 1.5 is '
                                                                    'not a whole number'),
         ('exploration: {n_steps: 5, sample_interval: 6}', 'exploration: sample_interval (6) is larger than n_steps'),
