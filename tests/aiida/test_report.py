@@ -165,7 +165,7 @@ def begun(finished_run):
     node = orm.WorkChainNode()
     node.set_process_type(finished_run.process_type)
     node.set_process_state('running')
-    inputs = {'configuration': finished_run.inputs.configuration}
+    inputs = {name: finished_run.inputs[name] for name in ('configuration', 'structure')}
     inputs |= {f'labelling__{name}': node for name, node in finished_run.inputs.labelling.items()}
     for name, source in inputs.items():
         node.base.links.add_incoming(source, LinkType.INPUT_WORK, name)
