@@ -24,7 +24,7 @@ from aiida_mlip_autopipe.labelling import PastLabel
 from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.pipeline.outline import stages_that_run
-from aiida_mlip_autopipe.pipeline.stages import EXPLORE, Stage
+from aiida_mlip_autopipe.pipeline.stages import EXPLORE, Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.speed import label_rate, measured_speeds
 
@@ -208,7 +208,7 @@ def test_seeds_and_labels_are_those_that_ran(finished_run, foretold):
     ran, planned = stages_of(finished_run), {stage.name: stage for stage in foretold.stages}
     structures = ran['generate_seeds'].outputs
     assert planned['generate_seeds'].seeds == structures.seeds.n_frames + structures.test_seeds.n_frames
-    labelled = [name for name in planned if name.startswith('label')]
+    labelled = [name for name in planned if (stage := Stage.parse(name)) and stage.kind is Kind.LABEL]
     assert len(labelled) == 5
     for name in labelled:
         assert planned[name].labels == ran[name].inputs.candidates.n_frames, name

@@ -120,7 +120,7 @@ def test_a_finished_run_is_told_to_its_end(finished_run):
     stages = ProgressReader(finished_run.pk).read().stages
     assert f'run {finished_run.pk}: finished' in lines[0]
     assert [line.split()[0] for line in lines[1 : 1 + len(stages)]] == [one.name for one in stages]
-    trained = next(line for line in lines if line.startswith('train_r1'))
+    trained = next(line for line in lines if line.split()[:1] == ['train_r1'])
     assert '20 epochs' in trained and '/min' in trained and 'validation: ' in trained
     assert re.search(r'label_initial +done +\d+(/\d+)? labels +[\d.e+]+/h', done.output)
     assert 'the maximum number of rounds (loop.max_rounds) was reached' in ' '.join(done.output.split())
