@@ -69,5 +69,8 @@ def test_it_says_what_it_does(name):
 
 def test_no_seed_at_all_is_refused():
     nothing = {name: {'n': 0} for name in GENERATORS}
-    with pytest.raises(ValueError, match='none of pristine, strained, rattled makes a seed; raise n of one of them'):
+    with pytest.raises(
+        ValueError,
+        match=f'none of {", ".join(name for name, _ in GENERATORS.items())} makes a seed; raise n of one of them',
+    ):
         GenerationParameters(**nothing)
