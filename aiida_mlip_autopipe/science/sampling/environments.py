@@ -1,12 +1,12 @@
 """The second level: environments of single atoms, for frames whose average hides what is rare in them.
 
 A vacancy among two hundred atoms changes the average of a frame by half a percent. So the atoms of the frames that were
-selected first make an atlas of known environments; every frame is then represented by its most unusual atom, the one
-farthest from the atlas, and frames are taken by a farthest-point traversal of these atoms. Of the frames that show
+selected first give the known environments; every frame is then represented by its most unusual atom, the one
+farthest from the known ones, and frames are taken by a farthest-point traversal of these atoms. Of the frames that show
 nearly the same unusual atom the one with the smallest cell is taken: it costs least to label.
 
 Atoms are standardised and reduced as frames are. They are described twice and never held together, but for those of the
-atlas; what is kept of each frame is one reduced vector.
+known; what is kept of each frame is one reduced vector.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from aiida_mlip_autopipe.science.sampling.reduction import Reduction, measure, r
 
 __all__ = ['EnvironmentSource', 'fill_environments']
 
-#: Environments that the atlas holds at most; of more, those that represent them.
+#: Known environments that are kept at most; of more, those that represent them.
 MAX_ATLAS = 4000
 
-#: Frames show the same unusual atom if theirs are closer than this fraction of the distance from the atlas.
+#: Frames show the same unusual atom if theirs are closer than this fraction of the distance from the known ones.
 ALIKE = 0.5
 
 EnvironmentSource = Callable[[], Iterable[np.ndarray]]
@@ -57,13 +57,13 @@ def fill_environments(
     ValueError
         If there are not as many frames as rows, or atoms of usable frames are not finite.
     """
-    atlas_rows: list[np.ndarray] = []
-    moments = measure(lambda: _rows(source, usable, taken, atlas_rows))
+    known_rows: list[np.ndarray] = []
+    moments = measure(lambda: _rows(source, usable, taken, known_rows))
     if not moments.finite.all():
         raise ValueError('environments has non-finite atoms in frames that are in X; use the same descriptor')
     reduction = reduce(moments, min_eigenvalue)
-    atlas = _atlas(np.concatenate(atlas_rows), reduction)
-    unusual, distances, n_atoms = _most_unusual(source, usable, reduction, atlas)
+    known = _centres_of(np.concatenate(known_rows), reduction)
+    unusual, distances, n_atoms = _most_unusual(source, usable, reduction, known)
     distances[taken] = 0.0
     picks: list[int] = []
     for _ in range(n_more):
@@ -91,18 +91,18 @@ def _chunks(source: EnvironmentSource, n_frames: int) -> Iterator[tuple[slice, n
 
 
 def _rows(
-    source: EnvironmentSource, usable: np.ndarray, taken: np.ndarray, atlas_rows: list[np.ndarray]
+    source: EnvironmentSource, usable: np.ndarray, taken: np.ndarray, known_rows: list[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """Yield the atoms of the usable frames, and keep those of the frames taken."""
     is_taken = np.zeros(len(usable), np.bool_)
     is_taken[taken] = True
     for frames, chunk in _chunks(source, len(usable)):
         n_features = chunk.shape[2]
-        atlas_rows.append(chunk[is_taken[frames]].reshape(-1, n_features).astype(np.float32))
+        known_rows.append(chunk[is_taken[frames]].reshape(-1, n_features).astype(np.float32))
         yield chunk[usable[frames]].reshape(-1, n_features)
 
 
-def _atlas(rows: np.ndarray, reduction: Reduction) -> Centres:
+def _centres_of(rows: np.ndarray, reduction: Reduction) -> Centres:
     scores = reduction.transform(rows)
     if len(scores) == 0:  # nothing was taken yet: what is unlike the mean environment is unusual
         scores = np.zeros((1, scores.shape[1]), np.float32)
@@ -112,9 +112,9 @@ def _atlas(rows: np.ndarray, reduction: Reduction) -> Centres:
 
 
 def _most_unusual(
-    source: EnvironmentSource, usable: np.ndarray, reduction: Reduction, atlas: Centres
+    source: EnvironmentSource, usable: np.ndarray, reduction: Reduction, known: Centres
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return of each frame its most unusual atom (scores), how far that is from the atlas, and the number of atoms."""
+    """Return the most unusual atom of each frame (scores), its distance from the known ones, and the number of atoms."""
     unusual = np.zeros((len(usable), len(reduction.components)), np.float32)
     distances, n_atoms = np.zeros(len(usable), np.float32), np.zeros(len(usable), np.int32)
     for frames, chunk in _chunks(source, len(usable)):
@@ -123,7 +123,7 @@ def _most_unusual(
         if len(rows) == 0:
             continue
         scores = reduction.transform(chunk[usable[frames]].reshape(-1, chunk.shape[2]))
-        apart = atlas.nearest(scores)[1].reshape(len(rows), chunk.shape[1])
+        apart = known.nearest(scores)[1].reshape(len(rows), chunk.shape[1])
         worst = apart.argmax(axis=1)
         unusual[rows] = scores.reshape(len(rows), chunk.shape[1], -1)[np.arange(len(rows)), worst]
         distances[rows] = apart[np.arange(len(rows)), worst]
