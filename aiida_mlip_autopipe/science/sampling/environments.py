@@ -114,7 +114,7 @@ def _centres_of(rows: np.ndarray, reduction: Reduction) -> Centres:
 def _most_unusual(
     source: EnvironmentSource, usable: np.ndarray, reduction: Reduction, known: Centres
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the most unusual atom of each frame (scores), its distance from the known ones, and the number of atoms."""
+    """Return each frame's most unusual atom (scores), its distance from the known ones, and the number of atoms."""
     unusual = np.zeros((len(usable), len(reduction.components)), np.float32)
     distances, n_atoms = np.zeros(len(usable), np.float32), np.zeros(len(usable), np.int32)
     for frames, chunk in _chunks(source, len(usable)):
