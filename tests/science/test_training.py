@@ -74,7 +74,7 @@ def spoil(frames, index, key, value):
 
 
 @pytest.mark.parametrize('key', ['REF_energy', 'REF_forces', 'REF_stress'])
-@pytest.mark.parametrize(('value', 'words'), [(np.nan, 'not finite'), (None, 'has no')])
+@pytest.mark.parametrize(('value', 'words'), [(np.nan, 'non-finite'), (None, 'has no')])
 def test_unsound_labels_are_refused_before_anything_starts(labelled, sets, tmp_path, key, value, words):
     write_extxyz(sets[0], spoil(labelled, 3, key, value))
     with pytest.raises(TrainingSetError, match=f'frame 3 .frame-0-2. of the training set .*{words}.*'):
@@ -223,7 +223,7 @@ def test_a_training_that_was_asked_something_else_is_no_start(interrupted, tmp_p
     for checkpoint in list_checkpoints(interrupted):
         checkpoint.path.unlink()
     assert take_up(tmp_path / 'third/mace', interrupted, {'seed': 1}) == 0
-    assert 'no checkpoint' in caplog.text and not list_checkpoints(work)
+    assert 'no usable checkpoint' in caplog.text and not list_checkpoints(work)
 
 
 def test_a_training_that_gets_no_better_is_stopped(sets, tmp_path):
