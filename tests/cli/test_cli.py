@@ -165,7 +165,7 @@ def test_doctor_tells_of_a_job_that_ended_badly(cli, profile, tmp_path):
     ('arguments', 'words'),
     [
         ([], 'give either a CODE to test'),
-        (['mlip-worker@localhost', '--job', '1'], 'one of them'),
+        (['mlip-worker@localhost', '--job', '1'], 'give either a CODE to test'),
         (['mlip-worker@nowhere'], "CODE: 'mlip-worker@nowhere' is not a code"),
         (['--job', '999999'], '--job: 999999 is not a node'),
         (['mlip-worker@localhost', '--options', 'OPTIONS'], 'max_wallclock_seconds: '),

@@ -142,6 +142,6 @@ def test_an_element_that_its_code_does_not_know_is_told_before_anything_runs(ter
 
 def test_it_keeps_the_contract(terminal: Terminal):
     """The conformance tests run over all that is registered, and so over both."""
-    output = terminal.run(f'{CONFORMANCE} -q -p no:cacheprovider -v')
+    output = terminal.run(f'{CONFORMANCE} -p no:cacheprovider -v')
     assert 'emt' in output and 'compressed' in output
     assert re.search(r'\d+ passed', output) and 'failed' not in output

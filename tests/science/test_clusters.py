@@ -406,7 +406,8 @@ def test_a_draw_takes_distinct_rows_whatever_their_order():
 def test_distances_are_from_the_centroid_of_the_cluster_or_of_all_points():
     points = points_of(60, 3)
     labels = np.repeat([0, 1, -1], 20).astype(np.int32)
-    found = Picks(np.array([3, 25, 50]), ['centroid', 'centroid', 'fill'], labels).distances_from_centroids(points)
+    picks = Picks(np.array([3, 25, 50]), ['centroid', 'centroid', 'fill'], labels, np.ones(60, np.bool_))
+    found = picks.distances_from_centroids(points)
     means = [points[:20].mean(axis=0), points[20:40].mean(axis=0), points.mean(axis=0)]
     np.testing.assert_allclose(found, np.linalg.norm(points[[3, 25, 50]] - means, axis=1), rtol=1e-5)
 
