@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def make_descriptor(
     parameters: DescriptorParameters,
     species: Iterable[int | str],
     potential: str | Path | None = None,
-    **changes: Any,
+    **changes: object,
 ) -> Descriptor:
     """Return the descriptor that the parameters ask for.
 
@@ -55,10 +55,18 @@ def make_descriptor(
     return SOAP(species, **settings)
 
 
+class Described(TypedDict, total=False):
+    """How far a description is: frames described, those of all folders, and how many were masked for which reason."""
+
+    frames_described: int
+    frames_total: int
+    frames_masked: dict[str, int]
+
+
 def stream_rows(
     descriptor: Descriptor,
     chunks: Iterable[FrameChunk],
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Callable[[Described], None] | None = None,
     n_jobs: int = 1,
     on_error: OnError = 'mask',
 ) -> Iterator[np.ndarray]:
@@ -95,4 +103,7 @@ def stream_rows(
         n_described += len(described.rows)
         masked.update(problem.reason for problem in described.masked.values())
         if progress is not None:
-            progress({'frames_described': n_described} | ({'frames_masked': dict(masked)} if masked else {}))
+            state: Described = {'frames_described': n_described}
+            if masked:
+                state['frames_masked'] = dict(masked)
+            progress(state)

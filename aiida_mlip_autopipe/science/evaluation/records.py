@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-__all__ = ['Calibration', 'ErrorKey', 'Errors', 'ForceErrors', 'Metrics']
+__all__ = ['Breakdown', 'Calibration', 'ElementErrors', 'ErrorKey', 'Errors', 'ForceErrors', 'FrameErrors', 'Metrics']
 
 
 ErrorKey = Literal['energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa']
@@ -46,13 +46,22 @@ class Calibration(TypedDict):
     rank_correlation: float | None
 
 
-class Metrics(Errors):
-    """What an evaluation keeps: the errors over all frames, by group, and what the disagreement meant."""
+class FrameErrors(Errors):
+    """The errors over all frames, and what the disagreement of a committee meant; None without one."""
 
     calibration: Calibration | None
+
+
+class Breakdown(TypedDict):
+    """The errors by group of frames; see `breakdown`."""
+
     by_element: dict[str, ElementErrors]
     by_temperature: dict[str, Errors]
     by_pressure: dict[str, Errors]
     by_origin: dict[str, Errors]
     by_config_type: dict[str, Errors]
     by_split: dict[str, Errors]
+
+
+class Metrics(FrameErrors, Breakdown):
+    """What an evaluation keeps: the errors over all frames, and by group."""

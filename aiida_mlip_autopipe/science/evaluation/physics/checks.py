@@ -25,7 +25,7 @@ from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 
 __all__ = ['check_calculator', 'check_physics', 'reference_structures']
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[Mapping[str, object]], None]
 
 
 def reference_structures(atoms: Atoms, parameters: PhysicsParameters) -> list[Atoms]:
