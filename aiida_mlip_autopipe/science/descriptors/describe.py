@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -55,18 +55,10 @@ def make_descriptor(
     return SOAP(species, **settings)
 
 
-class Described(TypedDict, total=False):
-    """How far a description is: frames described, those of all folders, and how many were masked for which reason."""
-
-    frames_described: int
-    frames_total: int
-    frames_masked: dict[str, int]
-
-
 def stream_rows(
     descriptor: Descriptor,
     chunks: Iterable[FrameChunk],
-    progress: Callable[[Described], None] | None = None,
+    progress: Callable[[Mapping[str, object]], None] | None = None,
     n_jobs: int = 1,
     on_error: OnError = 'mask',
 ) -> Iterator[np.ndarray]:
@@ -103,7 +95,4 @@ def stream_rows(
         n_described += len(described.rows)
         masked.update(problem.reason for problem in described.masked.values())
         if progress is not None:
-            state: Described = {'frames_described': n_described}
-            if masked:
-                state['frames_masked'] = dict(masked)
-            progress(state)
+            progress({'frames_described': n_described} | ({'frames_masked': dict(masked)} if masked else {}))

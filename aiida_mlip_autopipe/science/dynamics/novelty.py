@@ -7,16 +7,13 @@ a committee of potentials. The memory is the replica's own, so that its length d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ase import Atoms
 
-    from aiida_mlip_autopipe.science.descriptors.base import Descriptor
     from aiida_mlip_autopipe.science.parameters import EarlyStopParameters
 
 __all__ = ['Novelty']
@@ -38,12 +35,10 @@ class Novelty:
         What `state` returned, to go on from there.
     """
 
-    def __init__(
-        self, atoms: Atoms, parameters: EarlyStopParameters, state: Mapping[str, np.ndarray] | None = None
-    ) -> None:
+    def __init__(self, atoms: Atoms, parameters: EarlyStopParameters, state: dict[str, Any] | None = None) -> None:
         self._parameters = parameters
         self._atoms = atoms.copy()
-        self._descriptor: Descriptor | None = None
+        self._descriptor: Any = None
         if parameters.min_novelty > 0:
             from aiida_mlip_autopipe.science.descriptors import make_descriptor
 

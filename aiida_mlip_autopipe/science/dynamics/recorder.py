@@ -58,17 +58,10 @@ def run_fingerprint(plan: ReplicaPlan, replica: Replica, engine: str) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-class Checkpoint(TypedDict):
-    """Where a replica goes on whose later frames are only counted."""
-
-    step: int
-    n_frames: int
-
-
 class Facts(TypedDict, total=False):
     """What a checkpoint says in words and numbers; ``closed``: whether the parts are whole files.
 
-    ``checkpoint`` is there where frames after the last checkpoint are counted, and None where there was none.
+    ``checkpoint``, its step and frames, is there where later frames are counted, and None where there was none.
     """
 
     fingerprint: str
@@ -77,7 +70,7 @@ class Facts(TypedDict, total=False):
     ended: str
     guard: GuardEntry | None
     closed: bool
-    checkpoint: Checkpoint | None
+    checkpoint: dict[str, int] | None
 
 
 class ReplicaEnd(TypedDict):

@@ -26,15 +26,6 @@ def overall(predictions: dict[str, np.ndarray]) -> Errors:
     ----------
     predictions : dict of ndarray
         As `Evaluation` has them.
-
-    Returns
-    -------
-    dict
-        ``n_frames``, ``n_atoms``, ``energy_rmse_meV`` and ``energy_mae_meV`` (per atom), ``force_rmse_meV_A``,
-        ``force_mae_meV_A``, ``force_slope`` (dimensionless; None where all reference forces vanish),
-        ``force_rmse_standard_error_meV_A`` (how uncertain it is because the frames are few, by leaving out one after
-        the other; None for a single one),
-        ``stress_rmse_GPa``, ``stress_mae_GPa`` (None where no frame has a stress).
     """
     everything = np.ones(len(predictions['n_atoms']), dtype=bool)
     return _errors_of_frames(predictions, everything)

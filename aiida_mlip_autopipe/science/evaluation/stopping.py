@@ -21,7 +21,7 @@ REASONS_TO_STOP = {
 
 
 Missed = TypedDict('Missed', {'is': float | None, 'wanted': float})
-"""An error above its tolerance, in its unit; None: it is not a number."""
+"""An error and the tolerance that it is above, in its unit; None is not a number, and above any tolerance."""
 
 
 def missed_tolerances(
@@ -39,8 +39,7 @@ def missed_tolerances(
     Returns
     -------
     dict
-        ``test`` or ``hot`` -> name of the error -> ``is`` and ``wanted``, in its unit; those alone where something
-        is missed. An error that is not a number (None) is above any tolerance.
+        ``test`` or ``hot`` -> name of the error; those alone where something is missed.
     """
     limits = _tolerances(evaluation)
     missed = {

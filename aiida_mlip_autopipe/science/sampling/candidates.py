@@ -8,7 +8,7 @@ it was chosen: cluster, rank, reason, distance to the centroid, and how many fra
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors import make_descriptor, stream_rows
-from aiida_mlip_autopipe.science.descriptors.describe import Described
-from aiida_mlip_autopipe.science.frames import FrameChunk, ShardEntry, iter_chunks, load_frames, read_manifest
+from aiida_mlip_autopipe.science.frames import FrameChunk, iter_chunks, load_frames, read_manifest
 from aiida_mlip_autopipe.science.parameters import DescriptorParameters, SamplingParameters
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
 from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Selection', 'describe_folders', 'select_candidates']
 
-Progress = Callable[[Described], None]
+Progress = Callable[[Mapping[str, object]], None]
 
 #: What the frames of a group have in common, and which entries of a shard say it.
 GROUPS = {
@@ -70,12 +69,6 @@ class Selection:
     frames: dict[str, np.ndarray]
     report: dict[str, Any]
     figures: dict[str, Any]
-
-
-class FolderShard(ShardEntry):
-    """A shard and the number of its folder."""
-
-    folder_index: int
 
 
 def describe_folders(
@@ -148,8 +141,8 @@ def select_candidates(
     shards = _verified_shards(folders)
     masked: dict[str, int] = {}
 
-    def tell(state: Described) -> None:
-        masked.update(state.get('frames_masked', {}))
+    def tell(state: Mapping[str, object]) -> None:
+        masked.update(cast(dict[str, int], state.get('frames_masked', {})))
         if progress is not None:
             progress(state)
 
@@ -184,9 +177,9 @@ def _tell_candidates(candidates: Sequence[Atoms], table: dict[str, np.ndarray]) 
         atoms.info.update({name: value for name, value in told.items() if name not in ('index', 'frame_id')})
 
 
-def _verified_shards(folders: Sequence[Path]) -> list[FolderShard]:
+def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
-    shards: list[FolderShard] = [
+    shards: list[dict[str, Any]] = [
         {**shard, 'folder_index': index}
         for index, folder in enumerate(folders)
         for shard in read_manifest(folder)['shards']
@@ -199,13 +192,13 @@ def _verified_shards(folders: Sequence[Path]) -> list[FolderShard]:
     return shards
 
 
-def _with_total(progress: Progress | None, shards: Sequence[FolderShard]) -> Progress | None:
+def _with_total(progress: Progress | None, shards: Sequence[dict[str, Any]]) -> Progress | None:
     """Return what tells the total number of frames along with what it is told."""
     n_frames = sum(shard['n_frames'] for shard in shards)
     return None if progress is None else lambda state: progress({**state, 'frames_total': n_frames})
 
 
-def _species(folders: Sequence[Path], shards: Sequence[FolderShard]) -> list[int]:
+def _species(folders: Sequence[Path], shards: Sequence[dict[str, Any]]) -> list[int]:
     """Return the atomic numbers of all shards: those of the first frame of each."""
     ends = np.cumsum([shard['n_frames'] for shard in shards])
     first_frames = [int(end - shard['n_frames']) for end, shard in zip(ends, shards, strict=True) if shard['n_frames']]
@@ -234,11 +227,11 @@ def _certain(disagreements: np.ndarray, parameters: SamplingParameters) -> np.nd
     return certain if certain.any() else None
 
 
-def _groups(shards: Sequence[FolderShard], group_by: str) -> np.ndarray | None:
+def _groups(shards: Sequence[dict[str, Any]], group_by: str) -> np.ndarray | None:
     """Return the group of each frame, as numbers (n_frames,); None for no groups."""
     if group_by == 'none':
         return None
-    names = [str([shard[entry] for entry in GROUPS[group_by]]) for shard in cast(Sequence[dict[str, object]], shards)]
+    names = [str([shard[entry] for entry in GROUPS[group_by]]) for shard in shards]
     _, numbers = np.unique(names, return_inverse=True)
     return np.repeat(numbers.astype(np.int32), [shard['n_frames'] for shard in shards])
 
