@@ -59,9 +59,9 @@ class DirectSamplingCalculation(WorkerCalculation):
         spec.output('report', valid_type=orm.Dict, help='Frames, components, clusters, coverage and novelty.')
         add_exit_codes(spec, NOTHING_NEW)
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the MD folders, of the labelled sets and of the potential, as far as there are any."""
-        files: dict[str, Any] = {'folders': sorted(self.inputs.shards)}
+        files: dict[str, str | list[str]] = {'folders': sorted(self.inputs.shards)}
         if known := self.files_of('known'):
             files['known'] = list(known)
         if 'potential' in self.inputs:

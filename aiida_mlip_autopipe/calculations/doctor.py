@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
@@ -42,10 +40,10 @@ class DoctorCalculation(WorkerCalculation):
         """Refuse: a computer changes, and a speed is measured again each time."""
         return False
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the name of the potential, if there is one."""
         return {'potential': self.file_name('potential')} if 'potential' in self.inputs else {}
 
-    def worker_arguments(self) -> dict[str, Any]:
+    def worker_arguments(self) -> dict[str, object]:
         """Return the scheduler of the computer: what is found is told in its words."""
         return {'scheduler': self.inputs.code.computer.scheduler_type}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
@@ -42,9 +40,12 @@ class EvaluateCalculation(WorkerCalculation):
         spec.output('predictions', valid_type=orm.ArrayData, help='Reference and predicted values.')
         spec.output('figures', valid_type=orm.FolderData, help='Parity plots (SVG), and their data (JSON).')
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the potentials and the frames."""
-        files: dict[str, Any] = {'potential': self.file_name('potential'), 'frames': self.file_name('frames')}
+        files: dict[str, str | list[str]] = {
+            'potential': self.file_name('potential'),
+            'frames': self.file_name('frames'),
+        }
         if committee := self.files_of('committee'):
             files['committee'] = list(committee)
         return files

@@ -82,16 +82,16 @@ class MaceMdCalculation(WorkerCalculation):
         """Refuse a job whose frames are no longer on the computer: its successors would find an empty folder."""
         return super().is_valid_cache(node) and _frames_are_there(node)
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the potentials, the seeds and the folder to go on from."""
-        files: dict[str, Any] = {'potential': self.file_name('potential'), 'seeds': self.file_name('seeds')}
+        files: dict[str, str | list[str]] = {'potential': self.file_name('potential'), 'seeds': self.file_name('seeds')}
         if committee := self.files_of('committee'):
             files['committee'] = list(committee)
         if 'continue_from' in self.inputs:
             files['parent'] = self.PARENT_FOLDER
         return files
 
-    def worker_arguments(self) -> dict[str, Any]:
+    def worker_arguments(self) -> dict[str, object]:
         """Return the share of the replicas, the wall time and what an earlier attempt taught."""
         options = self.inputs.metadata.options
         arguments = {'job_index': self.inputs.job_index.value, 'n_jobs': self.inputs.n_jobs.value}

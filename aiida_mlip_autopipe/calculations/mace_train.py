@@ -59,11 +59,13 @@ class MaceTrainCalculation(WorkerCalculation):
             'the training was stopped early.',
         )
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the sets, of what the training starts from and of the folder to go on from."""
         names = ('training', 'validation', 'foundation', 'replay')
-        files = {name: self.file_name(name) for name in names if name in self.inputs}
-        return files | ({'parent': self.PARENT_FOLDER} if 'continue_from' in self.inputs else {})
+        files: dict[str, str | list[str]] = {name: self.file_name(name) for name in names if name in self.inputs}
+        if 'continue_from' in self.inputs:
+            files['parent'] = self.PARENT_FOLDER
+        return files
 
 
 def check_start(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida import orm
 from aiida.engine import CalcJobProcessSpec
 
@@ -36,6 +34,6 @@ class PhysicsCalculation(WorkerCalculation):
         spec.output('checks', valid_type=orm.Dict, help='A table for each check, and whether all passed.')
         spec.output('figures', valid_type=orm.FolderData, help='Figures (SVG), and their data (JSON).')
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the potential and the frames."""
         return {'potential': self.file_name('potential'), 'frames': self.file_name('frames')}

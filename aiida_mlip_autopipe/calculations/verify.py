@@ -39,15 +39,15 @@ class VerifyCalculation(WorkerCalculation):
         """Refuse: that a copy was right once does not mean that it still is."""
         return False
 
-    def worker_parameters(self) -> dict[str, Any]:
+    def worker_parameters(self) -> dict[str, object]:
         """Return nothing: there is nothing to choose."""
         return {}
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the copies."""
         return {'folders': sorted(self.inputs.stashes)}
 
-    def worker_arguments(self) -> dict[str, Any]:
+    def worker_arguments(self) -> dict[str, object]:
         """Return what the manifests say of the shards."""
         return {
             'shards': {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from aiida import orm
 from aiida.common.datastructures import CalcInfo, CodeInfo
@@ -37,10 +37,10 @@ KEEP_SHELL = 'trap : TERM'
 with what it has to save."""
 
 
-def validate_parameters(model: type[StageParameters]) -> Callable[[orm.Dict | None, Any], str | None]:
+def validate_parameters(model: type[StageParameters]) -> Callable[[orm.Dict | None, object], str | None]:
     """Return a port validator that holds a ``Dict`` against a parameter model."""
 
-    def validator(node: orm.Dict | None, _port: Any) -> str | None:
+    def validator(node: orm.Dict | None, _port: object) -> str | None:
         if node is None:
             return None
         try:
@@ -92,15 +92,15 @@ class WorkerCalculation(CalcJob):
             INCOMPLETE,
         )
 
-    def worker_parameters(self) -> dict[str, Any]:
+    def worker_parameters(self) -> dict[str, object]:
         """Return the parameters of the stage."""
         return self.inputs.parameters.get_dict()
 
-    def worker_files(self) -> dict[str, Any]:
+    def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the files that the stage reads, as they are called in the job's folder."""
         raise RuntimeError('a stage must define the files that it reads')
 
-    def worker_arguments(self) -> dict[str, Any]:
+    def worker_arguments(self) -> dict[str, object]:
         """Return what the stage is told beside its parameters."""
         return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from rich.table import Table
@@ -12,10 +12,15 @@ from rich.text import Text
 
 from aiida_mlip_autopipe.cli.console import console
 
+if TYPE_CHECKING:
+    from aiida_mlip_autopipe.worker.advice import Suggestion
+    from aiida_mlip_autopipe.worker.doctor import Report
+    from aiida_mlip_autopipe.worker.probes import Cpu, Examined, Gpu, MdStep, Memory
+
 __all__ = ['facts_table', 'print_report']
 
 
-def print_report(report: dict[str, Any], code: str, options: dict[str, Any]) -> None:
+def print_report(report: Report, code: str, options: dict[str, object]) -> None:
     """Print facts, findings, and the lines for ``input.yaml``: the options of this job with what is suggested."""
     console.print(facts_table(report))
     console.print()
@@ -30,7 +35,7 @@ def print_report(report: dict[str, Any], code: str, options: dict[str, Any]) -> 
     console.print(Text(textwrap.indent(text.rstrip(), '  ')), soft_wrap=True)
 
 
-def facts_table(report: dict[str, Any]) -> Table:
+def facts_table(report: Report) -> Table:
     """Return what was found as a table; what could not be examined is in it with its message."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style='bold')
@@ -40,11 +45,11 @@ def facts_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def _rows(report: dict[str, Any]) -> Iterator[tuple[str, Text]]:
-    failed = dict(report['failed'])
+def _rows(report: Report) -> Iterator[tuple[str, Text]]:
+    failed, parts = dict(report['failed']), cast(dict[str, Any], report)
     for key, (title, words) in _PARTS.items():
-        if key in report:
-            for number, text in enumerate(words(report[key])):
+        if key in parts:
+            for number, text in enumerate(words(parts[key])):
                 yield '' if number else title, Text(text)
         elif key in failed:
             yield title, Text(failed.pop(key), style='red')
@@ -60,17 +65,17 @@ def _packages(versions: dict[str, str]) -> list[str]:
     return [', '.join(there), *(['not installed: ' + ', '.join(missing)] if missing else [])]
 
 
-def _cpu(cpu: dict[str, Any]) -> list[str]:
+def _cpu(cpu: Cpu) -> list[str]:
     return [f'{cpu["cores"]} of {cpu["cores_of_node"]} ({cpu["model"]})']
 
 
-def _memory(memory: dict[str, Any]) -> list[str]:
+def _memory(memory: Memory) -> list[str]:
     limited_by = memory['limited_by']
     limit = f'{memory["limit_GiB"]:.1f} GiB ({limited_by}) of ' if limited_by else ''
     return [f'{limit}{memory["total_GiB"]:.1f} GiB']
 
 
-def _gpu(gpu: dict[str, Any]) -> list[str]:
+def _gpu(gpu: Gpu) -> list[str]:
     built_for = f'torch for {gpu["torch_built_for"]}' if gpu['torch_built_for'] else 'torch for CPUs'
     if not gpu['cards']:
         return [f'none: {gpu["reason"]} ({built_for})']
@@ -87,14 +92,14 @@ def _disk(disk: dict[str, float]) -> list[str]:
     return [f'{disk["write_MB_per_s"]:g} MB/s written to the disk, {disk["free_GB"]:g} GB free']
 
 
-def _potential(potential: dict[str, Any]) -> list[str]:
+def _potential(potential: Examined) -> list[str]:
     kinds = {'given': 'as given', 'untrained': 'untrained, built to measure the time of a step'}
     elements = ' '.join(potential['elements'][:8]) + (' ...' if len(potential['elements']) > 8 else '')
     size = f'{potential["n_parameters"]:,} parameters, r_max {potential["r_max"]:g} Å'
     return [f'{kinds[potential["kind"]]}: {size}, {elements}']
 
 
-def _md_step(step: dict[str, Any]) -> str:
+def _md_step(step: MdStep) -> str:
     return (
         f'{step["formula"]}: {step["ms_per_step"]:.3g} ms, {step["atom_steps_per_s"]:,.0f} atom-steps/s '
         f'({step["device"]}, {step["dtype"]}, a single replica)'
@@ -102,7 +107,7 @@ def _md_step(step: dict[str, Any]) -> str:
 
 
 #: The keys of the report: what they are called here, and how they are told.
-_PARTS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+_PARTS: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     'packages': ('packages', _packages),
     'cpu': ('cores', _cpu),
     'memory': ('memory', _memory),
@@ -113,7 +118,7 @@ _PARTS: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
 }
 
 
-def _for_input(suggestion: dict[str, Any], code: str, options: dict[str, Any]) -> dict[str, Any]:
+def _for_input(suggestion: Suggestion, code: str, options: dict[str, object]) -> dict[str, object]:
     """Return the code, and the options of this job with what is suggested put over them."""
     worker = {**options, **suggestion.get('options', {}).get('worker', {})}
     return {

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from rich.table import Table
 
 from aiida_mlip_autopipe.cli.launch import DUMP_EXTRA
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
+from aiida_mlip_autopipe.science.evaluation.records import COMPARED, ErrorKey, Errors, Physics
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
 
+    from aiida_mlip_autopipe.calculations.functions.summarise import Judgement, Summary
     from aiida_mlip_autopipe.provenance.progress import RunProgress
 
 __all__ = [
@@ -31,7 +33,7 @@ __all__ = [
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
 FIGURES_OF = {Kind.EXPLORE: 'selection', Kind.EVALUATE: 'evaluation'}
 VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'no verdict'}
-ERROR_COLUMNS = (
+ERROR_COLUMNS: tuple[tuple[ErrorKey, str, str], ...] = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
     ('stress_rmse_GPa', 'stress (GPa)', '{:.3f}'),
@@ -63,7 +65,7 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
         path.write_text(dump, encoding='utf-8')
         written.append(path)
     written += _write_figures(progress.pk, folder)
-    tables = {'summary.json': _summary(run, progress)}
+    tables: dict[str, object] = {'summary.json': _summary(run, progress)}
     if 'potential' in run.outputs and run.is_terminated:
         from aiida_mlip_autopipe.report.card import model_card
         from aiida_mlip_autopipe.report.reached import what_it_reached
@@ -101,7 +103,7 @@ def _folder_of(link: str) -> str:
     return f'{FIGURES_OF[stage.kind]}_{stage.subject}' if stage is not None and stage.kind in FIGURES_OF else link
 
 
-def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
+def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, object]:
     """Return the run's own summary with what it cost."""
     summary = run.outputs.summary.get_dict() if 'summary' in run.outputs else {}
     return {
@@ -122,14 +124,13 @@ def _summary(run: WorkChainNode, progress: RunProgress) -> dict[str, Any]:
     }
 
 
-def error_tables(summary: dict[str, Any]) -> list[Table]:
+def error_tables(summary: Summary) -> list[Table]:
     """Return the errors on both test sets and, where there were rounds, on what each potential found."""
     rounds = summary['rounds']
     names = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
-    judged = [summary['surrogate'], *rounds]
+    judged: list[Judgement] = [summary['surrogate'], *rounds]
     tables = [_table('Errors on the test set (RMSE)', zip(names, (one['test'] for one in judged), strict=True))]
-    if judged[0]['hot'] is not None:
-        hot = zip(names, (one['hot'] for one in judged), strict=True)
+    if hot := [(name, errors) for name, one in zip(names, judged, strict=True) if (errors := one['hot']) is not None]:
         tables.append(_table('Errors on the hotter test set, beyond the temperatures of the rounds (RMSE)', hot))
     if rounds:
         found = zip(names[:-1], [one['labels'] for one in rounds], strict=True)
@@ -137,7 +138,7 @@ def error_tables(summary: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def _table(title: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+def _table(title: str, rows: Iterable[tuple[str, Errors]]) -> Table:
     table = Table(title=title, title_justify='left', box=None, pad_edge=False)
     table.add_column('potential')
     for _, column, _ in ERROR_COLUMNS:
@@ -147,14 +148,14 @@ def _table(title: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> Table:
     return table
 
 
-def physics_table(checks: dict[str, Any]) -> Table:
+def physics_table(checks: Physics) -> Table:
     """Return what the physics checks compared: each figure beside that of DFT, and whether it is near enough."""
     table = Table(title='Physics', title_justify='left', box=None, pad_edge=False)
     for column in ('check', '', 'potential', 'DFT', 'difference', 'tolerance', 'unit', ''):
         table.add_column(column, justify='left' if column in ('check', '', 'unit') else 'right')
     for name, check in checks['checks'].items():
         for row in check['rows']:
-            numbers = [cell(row[key], '{:.4g}') for key in ('value', 'reference', 'difference', 'tolerance')]
+            numbers = [cell(row[key], '{:.4g}') for key in COMPARED]
             table.add_row(name, row['name'], *numbers, row['unit'], VERDICTS[row['passed']])
     notes = [f'{name}: {check["note"]}' for name, check in checks['checks'].items() if check['note']]
     table.caption, table.caption_justify = '\n'.join(notes) or None, 'left'
@@ -166,7 +167,7 @@ def cell(value: float | None, text: str) -> str:
     return '-' if value is None else text.format(value)
 
 
-def tell_why_it_stopped(summary: dict[str, Any]) -> str:
+def tell_why_it_stopped(summary: Summary) -> str:
     """Return why there is no further round, in words, and what is still above its tolerance."""
     stopped = summary['stopped']
     told = (
@@ -181,7 +182,7 @@ def tell_why_it_stopped(summary: dict[str, Any]) -> str:
     return f'{told}; above the tolerance: {", ".join(above)}' if above else told
 
 
-def tell_what_is_next(summary: dict[str, Any]) -> str | None:
+def tell_what_is_next(summary: Summary) -> str | None:
     """Return what further labels are likely to be worth, in words; None if it cannot be said yet."""
     curve = summary['learning_curve']
     if curve is None:

@@ -64,7 +64,7 @@ def translate(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     return list(problems.values())
 
 
-def key_path(location: Iterable[Any]) -> str:
+def key_path(location: Iterable[object]) -> str:
     """Return ``('exploration', 'temperatures_K', 1)`` as ``exploration.temperatures_K[1]``."""
     text = ''
     for part in location:
@@ -81,7 +81,7 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return by_fold[found[0]] if found else None
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """Return a value as its author would write it, shortened."""
     try:
         text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiida.common.exceptions import ValidationError
@@ -26,7 +27,9 @@ class PotentialData(SinglefileData):
     _REQUIRED = ('sha256', 'elements', 'r_max', 'dtype')
 
     @classmethod
-    def from_file(cls, path: str | Path, properties: dict, *, origin: str, licence: str = 'unknown') -> PotentialData:
+    def from_file(
+        cls, path: str | Path, properties: Mapping[str, object], *, origin: str, licence: str = 'unknown'
+    ) -> PotentialData:
         """Return an unstored node that holds the file.
 
         :param path: the ``.model`` file.

@@ -164,7 +164,7 @@ class Labeller(ABC):
         """
 
     @abstractmethod
-    def single(self, picked: Mapping[str, Data], parameters: Dict, key: str, options: Mapping[str, Any]) -> Task:
+    def single(self, picked: Mapping[str, Data], parameters: Dict, key: str, options: Mapping[str, object]) -> Task:
         """Return the process for one candidate: any that can be submitted, a job or a WorkChain with handlers.
 
         Parameters
@@ -213,7 +213,7 @@ class Labeller(ABC):
 
     # What a label depends on
 
-    def level_of_theory(self) -> dict[str, Any]:
+    def level_of_theory(self) -> dict[str, object]:
         """Return, as plain data, what decides the energies: the `level_fields`, and checksums of data from nodes."""
         return {name: getattr(self.parameters, name) for name in self.level_fields}
 
@@ -330,7 +330,7 @@ class Labeller(ABC):
         """Return the level of theory as the rows of a table: what, and its value."""
         return [(name.replace('_', ' '), str(value)) for name, value in self.level_of_theory().items()]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Return the level of theory for the model card, as plain data with units in the names."""
         return self.level_of_theory()
 
@@ -378,7 +378,7 @@ def job_types() -> set[str]:
     return {labeller.job_type for labeller in codes} | {one.batch_type for one in codes if one.batch_type is not None}
 
 
-def validate_labelling(node: Dict | None, port: Any) -> str | None:
+def validate_labelling(node: Dict | None, port: object) -> str | None:
     """Return what is wrong with the parameters of a labelling code, if anything: the validator of a port."""
     from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 

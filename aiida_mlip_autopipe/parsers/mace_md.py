@@ -17,7 +17,7 @@ __all__ = ['MaceMdParser']
 class MaceMdParser(WorkerParser):
     """Attach the manifest, whatever the job says of itself; the frames stay where they are."""
 
-    def parse(self, **kwargs: Any) -> ExitCode | None:
+    def parse(self, **kwargs: object) -> ExitCode | None:
         """Attach what came back of a job that failed, too: its frames are as good as any."""
         exit_code = super().parse(**kwargs)
         if exit_code and 'manifest' not in self.outputs and {MANIFEST, RESULT_FILE} <= set(self.names()):

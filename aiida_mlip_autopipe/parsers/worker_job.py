@@ -18,7 +18,7 @@ __all__ = ['WorkerParser']
 class WorkerParser(Parser):
     """Read ``result.json``; a job without one is incomplete, unless the scheduler has said more (AiiDA's 1xx)."""
 
-    def parse(self, **kwargs: Any) -> ExitCode | None:
+    def parse(self, **kwargs: object) -> ExitCode | None:
         """Turn the worker's result into outputs or into the exit code of its error."""
         try:
             result = self.read_json(RESULT_FILE)

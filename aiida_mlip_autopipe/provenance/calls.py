@@ -145,6 +145,11 @@ def jobs_with_figures(run: int) -> dict[str, int]:
     return {stage_of(call, tree, run): call.pk for call in in_time(jobs)}
 
 
+def count_nodes() -> int:
+    """Return the number of nodes in the profile."""
+    return orm.QueryBuilder().append(orm.Node).count()
+
+
 def pk_of(node: orm.Node) -> int:
     """Return the PK of a stored node."""
     if node.pk is None:

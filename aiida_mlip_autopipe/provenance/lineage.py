@@ -8,6 +8,7 @@ potentials that drove these jobs, back to the first.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,15 @@ from aiida_mlip_autopipe.provenance.calls import pk_of
 from aiida_mlip_autopipe.provenance.residuals import Judgement, Residual, judgements_of, residuals
 from aiida_mlip_autopipe.provenance.states import Candidate, CandidateState, candidate_states
 
-__all__ = ['FrameLineage', 'PotentialLineage', 'SetLineage', 'frame_lineage', 'potential_lineage']
+__all__ = [
+    'FrameLineage',
+    'PotentialLineage',
+    'SetLineage',
+    'find_potential',
+    'frame_lineage',
+    'linked_nodes',
+    'potential_lineage',
+]
 
 MD_FRAME = re.compile(r'^(?P<md_job>[0-9a-f]{8})-r(?P<replica>\d{3,})-s(?P<step>\d{6,})-[0-9a-f]{8}$')
 
@@ -295,6 +304,21 @@ def _trained_on(candidates: FramesData, frame_id: str) -> dict[int, str]:
         if holds[part.pk]:
             found[potential] = name
     return found
+
+
+def find_potential(uuid: str, sha256: str) -> PotentialData | None:
+    """Return the oldest potential of the profile that is this node or has this file."""
+    query = orm.QueryBuilder()
+    query.append(PotentialData, filters={'or': [{'uuid': uuid}, {'attributes.sha256': sha256}]}, tag='potential')
+    query.add_projection('potential', '*')
+    query.order_by({'potential': 'id'})
+    return query.first(flat=True)
+
+
+def linked_nodes(process: orm.ProcessNode) -> Iterator[dict[str, orm.Node]]:
+    """Yield what links lead to from a process, by their labels: what it made first, then what it was given."""
+    for links in (process.base.links.get_outgoing(), process.base.links.get_incoming()):
+        yield {link.link_label: link.node for link in links.all()}
 
 
 def potential_lineage(potential: PotentialData) -> PotentialLineage:

@@ -370,7 +370,7 @@ _COUNTS: dict[Kind, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
 }
 
 
-def tell_errors(metrics: Mapping[str, Any]) -> str:
+def tell_errors(metrics: Mapping[str, object]) -> str:
     """Return root mean square errors in words: '4.1 meV/atom, 95 meV/Å, 0.31 GPa'."""
     units = (
         ('energy_rmse_meV', '{:.1f} meV/atom'),

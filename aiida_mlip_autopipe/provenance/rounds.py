@@ -15,12 +15,13 @@ import numpy as np
 from aiida import orm
 from ase import Atoms
 
+from aiida_mlip_autopipe.calculations.functions.summarise import Summary
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of_process
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
-from aiida_mlip_autopipe.provenance.states import MACE_MD, CandidateState, candidate_sets, candidate_states
+from aiida_mlip_autopipe.provenance.states import MACE_MD, Candidate, CandidateState, candidate_sets, candidate_states
 from aiida_mlip_autopipe.science.evaluation.records import Errors, Metrics
 from aiida_mlip_autopipe.science.frames import Manifest, ReplicaEntry
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -190,10 +191,10 @@ class RunRecord:
         return labeller_of_process(self.run)
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """Return the run's own summary; empty until it is over."""
+    def summary(self) -> Summary | None:
+        """Return the run's own summary; None until it is over."""
         summary = self.output('summary')
-        return summary.get_dict() if summary is not None else {}
+        return summary.get_dict() if summary is not None else None
 
     @cached_property
     def evaluated(self) -> list[Evaluated]:
@@ -369,7 +370,7 @@ def _jobs_of_calls(below: list[Call]) -> list[MdJob]:
 def _candidate(
     stage: Stage,
     atoms: Atoms,
-    state: Any,
+    state: Candidate,
     label: Atoms | None,
     jobs: Mapping[str, tuple[int, str]],
     used: dict[str, str],

@@ -8,13 +8,14 @@ came of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from aiida import orm
+from aiida.common.links import LinkType
 
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.provenance.calls import Call, children
@@ -31,8 +32,10 @@ __all__ = [
     'count_states',
     'explored_seeds',
     'labelling_stages',
+    'labels_alone',
     'list_runs',
     'seeds_of',
+    'stages_called',
     'states_in_stage',
 ]
 
@@ -142,6 +145,18 @@ def labelling_stages(candidates: FramesData) -> list[int]:
     )
     query.order_by({'stage': 'ctime'})
     return query.all(flat=True)
+
+
+def stages_called(run: orm.WorkChainNode) -> list[orm.WorkChainNode]:
+    """Return the labelling stages of a run."""
+    return [one for one in run.called if isinstance(one, orm.WorkChainNode) and one.process_type == LABEL]
+
+
+def labels_alone(sequence: orm.WorkChainNode) -> Iterator[tuple[int, orm.ProcessNode]]:
+    """Yield the processes that label one candidate each, with the place of that in its set."""
+    calls = (LinkType.CALL_WORK, LinkType.CALL_CALC)
+    for link in sequence.base.links.get_outgoing(orm.ProcessNode, calls, f'{LABEL_LINK}%').all():
+        yield int(link.link_label.removeprefix(LABEL_LINK)), link.node
 
 
 def candidate_states(candidates: FramesData, stages: Iterable[int] | None = None) -> list[Candidate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +60,13 @@ def write_figures(data: Mapping[str, Any], drawings: Mapping[str, Drawing], fold
     return [*draw_figures(data, drawings, folder), write_numbers(data, folder)]
 
 
-def write_numbers(data: Mapping[str, Any], folder: str | Path) -> Path:
+def write_numbers(data: Mapping[str, object], folder: str | Path) -> Path:
     """Write what figures show to ``figures.json`` and return its path."""
     path = Path(folder) / 'figures.json'
     path.write_text(json.dumps(data, allow_nan=False), encoding='utf-8')
     return path
 
 
-def short(values: Any) -> list[float]:
+def short(values: Iterable[float]) -> list[float]:
     """Return five digits of each value of an array of one dimension."""
     return [float(f'{value:.5g}') for value in values]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
-from aiida_mlip_autopipe.worker.probes import NOT_INSTALLED
+from aiida_mlip_autopipe.worker.probes import NOT_INSTALLED, Cpu, Facts
 
-__all__ = ['advise']
+__all__ = ['Advice', 'advise']
 
 # How a job asks for one GPU.
 GPU_REQUESTS = {
@@ -24,8 +24,22 @@ LITTLE_DISK_GB = 10
 TORCH_SIM, TORCH_SIM_PYTHON = 'torch-sim-atomistic', (3, 12)
 
 
-def advise(report: dict[str, Any], scheduler: str) -> dict[str, Any]:
-    """Return ``findings`` (list of str) and ``suggestion`` (what to add to ``input.yaml``: a dict, maybe empty).
+class Suggestion(TypedDict, total=False):
+    """Sections of ``input.yaml``."""
+
+    options: dict[str, dict[str, object]]
+    exploration: dict[str, int]
+
+
+class Advice(TypedDict):
+    """What to change in words, and what to add to ``input.yaml``, maybe nothing."""
+
+    findings: list[str]
+    suggestion: Suggestion
+
+
+def advise(report: Facts, scheduler: str) -> Advice:
+    """Return what the facts mean.
 
     Parameters
     ----------
@@ -35,7 +49,7 @@ def advise(report: dict[str, Any], scheduler: str) -> dict[str, Any]:
         Entry point of the scheduler plugin, such as ``core.slurm``; empty if it is not known.
     """
     findings = [f'{name}: could not be tested: {message}' for name, message in report['failed'].items()]
-    suggestion: dict[str, Any] = {}
+    suggestion: Suggestion = {}
     has_gpu = bool(report.get('gpu', {}).get('cards'))
     findings += _about_load(report.get('cpu'))
     findings += _about_gpu(report, scheduler) + _about_torch_sim(report, scheduler)
@@ -45,7 +59,7 @@ def advise(report: dict[str, Any], scheduler: str) -> dict[str, Any]:
     return {'findings': findings + _about_disk(report.get('disk')), 'suggestion': suggestion}
 
 
-def _about_load(cpu: dict[str, Any] | None) -> list[str]:
+def _about_load(cpu: Cpu | None) -> list[str]:
     if cpu is None or cpu['load'] <= cpu['cores_of_node']:
         return []
     return [
@@ -53,7 +67,7 @@ def _about_load(cpu: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _about_gpu(report: dict[str, Any], scheduler: str) -> list[str]:
+def _about_gpu(report: Facts, scheduler: str) -> list[str]:
     gpu = report.get('gpu')
     if gpu is None or gpu['cards']:
         return []
@@ -73,7 +87,7 @@ def _about_gpu(report: dict[str, Any], scheduler: str) -> list[str]:
     return [finding + ('' if gpu['torch_built_for'] else ', and install a CUDA build of torch')]
 
 
-def _about_torch_sim(report: dict[str, Any], scheduler: str) -> list[str]:
+def _about_torch_sim(report: Facts, scheduler: str) -> list[str]:
     """Say what is missing for batches, where there is a GPU or may be one."""
     versions, engine, gpu = report.get('packages'), report.get('engine'), report.get('gpu', {})
     if versions is None or (engine and engine['engine'] == 'torchsim'):
@@ -94,7 +108,7 @@ def _about_torch_sim(report: dict[str, Any], scheduler: str) -> list[str]:
     return [f'{finding}. In the environment of the worker: pip install --upgrade {TORCH_SIM}']
 
 
-def _about_cores(cpu: dict[str, Any] | None, scheduler: str, suggestion: dict[str, Any]) -> list[str]:
+def _about_cores(cpu: Cpu | None, scheduler: str, suggestion: Suggestion) -> list[str]:
     if cpu is None:
         return []
     findings = []
@@ -109,7 +123,7 @@ def _about_cores(cpu: dict[str, Any] | None, scheduler: str, suggestion: dict[st
     return findings
 
 
-def _about_memory(report: dict[str, Any], suggestion: dict[str, Any]) -> list[str]:
+def _about_memory(report: Facts, suggestion: Suggestion) -> list[str]:
     """Say how many replicas side by side the memory holds, if it is fewer than the cores."""
     memory, cpu, steps = report.get('memory'), report.get('cpu'), report['md_steps']
     if memory is None or cpu is None or not steps:
@@ -118,8 +132,7 @@ def _about_memory(report: dict[str, Any], suggestion: dict[str, Any]) -> list[st
     fitting = max(1, int(memory['limit_GiB'] / each))
     if fitting >= cpu['cores']:
         return []
-    exploration = suggestion.setdefault('exploration', {})
-    exploration['n_processes'] = min(fitting, exploration.get('n_processes', fitting))
+    suggestion['exploration'] = {'n_processes': fitting}
     return [
         f'the job has {memory["limit_GiB"]:g} GiB of memory, and a replica needs {each:.1f} GiB: only {fitting} of '
         f'{_count(cpu["cores"], "core")} can run one; request more with max_memory_kb or set exploration.n_processes '

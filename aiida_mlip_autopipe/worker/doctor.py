@@ -12,35 +12,33 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from aiida_mlip_autopipe.science.parameters import DoctorParameters
 from aiida_mlip_autopipe.worker import probes
-from aiida_mlip_autopipe.worker.advice import advise
+from aiida_mlip_autopipe.worker.advice import Advice, advise
 from aiida_mlip_autopipe.worker.inputs import Job
 
-__all__ = ['ProbeError', 'examine', 'in_process']
+__all__ = ['ProbeError', 'Report', 'examine', 'in_process']
 
 # A process that waits for a dead file system cannot be ended.
 LAST_WORDS_S = 5.0
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[Mapping[str, object]], None]
+Answer = TypeVar('Answer')
 
 
 class ProbeError(Exception):
     """A probe has no answer; the message says why."""
 
 
-def examine(job: Job, tell: Tell) -> dict[str, Any]:
-    """Return what the computer offers.
+class Report(probes.Facts, Advice):
+    """What the computer offers, and what to change."""
 
-    Returns
-    -------
-    dict
-        ``packages``, ``cpu``, ``memory``, ``disk``, ``gpu``, ``engine``, ``potential`` (dicts), ``md_steps`` (a dict
-        for each size); those that failed are missing, and ``failed`` has a message for each. ``findings`` says in
-        words what to change, ``suggestion`` in the words of the input file.
+
+def examine(job: Job, tell: Tell) -> Report:
+    """Return what the computer offers.
 
     Raises
     ------
@@ -65,8 +63,8 @@ def examine(job: Job, tell: Tell) -> dict[str, Any]:
             ward.ask(name, probes.md_step, path, elements, n_atoms, parameters)
             steps += [ward.report.pop(name)] if name in ward.report else []
     (job.folder / probes.UNTRAINED_FILE).unlink(missing_ok=True)
-    report = {**ward.report, 'md_steps': steps, 'failed': ward.failed}
-    return {**report, **advise(report, str(job.arguments.get('scheduler', '')))}
+    facts = cast(probes.Facts, {**ward.report, 'md_steps': steps, 'failed': ward.failed})
+    return {**facts, **advise(facts, str(job.arguments.get('scheduler', '')))}
 
 
 class _Ward:
@@ -77,7 +75,7 @@ class _Ward:
         self.failed: dict[str, str] = {}
         self._limit_s, self._n_probes, self._tell = limit_s, n_probes, tell
 
-    def ask(self, name: str, probe: Callable[..., Any], *arguments: Any) -> None:
+    def ask(self, name: str, probe: Callable[..., object], *arguments: object) -> None:
         self._tell({'probe': name, 'probes_done': len(self.report) + len(self.failed), 'probes_total': self._n_probes})
         try:
             self.report[name] = in_process(probe, *arguments, limit_s=self._limit_s)
@@ -85,7 +83,7 @@ class _Ward:
             self.failed[name] = str(error)
 
 
-def in_process(probe: Callable[..., Any], *arguments: Any, limit_s: float) -> Any:
+def in_process(probe: Callable[..., Answer], *arguments: object, limit_s: float) -> Answer:
     """Return what a function returns in a new process.
 
     Raises
@@ -113,11 +111,11 @@ def in_process(probe: Callable[..., Any], *arguments: Any, limit_s: float) -> An
     return value
 
 
-def _answer(teller: Connection, probe: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _answer(teller: Connection, probe: Callable[..., object], arguments: tuple[object, ...]) -> None:
     """Send what the probe says, or what it died of; all that it prints goes to stderr."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        answer = ('', probe(*arguments))
+        answer: tuple[str, object] = ('', probe(*arguments))
     except Exception as error:
         traceback.print_exc()
         answer = (f'{type(error).__name__}: {error}', None)

@@ -12,10 +12,10 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from aiida_mlip_autopipe.worker.errors import error_code
 from aiida_mlip_autopipe.worker.files import PROGRESS_FILE, RESULT_FILE, SCHEMA_VERSION, write_json
@@ -47,7 +47,8 @@ def run_job(stage: str, path: Path) -> int:
     result_path.unlink(missing_ok=True)  # a result of an earlier attempt is not this one's
     _route_messages()
     signal.signal(signal.SIGTERM, _stop)
-    error, outputs = None, {}
+    error: dict[str, object] | None = None
+    outputs: Mapping[str, object] = {}
     try:
         with contextlib.redirect_stdout(sys.stderr):
             progress = Progress(folder / PROGRESS_FILE)
@@ -77,9 +78,9 @@ class Progress:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = 0.0
-        self._state: dict[str, Any] = {}
+        self._state: Mapping[str, object] = {}
 
-    def __call__(self, state: dict[str, Any]) -> None:
+    def __call__(self, state: Mapping[str, object]) -> None:
         """Take the state of the stage; write it, unless one was written just now."""
         self._state = state
         now = time.monotonic()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, Required, TypedDict, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.science.parameters import DoctorParameters
 
-__all__ = ['cpu', 'disk', 'engine', 'gpu', 'md_step', 'memory', 'memory_limits', 'packages', 'potential']
+__all__ = ['Facts', 'cpu', 'disk', 'engine', 'gpu', 'md_step', 'memory', 'memory_limits', 'packages', 'potential']
 
 PACKAGES = (
     'aiida-mlip-autopipe',
@@ -52,6 +52,72 @@ SILICON_A = 5.43
 DIAMOND_A_PER_BOND = 4 / 3**0.5
 
 
+class Cpu(TypedDict):
+    """The processor, the cores that the job may use and those of the node, and the load."""
+
+    model: str
+    cores: int
+    cores_of_node: int
+    load: float
+
+
+class Memory(TypedDict):
+    """The memory of the node and the smallest limit that holds for the job, in GiB; what sets it, if anything does."""
+
+    total_GiB: float
+    limit_GiB: float
+    limited_by: str | None
+
+
+class Gpu(TypedDict):
+    """The GPUs that torch can use, or the reason why there is none."""
+
+    cards: list[dict[str, object]]
+    torch_built_for: str | None
+    driver: str | None
+    given_by_scheduler: str | None
+    reason: str | None
+
+
+class Examined(TypedDict):
+    """What a potential, 'given' or 'untrained', says of itself; its path is not in the report."""
+
+    kind: str
+    path: NotRequired[str]
+    sha256: str
+    elements: list[str]
+    r_max: float
+    dtype: str
+    n_parameters: int
+
+
+class MdStep(TypedDict):
+    """A step of molecular dynamics: its median time, the peak memory of the process, and what was run."""
+
+    formula: str
+    n_atoms: int
+    ms_per_step: float
+    atom_steps_per_s: float
+    n_steps: int
+    device: str
+    dtype: str
+    process_memory_MiB: int
+
+
+class Facts(TypedDict, total=False):
+    """What the probes said; those that failed are missing, with a message for each in ``failed``."""
+
+    packages: dict[str, str]
+    cpu: Cpu
+    memory: Memory
+    disk: dict[str, float]
+    gpu: Gpu
+    engine: dict[str, str]
+    potential: Examined
+    md_steps: Required[list[MdStep]]
+    failed: Required[dict[str, str]]
+
+
 def packages() -> dict[str, str]:
     """Return the version of Python and of each package that matters, or that it is not installed."""
     found = {'python': platform.python_version()}
@@ -63,14 +129,14 @@ def packages() -> dict[str, str]:
     return found
 
 
-def cpu() -> dict[str, Any]:
-    """Return the processor, the cores that the job may use and those of the node, and the load."""
+def cpu() -> Cpu:
+    """Return what there is to compute on."""
     from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import granted_cores
 
     return {
         'model': _processor(),
         'cores': granted_cores(),
-        'cores_of_node': os.cpu_count(),
+        'cores_of_node': cast(int, os.cpu_count()),
         'load': round(os.getloadavg()[0], 1),
     }
 
@@ -84,8 +150,8 @@ def _processor() -> str:
     return platform.machine()
 
 
-def memory() -> dict[str, Any]:
-    """Return the memory of the node and the smallest limit that holds for the job, in GiB."""
+def memory() -> Memory:
+    """Return how much memory the job may use."""
     total = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     limits = [(limit, 'control group') for limit in memory_limits(Path('/proc/self/cgroup'), CGROUPS)]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -124,7 +190,7 @@ def memory_limits(membership: Path, root: Path) -> Iterator[int]:
                 break
 
 
-def gpu() -> dict[str, Any]:
+def gpu() -> Gpu:
     """Return the GPUs that torch can use, or why there is none; what torch was built for; the driver's version."""
     import torch
 
@@ -143,7 +209,7 @@ def gpu() -> dict[str, Any]:
     }
 
 
-def _card(properties: Any) -> dict[str, Any]:
+def _card(properties: Any) -> dict[str, object]:
     return {
         'name': properties.name,
         'memory_GiB': round(properties.total_memory / GIB, 1),
@@ -214,7 +280,7 @@ def disk(folder: Path, megabytes: float) -> dict[str, float]:
     }
 
 
-def potential(given: Path | None, folder: Path, random_seed: int) -> dict[str, Any]:
+def potential(given: Path | None, folder: Path, random_seed: int) -> Examined:
     """Return what a potential says of itself; build an untrained one into ``folder`` if none is given."""
     from aiida_mlip_autopipe.science.potential.load import inspect_potential
     from aiida_mlip_autopipe.science.potential.untrained import untrained_potential
@@ -224,7 +290,7 @@ def potential(given: Path | None, folder: Path, random_seed: int) -> dict[str, A
     return {'kind': 'given' if given else 'untrained', 'path': str(path), **said}
 
 
-def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorParameters) -> dict[str, Any]:
+def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorParameters) -> MdStep:
     """Time the steps of one replica alone with ASE: Langevin, one thread on a CPU.
 
     Parameters
@@ -237,11 +303,6 @@ def md_step(path: str, elements: list[str], n_atoms: int, parameters: DoctorPara
         The crystal is the roundest supercell with at least so many atoms.
     parameters : DoctorParameters
         Steps, precision, device and seed.
-
-    Returns
-    -------
-    dict
-        ``ms_per_step`` (median), ``atom_steps_per_s``, the peak memory of the process (MiB), and what was run.
 
     Raises
     ------
@@ -306,7 +367,7 @@ def _crystal(element: str, n_atoms: int) -> Atoms:
     return isotropic_supercell(bulk(element, 'diamond', a=lattice), n_atoms)
 
 
-def _seconds(action: Callable[[], Any]) -> float:
+def _seconds(action: Callable[[], object]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started

@@ -6,8 +6,7 @@ Each takes a `Job` and a callable for progress, and returns the plain numbers th
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from aiida_mlip_autopipe.science.parameters import (
     DynamicsParameters,
@@ -21,10 +20,10 @@ from aiida_mlip_autopipe.worker.inputs import Job
 
 __all__ = ['STAGES']
 
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[Mapping[str, object]], None]
 
 
-def _md(job: Job, tell: Tell) -> dict[str, Any]:
+def _md(job: Job, tell: Tell) -> Mapping[str, object]:
     """Molecular dynamics: writes ``shards/``, ``checkpoints/`` and ``manifest.json``."""
     from aiida_mlip_autopipe.science.dynamics import Stop, run_replicas
     from aiida_mlip_autopipe.science.frames import read_extxyz
@@ -55,7 +54,7 @@ def _md(job: Job, tell: Tell) -> dict[str, Any]:
     }
 
 
-def _sample(job: Job, tell: Tell) -> dict[str, Any]:
+def _sample(job: Job, tell: Tell) -> Mapping[str, object]:
     """DIRECT: writes ``candidates.extxyz``, if there are any, ``selection.json``, ``frames.npz`` and ``figures/``."""
     import numpy as np
 
@@ -78,7 +77,7 @@ def _sample(job: Job, tell: Tell) -> dict[str, Any]:
     return dict(selection.report)
 
 
-def _train(job: Job, tell: Tell) -> dict[str, Any]:
+def _train(job: Job, tell: Tell) -> Mapping[str, object]:
     """Training: writes ``potential.model`` and ``history.json``."""
     from aiida_mlip_autopipe.science.training import train
 
@@ -95,7 +94,7 @@ def _train(job: Job, tell: Tell) -> dict[str, Any]:
     return {'metrics': result.metrics, 'potential': result.info, 'run': result.run}
 
 
-def _evaluate(job: Job, tell: Tell) -> dict[str, Any]:
+def _evaluate(job: Job, tell: Tell) -> Mapping[str, object]:
     """Evaluation: writes ``predictions.npz`` and ``figures/``."""
     import numpy as np
 
@@ -111,7 +110,7 @@ def _evaluate(job: Job, tell: Tell) -> dict[str, Any]:
     return {'metrics': {**evaluation.metrics, **evaluation.breakdown}}
 
 
-def _physics(job: Job, tell: Tell) -> dict[str, Any]:
+def _physics(job: Job, tell: Tell) -> Mapping[str, object]:
     """Physics checks: writes ``figures/``."""
     from aiida_mlip_autopipe.science.evaluation.physics import check_physics, write_physics_figures
     from aiida_mlip_autopipe.science.frames import read_extxyz
@@ -119,25 +118,25 @@ def _physics(job: Job, tell: Tell) -> dict[str, Any]:
     outcome = check_physics(
         job.path('potential'), read_extxyz(job.path('frames')), job.validated(PhysicsParameters), tell
     )
-    write_physics_figures(outcome['figures'], job.folder / 'figures')
-    return {name: outcome[name] for name in ('passed', 'checks')}
+    write_physics_figures(outcome.get('figures', {}), job.folder / 'figures')
+    return {'passed': outcome['passed'], 'checks': outcome['checks']}
 
 
-def _verify(job: Job, tell: Tell) -> dict[str, Any]:
+def _verify(job: Job, tell: Tell) -> Mapping[str, object]:
     """Whether copies of frames are what the MD jobs wrote."""
     from aiida_mlip_autopipe.worker.verify import verify_folders
 
     return verify_folders(job, tell)
 
 
-def _doctor(job: Job, tell: Tell) -> dict[str, Any]:
+def _doctor(job: Job, tell: Tell) -> Mapping[str, object]:
     """What this computer offers; writes nothing that stays."""
     from aiida_mlip_autopipe.worker.doctor import examine
 
     return examine(job, tell)
 
 
-STAGES: dict[str, Callable[[Job, Tell], dict[str, Any]]] = {
+STAGES: dict[str, Callable[[Job, Tell], Mapping[str, object]]] = {
     'md': _md,
     'sample': _sample,
     'train': _train,

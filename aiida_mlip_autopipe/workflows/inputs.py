@@ -110,7 +110,7 @@ def labelling_nodes(
     return nodes | LABELLERS[labelling.kind].find_nodes(labelling, elements)
 
 
-def validate_configuration(node: orm.Dict, _port: Any) -> str | None:
+def validate_configuration(node: orm.Dict, _port: object) -> str | None:
     """Return what is wrong with a configuration, if anything."""
     try:
         Configuration(**node.get_dict())
@@ -119,7 +119,7 @@ def validate_configuration(node: orm.Dict, _port: Any) -> str | None:
     return None
 
 
-def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
+def validate_inputs(inputs: Mapping[str, Any], _namespace: object) -> str | None:
     """Return what keeps the pipeline from being submitted, if anything."""
     if 'structure' not in inputs:
         return None

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
+from typing import TypedDict, cast
+
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_tolerances
-from aiida_mlip_autopipe.science.parameters import (
-    EvaluationParameters,
-)
+from aiida_mlip_autopipe.science.evaluation.learning_curve import LearningCurve
+from aiida_mlip_autopipe.science.evaluation.records import Breakdown, Calibration, ErrorKey, Errors, Metrics
+from aiida_mlip_autopipe.science.evaluation.stopping import Missed
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
-__all__ = ['mark_hot_frames', 'summarise']
+__all__ = ['Summary', 'mark_hot_frames', 'summarise']
+
+
+class Judgement(TypedDict):
+    """Errors on the test set, where the rounds explore and hotter (None: no such frames); see `Metrics`."""
+
+    test: Errors
+    hot: Errors | None
+    calibration: Calibration | None
+    breakdown: Breakdown
+
+
+class Round(Judgement):
+    """A round: what judges its potential; and what the previous one, its training and its sampling had to say."""
+
+    round: int
+    labels: Metrics
+    training: dict[str, object]
+    sampling: dict[str, object]
+
+
+class Curve(LearningCurve):
+    """The learning curve with its points: labels, force error, standard error."""
+
+    points: list[tuple[int, float, float]]
+
+
+class Stopped(TypedDict):
+    """Why there are no more rounds, a key of `REASONS_TO_STOP`, and what is missed; see `missed_tolerances`."""
+
+    why: str
+    n_labels: int
+    core_hours: float
+    above_tolerance: dict[str, dict[ErrorKey, Missed]]
+
+
+class Summary(TypedDict):
+    """The summary of a run."""
+
+    protocol: str
+    warning: str | None
+    surrogate: Judgement
+    tolerances: dict[str, float | None]
+    rounds: list[Round]
+    learning_curve: Curve | None
+    stopped: Stopped
 
 
 @calcfunction
@@ -49,47 +97,43 @@ def summarise(
     numbers = sorted(int(name.removeprefix('round_')) for name in results if name.startswith('round_'))
     judged = [results['surrogate'], *(results[f'round_{number}'] for number in numbers)]
     missed = missed_tolerances(judged[-1]['by_split'], EvaluationParameters(**configuration['evaluation']))
-    return orm.Dict(
-        {
-            'protocol': configuration['protocol'],
-            'warning': None if warning is None else warning.value,
-            'surrogate': _judgement(judged[0]),
-            'tolerances': {key: value for key, value in configuration['evaluation'].items() if key.startswith('max_')},
-            'rounds': [
-                {
-                    'round': number,
-                    **_judgement(results[f'round_{number}']),
-                    **{
-                        name: results[f'{key}_{number}'].get_dict()
-                        for name, key in (('labels', 'labels'), ('training', 'training'), ('sampling', 'report'))
-                    },
-                }
-                for number in numbers
-            ],
-            'learning_curve': _learning_curve(dict(enumerate(judged)), results),
-            'stopped': {
-                'why': why.value,
-                'n_labels': n_labels.value,
-                'core_hours': core_hours.value,
-                'above_tolerance': missed,
-            },
-        }
-    )
+    summary: Summary = {
+        'protocol': configuration['protocol'],
+        'warning': None if warning is None else warning.value,
+        'surrogate': _judgement(judged[0]),
+        'tolerances': {key: value for key, value in configuration['evaluation'].items() if key.startswith('max_')},
+        'rounds': [
+            {
+                'round': number,
+                **_judgement(results[f'round_{number}']),
+                'labels': results[f'labels_{number}'].get_dict(),
+                'training': results[f'training_{number}'].get_dict(),
+                'sampling': results[f'report_{number}'].get_dict(),
+            }
+            for number in numbers
+        ],
+        'learning_curve': _learning_curve(dict(enumerate(judged)), results),
+        'stopped': {
+            'why': why.value,
+            'n_labels': n_labels.value,
+            'core_hours': core_hours.value,
+            'above_tolerance': missed,
+        },
+    }
+    return orm.Dict(summary)
 
 
-def _judgement(metrics: orm.Dict) -> dict:
-    """Return the errors on the test set: where the rounds explore, hotter than that (None: no such frames), by
-    group; and what the committee's disagreement meant there."""
+def _judgement(metrics: orm.Dict) -> Judgement:
     values = metrics.get_dict()
     return {
         'test': values['by_split']['test'],
         'hot': values['by_split'].get('hot'),
         'calibration': values['calibration'],
-        'breakdown': {name: groups for name, groups in values.items() if name.startswith('by_')},
+        'breakdown': cast(Breakdown, {name: groups for name, groups in values.items() if name.startswith('by_')}),
     }
 
 
-def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -> dict | None:
+def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -> Curve | None:
     """Fit the force errors on the test set over the number of labelled structures that were trained on."""
     points = []
     for number, metrics in judged.items():
@@ -102,4 +146,4 @@ def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -
         return None
     n_labels, force_errors, spreads = zip(*points, strict=True)
     curve = fit_learning_curve(n_labels, force_errors, spreads)
-    return curve and {**curve, 'points': points}
+    return None if curve is None else {**curve, 'points': points}

@@ -97,8 +97,9 @@ def _of_data(node: Node) -> Any:
 
 def _of_process(process: ProcessNode) -> Any:
     """Return the potential or the frame that a process is about: what it made, or else what it was given."""
-    for links in (process.base.links.get_outgoing(), process.base.links.get_incoming()):
-        nodes = {link.link_label: link.node for link in links.all()}
+    from aiida_mlip_autopipe.provenance.lineage import linked_nodes
+
+    for nodes in linked_nodes(process):
         structures = [name for name in nodes if name.endswith('__structure')]
         for name in ('potential', 'structure', *structures, 'job__potential'):
             if name in nodes and (found := _of_data(nodes[name])) is not None:

@@ -63,16 +63,14 @@ def command(profile_name: str | None, pk: int, max_concurrent: int | None, wallc
 
 def _stages(pk: int) -> list[WorkChainNode]:
     """Return the labelling stage that a PK stands for, or those of a run that have ended."""
-    from aiida.orm import WorkChainNode
-
-    from aiida_mlip_autopipe.provenance.states import LABEL
+    from aiida_mlip_autopipe.provenance.states import LABEL, stages_called
 
     node = load_run(pk)
     if node.process_type == LABEL:
         if not node.is_terminated:
             raise UsageProblem(f'the labelling stage <{pk}> is running; wait until it ends')
         return [node]
-    called = [one for one in node.called if isinstance(one, WorkChainNode) and one.process_type == LABEL]
+    called = stages_called(node)
     if not called:
         raise UsageProblem(f'<{pk}> has no labelling stage; `mlip-autopipe status` lists the runs')
     return [one for one in called if one.is_terminated]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -36,9 +35,9 @@ class NoLabelError(Exception):
 class PwBatchParser(Parser):
     """Attach the labels that there are."""
 
-    def parse(self, **kwargs: Any) -> ExitCode | None:
+    def parse(self, **kwargs: object) -> ExitCode | None:
         """Read the results of each candidate; a batch that was cut short gives those that it came to."""
-        folder = Path(kwargs['retrieved_temporary_folder'])
+        folder = Path(str(kwargs['retrieved_temporary_folder']))
         indices = self.node.inputs.indices.get_list()
         labels, failed = {}, {}
         for index in indices:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida.plugins import GroupFactory
+
+if TYPE_CHECKING:
+    from aiida_pseudo.data.pseudo import UpfData
+    from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 
 __all__ = ['family_cutoffs', 'family_pseudos', 'load_family']
 
 
-def load_family(label: str) -> Any:
+def load_family(label: str) -> CutoffsPseudoPotentialFamily:
     """Return an installed pseudopotential family with recommended cutoffs.
 
     :raises ValueError: if there is none of that label.
@@ -32,7 +36,7 @@ def family_cutoffs(label: str) -> dict[str, tuple[float, float]]:
     return {element: family.get_recommended_cutoffs(elements=element, unit='Ry') for element in sorted(family.elements)}
 
 
-def family_pseudos(label: str, elements: Sequence[str]) -> dict[str, Any]:
+def family_pseudos(label: str, elements: Sequence[str]) -> dict[str, UpfData]:
     """Return the pseudopotential of each element.
 
     :raises ValueError: if the family is not installed, or an element has none.
@@ -44,5 +48,5 @@ def family_pseudos(label: str, elements: Sequence[str]) -> dict[str, Any]:
             f'labelling.pseudo_family: {label!r} has no pseudopotential for {", ".join(missing)}; install a family '
             'that has one, or add one to it'
         )
-    pseudos: dict[str, Any] = family.get_pseudos(elements=list(elements))
+    pseudos: dict[str, UpfData] = family.get_pseudos(elements=list(elements))
     return pseudos

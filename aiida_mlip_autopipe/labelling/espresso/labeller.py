@@ -14,6 +14,7 @@ from aiida_mlip_autopipe.science.label import Label
 
 if TYPE_CHECKING:
     from aiida.orm import Computer, Data, Dict
+    from aiida_pseudo.data.pseudo import UpfData
     from ase import Atoms
 
     from aiida_mlip_autopipe.config.schema import HeuristicRules
@@ -55,7 +56,7 @@ class EspressoLabeller(Labeller):
     unsuggested = dict.fromkeys(('ecutwfc_Ry', 'ecutrho_Ry'), 'the family has no recommendation; check its convergence')
 
     @property
-    def pseudos(self) -> dict[str, Any]:
+    def pseudos(self) -> dict[str, UpfData]:
         """Return the pseudopotential of each element."""
         return {name.removeprefix(PSEUDO): node for name, node in self.nodes.items() if name.startswith(PSEUDO)}
 
@@ -75,7 +76,7 @@ class EspressoLabeller(Labeller):
         namelists = pw_parameters(atoms, self.parameters, z_valence)
         return {'structure': structure, 'parameters': orm.Dict(namelists), 'kpoints': kpoints}
 
-    def single(self, picked: Mapping[str, Data], parameters: Dict, key: str, options: Mapping[str, Any]) -> Task:
+    def single(self, picked: Mapping[str, Data], parameters: Dict, key: str, options: Mapping[str, object]) -> Task:
         """Return aiida-quantumespresso's WorkChain with handlers."""
         from aiida import orm
         from aiida.plugins import WorkflowFactory
@@ -96,7 +97,7 @@ class EspressoLabeller(Labeller):
         return Task(WorkflowFactory('quantumespresso.pw.base'), inputs)
 
     def batch(
-        self, candidates: FramesData, indices: Sequence[int], parameters: Dict, options: Mapping[str, Any]
+        self, candidates: FramesData, indices: Sequence[int], parameters: Dict, options: Mapping[str, object]
     ) -> Task:
         """Return the job that runs pw.x for one candidate after the other."""
         from aiida import orm
@@ -128,7 +129,7 @@ class EspressoLabeller(Labeller):
             converged=scf.get('convergence_achieved', True),
         )
 
-    def level_of_theory(self) -> dict[str, Any]:
+    def level_of_theory(self) -> dict[str, object]:
         """Return the level of theory; a set that lacks an element has another one, as pseudopotentials are part."""
         checksums = {element: pseudo.md5 for element, pseudo in sorted(self.pseudos.items())}
         return {**super().level_of_theory(), 'pseudos': checksums}
@@ -237,7 +238,7 @@ class EspressoLabeller(Labeller):
 
         return rows(self.parameters, self.pseudos)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Return the level of theory for the model card."""
         return {
             **super().level_of_theory(),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.references import Reference
+
+if TYPE_CHECKING:
+    from aiida_pseudo.data.pseudo import UpfData
 
 __all__ = ['references', 'rows', 'sentence']
 
@@ -37,7 +40,7 @@ DOJO = Reference('M. J. van Setten et al., Comput. Phys. Commun. 226, 39 (2018)'
 PSLIBRARY = Reference('A. Dal Corso, Comput. Mater. Sci. 95, 337 (2014)', f'{DOI}10.1016/j.commatsci.2014.07.043')
 
 
-def sentence(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> str:
+def sentence(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> str:
     """Return what the methods section of a paper says of the labels."""
     spin = 'spin-polarised' if asked.spin_polarised else 'without spin polarisation'
     return (
@@ -48,7 +51,7 @@ def sentence(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> str:
     )
 
 
-def references(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> tuple[Reference, ...]:
+def references(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> tuple[Reference, ...]:
     """Return the publications of the program, the functional, the smearing and the pseudopotentials."""
     found = list(PROGRAM)
     if asked.functional.lower() in FUNCTIONALS:
@@ -60,7 +63,7 @@ def references(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> tuple[R
     return (*found, PSLIBRARY) if '_psl.' in _files(pseudos) else tuple(found)
 
 
-def rows(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> list[tuple[str, str]]:
+def rows(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> list[tuple[str, str]]:
     """Return the level of theory as the rows of a table."""
     return [
         ('functional', asked.functional),
@@ -75,5 +78,5 @@ def rows(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> list[tuple[st
     ]
 
 
-def _files(pseudos: Mapping[str, Any]) -> str:
+def _files(pseudos: Mapping[str, UpfData]) -> str:
     return ', '.join(pseudo.filename for _, pseudo in sorted(pseudos.items()))

@@ -11,7 +11,8 @@ from aiida import orm
 from aiida.common.exceptions import AiidaException, NotExistent
 
 from aiida_mlip_autopipe.data import PotentialData
-from aiida_mlip_autopipe.provenance.calls import pk_of
+from aiida_mlip_autopipe.provenance.calls import count_nodes, pk_of
+from aiida_mlip_autopipe.provenance.lineage import find_potential
 from aiida_mlip_autopipe.report.bundle.check import ARCHIVE, CARD, read_card
 
 __all__ = ['Imported', 'import_bundle']
@@ -49,16 +50,12 @@ def import_bundle(folder: Path) -> Imported:
         If AiiDA cannot read the archive, or the card cannot be read.
     """
     card = read_card(folder)
-    before = _n_nodes()
+    before = count_nodes()
     if (folder / ARCHIVE).is_file():
         _import_archive(folder / ARCHIVE)
         run = _load(card['run']['uuid'])
-        return Imported(_load(card['potential']['uuid']), run, _n_nodes() - before)
-    return Imported(_lone_potential(folder, card), None, _n_nodes() - before)
-
-
-def _n_nodes() -> int:
-    return orm.QueryBuilder().append(orm.Node).count()
+        return Imported(_load(card['potential']['uuid']), run, count_nodes() - before)
+    return Imported(_lone_potential(folder, card), None, count_nodes() - before)
 
 
 def _load(uuid: str) -> Any:
@@ -89,13 +86,7 @@ def _lone_potential(folder: Path, card: dict[str, Any]) -> PotentialData:
     about = dict(card['potential'])
     uuid, name = about.pop('uuid'), about.pop('file')
     about.pop('committee')
-    query = orm.QueryBuilder()
-    query.append(
-        PotentialData, filters={'or': [{'uuid': uuid}, {'attributes.sha256': about['sha256']}]}, tag='potential'
-    )
-    query.add_projection('potential', '*')
-    query.order_by({'potential': 'id'})
-    there = query.first(flat=True)
+    there = find_potential(uuid, about['sha256'])
     if there is not None:
         return there
     origin, licence = about.pop('origin'), about.pop('licence')

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida.orm import CalcJobNode, load_node
 
 from aiida_mlip_autopipe.provenance.calls import jobs_with_figures
 from aiida_mlip_autopipe.provenance.rounds import RunRecord
 from aiida_mlip_autopipe.report.page.blocks import Image, Section, Table, Text, number
+from aiida_mlip_autopipe.science.evaluation.records import COMPARED, CheckOutcome
 
 __all__ = ['physics']
 
@@ -22,12 +21,12 @@ def physics(record: RunRecord) -> Section:
         asked = record.configuration['physics']['checks']
         told = f'Requested, not done yet: {", ".join(asked)}.' if asked else 'No physics check was requested.'
         return Section('physics', 'Physics checks', [Text(told)])
-    done: dict[str, Any] = checks['checks']
+    done: dict[str, CheckOutcome] = checks['checks']
     rows = [
         [
             name,
             row['name'],
-            *(number(row[key]) for key in ('value', 'reference', 'difference', 'tolerance')),
+            *(number(row[key]) for key in COMPARED),
             row['unit'],
             VERDICTS[row['passed']],
         ]
@@ -40,7 +39,7 @@ def physics(record: RunRecord) -> Section:
     return Section('physics', 'Physics checks', [_in_short(done), table, *notes, *_figures(record)])
 
 
-def _in_short(done: dict[str, Any]) -> Text:
+def _in_short(done: dict[str, CheckOutcome]) -> Text:
     """Return how many checks passed, and which failed or could not be judged."""
     named = {verdict: [name for name, check in done.items() if check['passed'] is verdict] for verdict in VERDICTS}
     told = [f'{len(named[True])} of {len(done)} checks passed']

@@ -76,7 +76,7 @@ def _how_it_ended(record: RunRecord) -> list[Text]:
     if not run.is_finished_ok:
         message = run.exit_message or run.exception or run.process_state.value
         return [Text(f'The run failed: {message}', 'warning')]
-    if not record.summary:
+    if record.summary is None:
         return []
     stopped = record.summary['stopped']
     good = stopped['why'] in ('tolerances', 'nothing_new')
@@ -110,7 +110,7 @@ def _with_spread(metrics: Errors, key: ErrorKey, form: str) -> str:
 
 
 def _warnings(record: RunRecord) -> list[Text]:
-    told = [record.summary['warning']] if record.summary.get('warning') else []
+    told = [record.summary['warning']] if record.summary and record.summary['warning'] else []
     told += _missed(record)
     told += _physics(record)
     judged = judgements(record)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def make_descriptor(
     parameters: DescriptorParameters,
     species: Iterable[int | str],
     potential: str | Path | None = None,
-    **changes: Any,
+    **changes: object,
 ) -> Descriptor:
     """Return the descriptor that the parameters ask for.
 
@@ -58,7 +58,7 @@ def make_descriptor(
 def stream_rows(
     descriptor: Descriptor,
     chunks: Iterable[FrameChunk],
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Callable[[Mapping[str, object]], None] | None = None,
     n_jobs: int = 1,
     on_error: OnError = 'mask',
 ) -> Iterator[np.ndarray]:

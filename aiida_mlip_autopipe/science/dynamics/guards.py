@@ -8,8 +8,8 @@ and one on a collapsed cell or on atoms flung out of it can exhaust the memory: 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from matscipy.neighbours import neighbour_list
+from numpy.typing import ArrayLike
 
 from aiida_mlip_autopipe.science.frames.records import GuardEntry
 from aiida_mlip_autopipe.science.parameters import GuardParameters
@@ -163,7 +164,7 @@ class Guards:
                 raise GuardTripped('max_move_A', move, MAX_MOVE_A)
         self._positions = positions.copy()
 
-    def after_forces(self, results: dict[str, Any]) -> None:
+    def after_forces(self, results: Mapping[str, ArrayLike]) -> None:
         """Check that energy, forces and stress are finite."""
         if not all(np.isfinite(results[name]).all() for name in ('energy', 'forces', 'stress')):
             raise GuardTripped('finite_forces', math.nan, 0.0)
@@ -211,7 +212,9 @@ class GuardedCalculator(Calculator):
         pairs = {'positions': (self.atoms.positions, atoms.positions), 'cell': (self.atoms.cell, atoms.cell)}
         return [name for name, (before, now) in pairs.items() if not np.array_equal(before, now)]
 
-    def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Atoms | None = None, properties: list[str] | None = None, system_changes: list[str] = all_changes
+    ) -> None:
         """Compute energy, forces and stress, or raise `GuardTripped`."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None

@@ -15,19 +15,20 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from aiida_mlip_autopipe.science.dynamics.novelty import Novelty
-from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.frames import GuardEntry, content_hash
+from aiida_mlip_autopipe.science.frames.records import PartEntry
 from aiida_mlip_autopipe.science.frames.shards import ShardWriter, first_frames
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped
     from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 
-__all__ = ['Record', 'Recorder', 'checkpoint_path', 'run_fingerprint']
+__all__ = ['Facts', 'Record', 'Recorder', 'ReplicaEnd', 'checkpoint_path', 'run_fingerprint']
 
 log = logging.getLogger(__name__)
 
@@ -57,18 +58,41 @@ def run_fingerprint(plan: ReplicaPlan, replica: Replica, engine: str) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+class Facts(TypedDict, total=False):
+    """What a checkpoint says in words and numbers; ``closed``: whether the parts are whole files.
+
+    ``checkpoint``, its step and frames, is there where later frames are counted, and None where there was none.
+    """
+
+    fingerprint: str
+    parts: list[PartEntry]
+    step: int
+    ended: str
+    guard: GuardEntry | None
+    closed: bool
+    checkpoint: dict[str, int] | None
+
+
+class ReplicaEnd(TypedDict):
+    """How a replica ended: as `Recorder.end` was told, and the frames that it kept."""
+
+    replica: int
+    n_frames: int
+    ended: str
+    guard: GuardEntry | None
+
+
 class Record:
     """What the checkpoint of a replica says.
 
     Attributes
     ----------
     facts : dict
-        ``fingerprint``, ``parts``, ``step``, ``ended``, ``guard``, and ``closed``: whether the parts are whole files.
     state, novelty : dict of ndarray
         Of the integrator and of `Novelty`.
     """
 
-    def __init__(self, facts: dict[str, Any], state: Arrays, novelty: Arrays) -> None:
+    def __init__(self, facts: Facts, state: Arrays, novelty: Arrays) -> None:
         self.facts = facts
         self.state = dict(state)
         self.novelty = dict(novelty)
@@ -110,7 +134,7 @@ class Record:
         arrays = {f'state.{name}': array for name, array in self.state.items()}
         arrays |= {f'novelty.{name}': array for name, array in self.novelty.items()}
         with partial.open('wb') as handle:
-            facts = json.dumps(self.facts | {'arrays': sorted(arrays)})
+            facts = json.dumps({**self.facts, 'arrays': sorted(arrays)})
             np.savez(handle, facts=np.array(facts), **arrays)  # type: ignore[arg-type]
         partial.replace(path)
 
@@ -230,7 +254,7 @@ class Recorder:
         self._save(step, self._writer.parts, closed=False)
         self._next = time.monotonic() + self._interval_s
 
-    def end(self, how: str, step: int, guard: GuardTripped | None = None) -> dict[str, Any]:
+    def end(self, how: str, step: int, guard: GuardTripped | None = None) -> ReplicaEnd:
         """Close the shards and note how the replica ended.
 
         Parameters
@@ -241,11 +265,6 @@ class Recorder:
             Last step done.
         guard : GuardTripped, optional
             What stopped it; the last frames are dropped then.
-
-        Returns
-        -------
-        dict
-            ``replica``, ``n_frames``, ``ended`` and ``guard``.
         """
         tripped = None if guard is None else guard.record(step)
         if how != 'interrupted':
@@ -265,13 +284,21 @@ class Recorder:
         with suppress(OSError, ValueError):
             self._writer.close()
 
-    def _save(self, step: int, parts: Any, *, closed: bool, ended: str | None = None, guard: Any = None) -> None:
+    def _save(
+        self,
+        step: int,
+        parts: list[PartEntry],
+        *,
+        closed: bool,
+        ended: str = 'interrupted',
+        guard: GuardEntry | None = None,
+    ) -> None:
         self._record.facts = {
             'fingerprint': self._fingerprint,
             'step': step,
-            'parts': list(parts),
+            'parts': parts,
             'closed': closed,
-            'ended': ended or 'interrupted',
+            'ended': ended,
             'guard': guard,
         }
         self._record.write(self._folder, self.replica.index)

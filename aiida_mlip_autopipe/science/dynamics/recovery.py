@@ -10,12 +10,19 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from aiida_mlip_autopipe.science.dynamics.recorder import Record, run_fingerprint
+from aiida_mlip_autopipe.science.dynamics.recorder import Facts, Record, run_fingerprint
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.frames import SCHEMA_VERSION, ManifestError
-from aiida_mlip_autopipe.science.frames.records import JobFrames, ReplicaEntry, ShardEntry
+from aiida_mlip_autopipe.science.frames.records import (
+    Conditions,
+    JobFrames,
+    Origin,
+    PartEntry,
+    ReplicaEntry,
+    ShardEntry,
+)
 from aiida_mlip_autopipe.science.frames.shards import ShardReader, adopt_parts, find_parts, first_frames
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
@@ -84,24 +91,25 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
     Each shard and each replica names its ensemble and the integrator that samples it with the engine.
     """
     ensemble = plan.parameters.ensemble
-    sampled = {'ensemble': ensemble, 'integrator': ENSEMBLES[ensemble].integrators[engine]}
-    shards: list[dict[str, Any]] = []
-    entries: list[dict[str, Any]] = []
+    shards: list[ShardEntry] = []
+    entries: list[ReplicaEntry] = []
     for replica in replicas:
         record = Record.read(folder, replica.index)
         atoms = plan.seeds[replica.seed_index]
         seed_id = str(atoms.info['frame_id'])
-        origin = {'seed_id': seed_id, 'origin': str(atoms.info.get('origin', seed_id))}
-        conditions = {
+        origin: Origin = {'seed_id': seed_id, 'origin': str(atoms.info.get('origin', seed_id))}
+        conditions: Conditions = {
             'temperature_K': replica.temperature_K,
             'temperature_end_K': replica.temperature_end_K,
             'pressure_GPa': replica.pressure_GPa,
-            **sampled,
+            'ensemble': ensemble,
+            'integrator': ENSEMBLES[ensemble].integrators[engine],
             'n_atoms': len(plan.atoms(replica)),
         }
-        facts = record.facts if record is not None else {'parts': [], 'ended': 'waiting', 'step': 0, 'guard': None}
+        waiting: Facts = {'parts': [], 'ended': 'waiting', 'step': 0, 'guard': None}
+        facts = record.facts if record is not None else waiting
         parts = [part for part in facts['parts'] if part['n_frames']]
-        shards += [{**part, 'replica': replica.index, **origin, **conditions} for part in parts]
+        shards += [cast(ShardEntry, {**part, 'replica': replica.index, **origin, **conditions}) for part in parts]
         entries.append(
             {
                 'replica': replica.index,
@@ -120,8 +128,8 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
         schema_version=SCHEMA_VERSION,
         complete=all(entry['ended'] not in ('waiting', 'interrupted') for entry in entries),
         n_frames=_n_frames(shards),
-        shards=cast(list[ShardEntry], shards),
-        replicas=cast(list[ReplicaEntry], entries),
+        shards=shards,
+        replicas=entries,
     )
 
 
@@ -135,14 +143,14 @@ def _with_all_frames(record: Record | None, source: Path, replica: Replica, fing
         return record
     with ShardReader(source / parts[-1]['path']) as reader:
         step = int(reader.read(slice(reader.n_frames - 1, None))['step'][0])
-    facts: dict[str, Any] = {'ended': 'interrupted', 'guard': None, 'closed': False, 'checkpoint': None}
+    facts: Facts = {'ended': 'interrupted', 'guard': None, 'closed': False, 'checkpoint': None}
     if record is not None:
         facts |= {'checkpoint': {'step': record.facts['step'], 'n_frames': n_counted}, **record.facts}
     facts |= {'fingerprint': fingerprint, 'parts': parts, 'step': step, 'closed': False}
     return Record(facts, *((record.state, record.novelty) if record is not None else ({}, {})))
 
 
-def _n_frames(parts: Sequence[dict[str, Any]]) -> int:
+def _n_frames(parts: Sequence[PartEntry] | Sequence[ShardEntry]) -> int:
     return sum(part['n_frames'] for part in parts)
 
 
@@ -150,7 +158,7 @@ def _back_at_checkpoint(record: Record) -> Record | None:
     """Return a record without the frames that `_with_all_frames` added; None if there was no checkpoint."""
     if 'checkpoint' not in record.facts:
         return record
-    facts = dict(record.facts)
+    facts = record.facts.copy()
     checkpoint = facts.pop('checkpoint')
     if checkpoint is None:
         return None
@@ -173,7 +181,7 @@ def _bring(record: Record, replica: Replica, source: Path, folder: Path) -> bool
     return True
 
 
-def _are_there(folder: Path, parts: Sequence[dict[str, Any]]) -> bool:
+def _are_there(folder: Path, parts: Sequence[PartEntry]) -> bool:
     paths = [folder / part['path'] for part in parts]
     return all(path.is_file() and path.stat().st_size == part['bytes'] for path, part in zip(paths, parts, strict=True))
 

@@ -6,14 +6,14 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import Task, granted_cores, run_side_by_side
-from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
+from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder, ReplicaEnd
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames, take_over
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
@@ -29,7 +29,7 @@ __all__ = ['NoFramesError', 'choose_engine', 'run_replicas']
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[Mapping[str, object]], None]
 RESERVE_BYTES = 4_000_000
 VANISHED = (errno.ENOENT, errno.ESTALE)
 
@@ -103,7 +103,7 @@ class _Job:
     """Replicas that are run or only collected, and the manifest of what they left."""
 
     def __init__(
-        self, task: Task, replicas: Sequence[Replica], facts: dict[str, Any], parent: Path | None, collect_only: bool
+        self, task: Task, replicas: Sequence[Replica], facts: dict[str, object], parent: Path | None, collect_only: bool
     ) -> None:
         self._task, self._replicas, self._facts = task, replicas, facts
         self._parent, self._collect_only = parent, collect_only
@@ -140,14 +140,14 @@ class _Job:
         waiting = [replica for replica in replicas if not _has_ended(found.get(replica.index))]
         if waiting and not self._collect_only:
             report = _Report(replicas, parameters.n_steps // parameters.sample_interval, progress, found)
-            self._facts |= _run_engine(self._facts['engine'], task, waiting, batch_divisor, report)
+            self._facts |= _run_engine(str(self._facts['engine']), task, waiting, batch_divisor, report)
 
     def _describe(self) -> Manifest:
         """Close what was cut by this run, and return the manifest."""
         task, replicas = self._task, self._replicas
         if not self._collect_only:
             take_over(task.plan, replicas, task.folder, task.engine)
-        found = describe_frames(task.plan, replicas, task.folder, self._facts['engine'])
+        found = describe_frames(task.plan, replicas, task.folder, str(self._facts['engine']))
         return cast(Manifest, {**found, **self._facts})
 
 
@@ -179,7 +179,7 @@ def choose_engine(parameters: DynamicsParameters, device: str) -> str:
 
 def _run_engine(
     engine: str, task: Task, replicas: Sequence[Replica], batch_divisor: int, report: _Report
-) -> dict[str, Any]:
+) -> Mapping[str, object]:
     """Run replicas with an engine; return what it says of itself."""
     if engine == 'ase':
         n_processes = max(1, _n_processes(task.plan.parameters, task.device) // batch_divisor)
@@ -277,7 +277,7 @@ class _Report:
             self._frames[replica] += 1
             self._tell()
 
-    def ended(self, result: dict[str, Any]) -> None:
+    def ended(self, result: ReplicaEnd) -> None:
         self._frames[result['replica']] = result['n_frames']
         if result['ended'] != 'interrupted':
             self._guards[result['replica']] = result['guard'] is not None

@@ -28,7 +28,7 @@ class Stop:
         if wallclock_s is not None:
             self._deadline = time.time() + wallclock_s - min(MARGIN_S, MARGIN_FRACTION * wallclock_s)
 
-    def request(self, *_signal: Any) -> None:
+    def request(self, *_signal: object) -> None:
         """Ask for the end; fit to be a signal handler."""
         self._flag.value = 1
 

@@ -7,13 +7,11 @@ arXiv:2405.07105); least squares through the origin, as both are zero together.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from ase import units
 from ase.data import chemical_symbols
 
-from aiida_mlip_autopipe.science.evaluation.records import Errors, ForceErrors
+from aiida_mlip_autopipe.science.evaluation.records import Breakdown, ElementErrors, Errors, ForceErrors
 
 __all__ = ['UNKNOWN', 'breakdown', 'overall']
 
@@ -28,21 +26,12 @@ def overall(predictions: dict[str, np.ndarray]) -> Errors:
     ----------
     predictions : dict of ndarray
         As `Evaluation` has them.
-
-    Returns
-    -------
-    dict
-        ``n_frames``, ``n_atoms``, ``energy_rmse_meV`` and ``energy_mae_meV`` (per atom), ``force_rmse_meV_A``,
-        ``force_mae_meV_A``, ``force_slope`` (dimensionless; None where all reference forces vanish),
-        ``force_rmse_standard_error_meV_A`` (how uncertain it is because the frames are few, by leaving out one after
-        the other; None for a single one),
-        ``stress_rmse_GPa``, ``stress_mae_GPa`` (None where no frame has a stress).
     """
     everything = np.ones(len(predictions['n_atoms']), dtype=bool)
     return _errors_of_frames(predictions, everything)
 
 
-def breakdown(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+def breakdown(predictions: dict[str, np.ndarray]) -> Breakdown:
     """Return the errors of each group of frames, and the force errors of each element.
 
     Returns
@@ -57,10 +46,9 @@ def breakdown(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
         'by_element': _by_element(predictions),
         'by_temperature': _by_group(predictions, _temperatures(predictions)),
         'by_pressure': _by_group(predictions, [_number(value) for value in predictions['pressure_GPa']]),
-        **{
-            f'by_{what}': _by_group(predictions, [str(name) or UNKNOWN for name in predictions[what]])
-            for what in ('origin', 'config_type', 'split')
-        },
+        'by_origin': _by_group(predictions, _names(predictions['origin'])),
+        'by_config_type': _by_group(predictions, _names(predictions['config_type'])),
+        'by_split': _by_group(predictions, _names(predictions['split'])),
     }
 
 
@@ -106,7 +94,7 @@ def _standard_error(predictions: dict[str, np.ndarray], chosen: np.ndarray) -> f
     return float(np.sqrt((n_frames - 1) * without_one.var()))
 
 
-def _by_element(predictions: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+def _by_element(predictions: dict[str, np.ndarray]) -> dict[str, ElementErrors]:
     numbers = predictions['numbers']
     frame_of_atom = np.repeat(np.arange(len(predictions['n_atoms'])), predictions['n_atoms'])
     return {
@@ -129,6 +117,10 @@ def _by_group(predictions: dict[str, np.ndarray], names: list[str]) -> dict[str,
 def _temperatures(predictions: dict[str, np.ndarray]) -> list[str]:
     pairs = zip(predictions['temperature_K'], predictions['temperature_end_K'], strict=True)
     return [f'{_number(first)}..{_number(last)}' if np.isfinite(last) else _number(first) for first, last in pairs]
+
+
+def _names(column: np.ndarray) -> list[str]:
+    return [str(name) or UNKNOWN for name in column]
 
 
 def _number(value: float) -> str:

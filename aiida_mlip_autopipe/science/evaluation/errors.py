@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 from aiida_mlip_autopipe.science.committee import disagreement
 from aiida_mlip_autopipe.science.evaluation.breakdown import breakdown, overall
 from aiida_mlip_autopipe.science.evaluation.calibration import calibrate
+from aiida_mlip_autopipe.science.evaluation.records import Breakdown, FrameErrors
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.potential.load import check_elements, load_calculator
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -45,11 +46,11 @@ class Evaluation:
         ``temperature_end_K`` and ``pressure_GPa`` (NaN where missing), all (n,); ``numbers`` (n_atoms,).
     """
 
-    metrics: dict[str, Any]
+    metrics: FrameErrors
     predictions: dict[str, np.ndarray]
 
     @property
-    def breakdown(self) -> dict[str, dict[str, Any]]:
+    def breakdown(self) -> Breakdown:
         """Return the errors by element, temperature, pressure, origin, kind of frame and part of the data."""
         return breakdown(self.predictions)
 

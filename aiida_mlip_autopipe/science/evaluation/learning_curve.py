@@ -9,11 +9,11 @@ potentials keeps two points from claiming too much: the exponent is 0.5, give or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-__all__ = ['fit_learning_curve']
+__all__ = ['LearningCurve', 'fit_learning_curve']
 
 EXPONENT, EXPONENT_SPREAD = 0.5, 0.5
 FLAT_PRIOR = 1e3
@@ -21,9 +21,29 @@ FLAT_PRIOR = 1e3
 TRAINING_SPREAD = 0.05
 
 
+class LearningCurve(TypedDict):
+    """A fitted power law: where it is now, after ``n_labels`` (the most so far), and after ``n_more`` further labels.
+
+    ``low`` and ``high`` bound the error ``expected`` then (68 %), and likewise ``gain_percent``, what is expected to be
+    gained over ``now``.
+    """
+
+    exponent: float
+    exponent_std: float
+    n_labels: int
+    n_more: int
+    now: float
+    expected: float
+    low: float
+    high: float
+    gain_low_percent: float
+    gain_percent: float
+    gain_high_percent: float
+
+
 def fit_learning_curve(
     n_labels: Sequence[int], errors: Sequence[float], standard_errors: Sequence[float], n_more: int = 50
-) -> dict[str, Any] | None:
+) -> LearningCurve | None:
     """Fit a power law and tell what the next labels are likely to bring.
 
     Parameters
@@ -37,11 +57,8 @@ def fit_learning_curve(
 
     Returns
     -------
-    dict or None
-        ``exponent`` and ``exponent_std``; ``n_labels``, the most so far, and ``n_more``; of the fitted line ``now``,
-        and ``expected``, with ``low`` and ``high`` (68 %), after ``n_more`` further labels; ``gain_percent``, what is
-        expected to be gained over ``now``, with ``gain_low_percent`` and ``gain_high_percent``. None with fewer than
-        two different numbers of labels.
+    LearningCurve or None
+        None with fewer than two different numbers of labels.
 
     Raises
     ------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict, get_args
 
-__all__ = ['Calibration', 'ErrorKey', 'Errors', 'ForceErrors', 'Metrics']
+__all__ = ['COMPARED', 'Breakdown', 'Calibration', 'ErrorKey', 'Errors', 'FrameErrors', 'Metrics', 'Physics', 'Row']
 
 
 ErrorKey = Literal['energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa']
@@ -46,13 +46,58 @@ class Calibration(TypedDict):
     rank_correlation: float | None
 
 
-class Metrics(Errors):
-    """What an evaluation keeps: the errors over all frames, by group, and what the disagreement meant."""
+class FrameErrors(Errors):
+    """The errors over all frames, and what the disagreement of a committee meant; None without one."""
 
     calibration: Calibration | None
+
+
+class Breakdown(TypedDict):
+    """The errors by group of frames; see `breakdown`."""
+
     by_element: dict[str, ElementErrors]
     by_temperature: dict[str, Errors]
     by_pressure: dict[str, Errors]
     by_origin: dict[str, Errors]
     by_config_type: dict[str, Errors]
     by_split: dict[str, Errors]
+
+
+class Metrics(FrameErrors, Breakdown):
+    """What an evaluation keeps: the errors over all frames, and by group."""
+
+
+Compared = Literal['value', 'reference', 'difference', 'tolerance']
+COMPARED: tuple[Compared, ...] = get_args(Compared)
+"""What a table of the physics checks tells of a row."""
+
+
+class Row(TypedDict):
+    """A property: ``value`` of the potential, ``reference`` of DFT, the error bar of their difference; see `row`."""
+
+    name: str
+    value: float | None
+    reference: float | None
+    difference: float | None
+    uncertainty: float | None
+    tolerance: float | None
+    passed: bool | None
+    unit: str
+
+
+class CheckOutcome(TypedDict):
+    """A physics check; ``passed`` is None where it could not be judged, ``uncertainty`` tells of the error bars."""
+
+    passed: bool | None
+    rows: list[Row]
+    uncertainty: str
+    note: str
+    data: dict[str, object]
+
+
+class Physics(TypedDict):
+    """The physics checks and their figures, by name; False if one failed, None if one could not be judged."""
+
+    passed: bool | None
+    checks: dict[str, CheckOutcome]
+    figures: NotRequired[dict[str, dict[str, object]]]

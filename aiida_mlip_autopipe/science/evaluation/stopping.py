@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
+from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 
-__all__ = ['REASONS_TO_STOP', 'missed_tolerances', 'why_to_stop']
+__all__ = ['REASONS_TO_STOP', 'Missed', 'missed_tolerances', 'why_to_stop']
 
 REASONS_TO_STOP = {
     'tolerances': 'all tolerances are met',
@@ -19,9 +20,13 @@ REASONS_TO_STOP = {
 """The first two mean convergence, the others that a limit of the user was reached."""
 
 
+Missed = TypedDict('Missed', {'is': float | None, 'wanted': float})
+"""An error and the tolerance that it is above, in its unit; None is not a number, and above any tolerance."""
+
+
 def missed_tolerances(
-    errors: Mapping[str, Mapping[str, Any]], evaluation: EvaluationParameters
-) -> dict[str, dict[str, dict[str, float | None]]]:
+    errors: Mapping[str, Errors], evaluation: EvaluationParameters
+) -> dict[str, dict[ErrorKey, Missed]]:
     """Return the errors that are above their tolerance.
 
     Parameters
@@ -34,24 +39,23 @@ def missed_tolerances(
     Returns
     -------
     dict
-        ``test`` or ``hot`` -> name of the error -> ``is`` and ``wanted``, in its unit; those alone where something
-        is missed. An error that is not a number (None) is above any tolerance.
+        ``test`` or ``hot`` -> name of the error; those alone where something is missed.
     """
     limits = _tolerances(evaluation)
     missed = {
         frames: {
-            name: {'is': metrics[name], 'wanted': limit}
+            name: Missed({'is': metrics[name], 'wanted': limit})
             for name, limit in limits.items()
-            if metrics[name] is None or not metrics[name] <= limit
+            if (found := metrics[name]) is None or not found <= limit
         }
         for frames, metrics in errors.items()
     }
-    return {frames: found for frames, found in missed.items() if found}
+    return {frames: those for frames, those in missed.items() if those}
 
 
-def _tolerances(evaluation: EvaluationParameters) -> dict[str, float]:
+def _tolerances(evaluation: EvaluationParameters) -> dict[ErrorKey, float]:
     """Return the tolerances that were given, by the name of the error."""
-    limits = {
+    limits: dict[ErrorKey, float | None] = {
         'energy_rmse_meV': evaluation.max_energy_rmse_meV,
         'force_rmse_meV_A': evaluation.max_force_rmse_meV_A,
         'stress_rmse_GPa': evaluation.max_stress_rmse_GPa,
@@ -62,7 +66,7 @@ def _tolerances(evaluation: EvaluationParameters) -> dict[str, float]:
 def why_to_stop(
     loop: LoopParameters,
     evaluation: EvaluationParameters,
-    errors: Mapping[str, Mapping[str, Any]],
+    errors: Mapping[str, Errors],
     *,
     n_rounds: int,
     n_labels: int,

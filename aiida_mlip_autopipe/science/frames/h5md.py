@@ -16,9 +16,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     import h5py
@@ -230,7 +231,7 @@ class ShardReader:
         follows = records['number'] == self._n_whole + np.arange(len(records))
         return records[: len(records) if follows.all() else int(np.argmin(follows))]
 
-    def read(self, rows: Any) -> dict[str, np.ndarray]:
+    def read(self, rows: slice | ArrayLike) -> dict[str, np.ndarray]:
         """Return frames by their number in the file.
 
         Parameters
@@ -250,12 +251,14 @@ class ShardReader:
             If the file is corrupt.
         """
         n = self._n_whole
+        whole: slice | np.ndarray
+        rest: slice | np.ndarray
         if isinstance(rows, slice):
             first, last, _ = rows.indices(self.n_frames)
             whole, rest = slice(min(first, n), min(last, n)), slice(max(first - n, 0), max(last - n, 0))
         else:
-            rows = np.asarray(rows, dtype=int)
-            whole, rest = rows[rows < n], rows[rows >= n] - n
+            numbers = np.asarray(rows, dtype=int)
+            whole, rest = numbers[numbers < n], numbers[numbers >= n] - n
         with self._named():
             columns = {name: self._file[place][whole] for name, (place, _, _) in LAYOUT.items()}
         tail = self._tail[rest]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ['content_hash', 'file_sha256']
 
 
-def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
+def content_hash(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> str:
     """Return eight hexadecimal digits that name a structure by its content.
 
     Parameters

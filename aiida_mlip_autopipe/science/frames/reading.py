@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import ArrayLike
 
 from aiida_mlip_autopipe.science.frames.h5md import ShardReader
 from aiida_mlip_autopipe.science.frames.hashes import content_hash
@@ -79,7 +79,7 @@ def iter_chunks(folders: Iterable[str | Path], chunk_size: int = 256) -> Iterato
             first += shard['n_frames']
 
 
-def load_frames(folders: Iterable[str | Path], indices: Any) -> list[Atoms]:
+def load_frames(folders: Iterable[str | Path], indices: ArrayLike) -> list[Atoms]:
     """Return single frames by their global index, in the order asked, with ``info`` filled as for candidates.
 
     Parameters
@@ -118,7 +118,7 @@ def load_frames(folders: Iterable[str | Path], indices: Any) -> list[Atoms]:
     return [frames[place] for place in range(len(wanted))]
 
 
-def _read(reader: ShardReader, rows: Any, folder_index: int, shard: ShardEntry, first: int) -> FrameChunk:
+def _read(reader: ShardReader, rows: slice | ArrayLike, folder_index: int, shard: ShardEntry, first: int) -> FrameChunk:
     columns = reader.read(rows)
     return FrameChunk(
         numbers=reader.numbers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-__all__ = ['GuardEntry', 'JobFrames', 'Manifest', 'ReplicaEntry', 'ShardEntry']
+__all__ = ['GuardEntry', 'JobFrames', 'Manifest', 'PartEntry', 'ReplicaEntry', 'ShardEntry']
 
 
 class GuardEntry(TypedDict):
@@ -16,7 +16,35 @@ class GuardEntry(TypedDict):
     bound: float
 
 
-class ShardEntry(TypedDict):
+class PartEntry(TypedDict):
+    """A part of the frames of a replica, as a file; its size and checksum are known once it is closed."""
+
+    path: str
+    part: int
+    n_frames: int
+    bytes: NotRequired[int]
+    sha256: NotRequired[str]
+
+
+class Origin(TypedDict):
+    """What a replica begins with: its seed, and the structure that the seed descends from."""
+
+    seed_id: str
+    origin: str
+
+
+class Conditions(TypedDict):
+    """What a replica runs at, and how."""
+
+    temperature_K: float
+    temperature_end_K: float | None
+    pressure_GPa: float | None
+    ensemble: str
+    integrator: str
+    n_atoms: int
+
+
+class ShardEntry(Origin, Conditions):
     """A file of frames in the manifest: a closed part of a replica, its seed, and the conditions that it ran at."""
 
     path: str
@@ -25,17 +53,9 @@ class ShardEntry(TypedDict):
     bytes: int
     sha256: str
     replica: int
-    seed_id: str
-    origin: str
-    temperature_K: float
-    temperature_end_K: float | None
-    pressure_GPa: float | None
-    ensemble: str
-    integrator: str
-    n_atoms: int
 
 
-class ReplicaEntry(TypedDict):
+class ReplicaEntry(Origin, Conditions):
     """A replica: its seed, its conditions, how far it came, and how it ended.
 
     ``ended`` is 'completed', 'guard', 'interrupted' or 'waiting'.
@@ -43,15 +63,7 @@ class ReplicaEntry(TypedDict):
 
     replica: int
     seed_index: int
-    seed_id: str
-    origin: str
     strain: float
-    temperature_K: float
-    temperature_end_K: float | None
-    pressure_GPa: float | None
-    ensemble: str
-    integrator: str
-    n_atoms: int
     random_seed: int
     n_steps: int
     n_frames: int

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aiida_mlip_autopipe.science.frames.h5md import (
     ManifestError,
@@ -27,6 +27,7 @@ from aiida_mlip_autopipe.science.frames.h5md import (
     tail_path,
 )
 from aiida_mlip_autopipe.science.frames.hashes import file_sha256
+from aiida_mlip_autopipe.science.frames.records import PartEntry
 
 __all__ = ['ShardReader', 'ShardWriter', 'adopt_parts', 'find_parts', 'first_frames']
 
@@ -61,18 +62,18 @@ class ShardWriter:
         self,
         folder: str | Path,
         replica: int,
-        numbers: Any,
-        pbc: Any,
+        numbers: ArrayLike,
+        pbc: ArrayLike,
         timestep_fs: float,
         *,
         max_megabytes: float = 256.0,
-        parts: Iterable[dict[str, Any]] = (),
+        parts: Iterable[PartEntry] = (),
     ) -> None:
         self._folder = Path(folder)
         self._replica = replica
         self._timestep_fs = timestep_fs
         self._max_bytes = int(1e6 * max_megabytes)
-        self._finished = [dict(part) for part in parts]
+        self._finished = [part.copy() for part in parts]
         numbers = np.asarray(numbers)
         record = record_type(len(numbers))
         n_rows = min(CHUNK_BYTES, self._max_bytes // 4) // max(record['positions'].itemsize, 1)
@@ -94,9 +95,9 @@ class ShardWriter:
         return sum(part['n_frames'] for part in self._finished)
 
     @property
-    def parts(self) -> list[dict[str, Any]]:
+    def parts(self) -> list[PartEntry]:
         """What is on disk: path, part and n_frames of each part; bytes and sha256 too of those that are finished."""
-        entries = [dict(part) for part in self._finished]
+        entries = [part.copy() for part in self._finished]
         if self._path is not None and self._n_whole + self._n_tail:
             entries.append(_entry(self._path, self._n_whole + self._n_tail))
         return entries
@@ -104,8 +105,8 @@ class ShardWriter:
     def append(
         self,
         step: int,
-        positions: Any,
-        cell: Any,
+        positions: ArrayLike,
+        cell: ArrayLike,
         energy: float,
         temperature: float,
         max_force: float,
@@ -212,7 +213,7 @@ class ShardWriter:
             kept[-1] = _sealed(self._folder, kept[-1])
         self._finished = kept
 
-    def close(self) -> list[dict[str, Any]]:
+    def close(self) -> list[PartEntry]:
         """Bring everything to the disk; return path, part, n_frames, bytes and sha256 of each part.
 
         Raises
@@ -221,7 +222,7 @@ class ShardWriter:
             If the disk is full; what was flushed stays readable, by `find_parts` and `adopt_parts`.
         """
         self._finish()
-        return [dict(part) for part in self._finished]
+        return [part.copy() for part in self._finished]
 
 
 @lru_cache(maxsize=8)
@@ -230,14 +231,14 @@ def _empty_shard(numbers: tuple[int, ...], pbc: tuple[bool, ...], n_rows: int) -
     return empty_shard(np.array(numbers), np.array(pbc), n_rows)
 
 
-def _entry(path: Path, n_frames: int) -> dict[str, Any]:
+def _entry(path: Path, n_frames: int) -> PartEntry:
     return {'path': f'{FOLDER}/{path.name}', 'part': int(path.stem.rpartition('.')[2]), 'n_frames': n_frames}
 
 
-def _sealed(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+def _sealed(folder: Path, entry: PartEntry) -> PartEntry:
     """Return the entry of a finished part with its size and checksum."""
     path = folder / entry['path']
-    return entry | {'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
+    return {**entry, 'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
 
 
 def _remove(path: Path) -> None:
@@ -263,22 +264,22 @@ def _rewrite(source: Path, target: Path, n_frames: int) -> None:
 # ------------------------------------------------------------------------------------------------- parts left on disk
 
 
-def first_frames(parts: Iterable[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+def first_frames(parts: Iterable[PartEntry], n: int) -> list[PartEntry]:
     """Return the entries of parts for the first ``n`` frames; that of a part to be cut is without bytes and sha256."""
-    kept = []
+    kept: list[PartEntry] = []
     for part in parts:
         n_kept = min(part['n_frames'], n)
         if n_kept == part['n_frames']:
-            kept.append(dict(part))
+            kept.append(part.copy())
         elif n_kept > 0:
             kept.append({'path': part['path'], 'part': part['part'], 'n_frames': n_kept})
         n -= n_kept
     return kept
 
 
-def find_parts(folder: str | Path, replica: int) -> list[dict[str, Any]]:
+def find_parts(folder: str | Path, replica: int) -> list[PartEntry]:
     """Return path, part and n_frames of what a replica left on disk: in order, up to the first that is unreadable."""
-    found: list[dict[str, Any]] = []
+    found: list[PartEntry] = []
     while True:
         path = Path(folder) / FOLDER / f'r{replica:03d}.{len(found)}.h5'
         try:
@@ -288,7 +289,7 @@ def find_parts(folder: str | Path, replica: int) -> list[dict[str, Any]]:
             return found
 
 
-def adopt_parts(parent: str | Path, folder: str | Path, parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def adopt_parts(parent: str | Path, folder: str | Path, parts: Iterable[PartEntry]) -> list[PartEntry]:
     """Bring the parts of an interrupted replica from one job's folder into another's.
 
     A finished part is linked, or copied where that is impossible; one that its writer did not close, or that holds more
@@ -314,18 +315,18 @@ def adopt_parts(parent: str | Path, folder: str | Path, parts: Iterable[dict[str
     return [_adopt(Path(parent), Path(folder), part) for part in parts if part['n_frames']]
 
 
-def _adopt(parent: Path, folder: Path, part: dict[str, Any]) -> dict[str, Any]:
+def _adopt(parent: Path, folder: Path, part: PartEntry) -> PartEntry:
     source, target = parent / part['path'], folder / part['path']
     if not source.is_file():
         raise ManifestError(f'{source} does not exist: the scratch folder was cleaned; run the MD again')
     if 'sha256' in part and file_sha256(source) == part['sha256']:
         _link(source, target)
-        return dict(part)
+        return part.copy()
     if _is_whole(source, part['n_frames']):
         _link(source, target)
     else:
         _rewrite(source, target, part['n_frames'])
-    return _sealed(folder, {name: part[name] for name in ('path', 'part', 'n_frames')})
+    return _sealed(folder, {'path': part['path'], 'part': part['part'], 'n_frames': part['n_frames']})
 
 
 def _is_whole(path: Path, n_frames: int) -> bool:

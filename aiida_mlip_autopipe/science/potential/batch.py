@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ase import units
 from ase.data import chemical_symbols
@@ -16,6 +16,7 @@ from aiida_mlip_autopipe.science.potential.load import PotentialError, load_mode
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
 
 if TYPE_CHECKING:
+    from mace.calculators.mace_torchsim import MaceTorchSimModel
     from torch import Tensor
 
     from aiida_mlip_autopipe.science.dynamics.batch.state import Batch
@@ -56,7 +57,7 @@ ALL_PAIRS_ATOMS = 1000
 
 def load_batch_model(
     path: Path, parameters: DynamicsParameters, device: str, *, cuequivariance: bool = False, compile: bool = False
-) -> Any:
+) -> MaceTorchSimModel:
     """Return a potential as a model of torch-sim: it maps a state of many systems to energies, forces and stresses.
 
     Parameters
@@ -94,7 +95,9 @@ def load_batch_model(
         )
 
 
-def fastest_model(path: Path, parameters: DynamicsParameters, device: str, first: Batch) -> tuple[Any, dict[str, Any]]:
+def fastest_model(
+    path: Path, parameters: DynamicsParameters, device: str, first: Batch
+) -> tuple[MaceTorchSimModel, dict[str, bool | float | None]]:
     """Return the potential with the options that were asked for, or without them if they change the forces.
 
     Parameters
@@ -133,8 +136,8 @@ def fastest_model(path: Path, parameters: DynamicsParameters, device: str, first
 
 
 def faster_if_equal(
-    plain: Any, make_fast: Callable[[], Any], first: Batch, name: str
-) -> tuple[Any | None, float | None]:
+    plain: MaceTorchSimModel, make_fast: Callable[[], MaceTorchSimModel], first: Batch, name: str
+) -> tuple[MaceTorchSimModel | None, float | None]:
     """Return the faster variant of a potential and the largest difference of a force component, in eV/Å.
 
     The variant is None, and a warning says why, where the forces differ too much or it cannot be run; in the latter
@@ -155,12 +158,12 @@ def faster_if_equal(
     return None, parity
 
 
-def elements(model: Any) -> list[str]:
+def elements(model: MaceTorchSimModel) -> list[str]:
     """Return the elements that a model knows."""
     return [chemical_symbols[int(number)] for number in model.z_table.zs]
 
 
-def evaluate(model: Any, batch: Batch) -> dict[str, Tensor]:
+def evaluate(model: MaceTorchSimModel, batch: Batch) -> dict[str, Tensor]:
     """Return energies (eV), forces (eV/Å) and, where the model has them, stresses (eV/Å³), as float64."""
     import torch
     import torch_sim
@@ -178,7 +181,7 @@ def evaluate(model: Any, batch: Batch) -> dict[str, Tensor]:
     return {name: output[name].detach().to(torch.float64) for name in ('energy', 'forces', 'stress') if name in output}
 
 
-def compressibility(model: Any, batch: Batch) -> Tensor:
+def compressibility(model: MaceTorchSimModel, batch: Batch) -> Tensor:
     """Return compressibilities for the barostat, in Å³/eV, shape (K,).
 
     They scale how fast the cell follows, not where it goes. The static bulk modulus is measured by straining the
@@ -198,7 +201,12 @@ def compressibility(model: Any, batch: Batch) -> Tensor:
 
 
 def neighbours(
-    positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor, self_interaction: bool = False
+    positions: Tensor,
+    cell: Tensor,
+    pbc: Tensor,
+    cutoff: Tensor | float,
+    system_idx: Tensor,
+    self_interaction: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pairs of atoms within a distance, both ways, as torch-sim's neighbour lists do.
 
@@ -247,7 +255,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def atoms_that_fit(model: Any, parameters: DynamicsParameters, probe: Batch) -> int:
+def atoms_that_fit(model: MaceTorchSimModel, parameters: DynamicsParameters, probe: Batch) -> int:
     """Return how many atoms a batch may have.
 
     It is ``max_batch_atoms`` if that is given, else a modest number on a CPU, else what the free memory of the GPU

@@ -9,7 +9,7 @@ silence if the labelling fails. So they are labelled here.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -18,6 +18,11 @@ from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, load_calculator, load_model, quiet
 from aiida_mlip_autopipe.science.potential.training_files import FINAL_HEAD
+
+if TYPE_CHECKING:
+    from mace.modules import MACE
+    from torch import Tensor
+    from torch.nn import Module
 
 __all__ = ['label_replay', 'prepare_foundation', 'rehearses', 'save_potential', 'single_head']
 
@@ -56,7 +61,7 @@ def label_replay(frames: list[Atoms], foundation: Path, parameters: TrainingPara
     return target
 
 
-def single_head(model: Any, path: Path) -> Any:
+def single_head(model: Module, path: Path) -> Module:
     """Return a model with the one head that was trained on our labels.
 
     Raises
@@ -80,12 +85,12 @@ def single_head(model: Any, path: Path) -> Any:
             return remove_pt_head(model, FINAL_HEAD)
 
 
-def rehearses(model: Any) -> bool:
+def rehearses(model: MACE) -> bool:
     """Return whether a model has the head that rehearses."""
     return PRETRAINED_HEAD in model.heads
 
 
-def save_potential(model: Any, weights: dict[str, Any], path: Path, target: Path) -> None:
+def save_potential(model: Module, weights: dict[str, Tensor], path: Path, target: Path) -> None:
     """Save the model of a file with other weights and with the one head that was trained on our labels.
 
     Raises

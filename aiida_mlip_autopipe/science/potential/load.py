@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from ase.data import chemical_symbols
 
@@ -21,9 +21,12 @@ from aiida_mlip_autopipe.science.frames import file_sha256
 if TYPE_CHECKING:
     from ase import Atoms
     from mace.calculators import MACECalculator
+    from mace.modules import MACE
+    from torch import Tensor
 
 __all__ = [
     'PotentialError',
+    'PotentialInfo',
     'check_elements',
     'import_mace',
     'inspect_potential',
@@ -91,18 +94,18 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def inspect_potential(path: str | Path) -> dict[str, Any]:
-    """Return what a potential says about itself.
+class PotentialInfo(TypedDict):
+    """What a potential says about itself: elements sorted by atomic number, cutoff in Å."""
 
-    Parameters
-    ----------
-    path : path
-        A MACE ``.model`` file.
+    sha256: str
+    elements: list[str]
+    r_max: float
+    dtype: str
+    n_parameters: int
 
-    Returns
-    -------
-    dict
-        ``sha256``, ``elements`` (sorted by atomic number), ``r_max`` (Å), ``dtype``, ``n_parameters``.
+
+def inspect_potential(path: str | Path) -> PotentialInfo:
+    """Return what a MACE ``.model`` file says about itself.
 
     Raises
     ------
@@ -111,10 +114,11 @@ def inspect_potential(path: str | Path) -> dict[str, Any]:
     """
     model = load_model(Path(path))
     parameters = list(model.parameters())
+    numbers, r_max = cast('Tensor', model.atomic_numbers), cast('Tensor', model.r_max)
     return {
         'sha256': file_sha256(path),
-        'elements': [chemical_symbols[int(z)] for z in sorted(model.atomic_numbers.tolist())],
-        'r_max': round(float(model.r_max), 6),
+        'elements': [chemical_symbols[int(z)] for z in sorted(numbers.tolist())],
+        'r_max': round(float(r_max), 6),
         'dtype': str(parameters[0].dtype).removeprefix('torch.'),
         'n_parameters': sum(parameter.numel() for parameter in parameters),
     }
@@ -151,7 +155,7 @@ def check_elements(elements: Iterable[str], frames: Iterable[Atoms], path: str |
         )
 
 
-def load_model(path: Path) -> Any:
+def load_model(path: Path) -> MACE:
     """Return the torch model of a file, on the CPU.
 
     Raises

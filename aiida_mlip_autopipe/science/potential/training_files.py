@@ -18,7 +18,10 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     'CHECKPOINTS',
@@ -140,7 +143,7 @@ class Checkpoint:
     in_stage_two: bool
     path: Path
 
-    def weights(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Tensor]:
         """Return the state of the model; raises whatever a damaged file makes torch raise."""
         import torch
 

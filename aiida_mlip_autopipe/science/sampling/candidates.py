@@ -8,11 +8,11 @@ it was chosen: cluster, rank, reason, distance to the centroid, and how many fra
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Selection', 'describe_folders', 'select_candidates']
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[Mapping[str, object]], None]
 
 #: What the frames of a group have in common, and which entries of a shard say it.
 GROUPS = {
@@ -141,8 +141,8 @@ def select_candidates(
     shards = _verified_shards(folders)
     masked: dict[str, int] = {}
 
-    def tell(state: dict[str, Any]) -> None:
-        masked.update(state.get('frames_masked', {}))
+    def tell(state: Mapping[str, object]) -> None:
+        masked.update(cast(dict[str, int], state.get('frames_masked', {})))
         if progress is not None:
             progress(state)
 
@@ -179,7 +179,7 @@ def _tell_candidates(candidates: Sequence[Atoms], table: dict[str, np.ndarray]) 
 
 def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
-    shards = [
+    shards: list[dict[str, Any]] = [
         {**shard, 'folder_index': index}
         for index, folder in enumerate(folders)
         for shard in read_manifest(folder)['shards']

@@ -161,7 +161,7 @@ class DirectSampler:
         self,
         X: RowSource,
         known: RowSource | None = None,
-        groups: Sequence[Any] | np.ndarray | None = None,
+        groups: Sequence[object] | np.ndarray | None = None,
         exclude: Mapping[str, np.ndarray] | None = None,
         environments: EnvironmentSource | None = None,
         certain: np.ndarray | None = None,
@@ -353,7 +353,7 @@ def _check_parameters(sampler: DirectSampler) -> None:
             raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0')
 
 
-def _check_environments(share: float, environments: EnvironmentSource | None, groups: Any) -> None:
+def _check_environments(share: float, environments: EnvironmentSource | None, groups: object) -> None:
     if share and (environments is None or groups is not None):
         raise ValueError(f'environment_fill={share} needs the environments, and no groups; give them, or 0')
 

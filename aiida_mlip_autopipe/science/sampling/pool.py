@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -127,7 +126,7 @@ def draw(digests: np.ndarray, n_wanted: int, seed: tuple[int, ...]) -> np.ndarra
 
 
 def members_of(
-    groups: Sequence[Any] | np.ndarray | None, usable: np.ndarray, rows: np.ndarray, digests: np.ndarray
+    groups: Sequence[object] | np.ndarray | None, usable: np.ndarray, rows: np.ndarray, digests: np.ndarray
 ) -> list[np.ndarray] | None:
     """Return the members of each group, the groups sorted, as places among the rows to choose from; None without.
 

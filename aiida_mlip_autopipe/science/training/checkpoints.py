@@ -11,7 +11,6 @@ import logging
 import shutil
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
 
 from aiida_mlip_autopipe.science.potential.training_files import (
     CHECKPOINTS,
@@ -61,7 +60,7 @@ def newest_sound(work: Path, epochs: Container[int]) -> Checkpoint | None:
     return None
 
 
-def take_up(work: Path, parent: Path | None, asked: dict[str, Any], stage_two: int | None = None) -> int:
+def take_up(work: Path, parent: Path | None, asked: dict[str, object], stage_two: int | None = None) -> int:
     """Prepare mace's folder: with what an earlier attempt left, if it can be gone on from, else empty.
 
     Parameters
@@ -101,7 +100,7 @@ def take_up(work: Path, parent: Path | None, asked: dict[str, Any], stage_two: i
     return 0
 
 
-def _start_in(source: Path, asked: dict[str, Any]) -> Checkpoint | None:
+def _start_in(source: Path, asked: dict[str, object]) -> Checkpoint | None:
     """Return the checkpoint to go on from; say why there is none."""
     path = source / ASKED
     if not path.is_file():

@@ -10,9 +10,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from aiida_mlip_autopipe.science.potential.training_files import LOG, read_results
 from aiida_mlip_autopipe.science.training.checkpoints import prune
@@ -49,7 +48,7 @@ class Follower:
         n_epochs: int,
         stage_two: int | None = None,
         patience: int | None = None,
-        progress: Callable[[dict[str, Any]], None] | None = None,
+        progress: Callable[[Mapping[str, object]], None] | None = None,
     ) -> None:
         self.history = new_history()
         self._work, self._n_epochs, self._stage_two, self._patience = work, n_epochs, stage_two, patience

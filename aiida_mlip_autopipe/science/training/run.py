@@ -10,12 +10,12 @@ Source: I. Batatia et al., MACE (NeurIPS 2022), and the command line of mace-tor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
+from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
 from aiida_mlip_autopipe.science.frames import file_sha256
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
 from aiida_mlip_autopipe.science.potential.fine_tuning import (
@@ -24,7 +24,7 @@ from aiida_mlip_autopipe.science.potential.fine_tuning import (
     rehearses,
     save_potential,
 )
-from aiida_mlip_autopipe.science.potential.load import PotentialError, inspect_potential, load_model
+from aiida_mlip_autopipe.science.potential.load import PotentialError, PotentialInfo, inspect_potential, load_model
 from aiida_mlip_autopipe.science.potential.training_command import Request, command, start_of_stage_two
 from aiida_mlip_autopipe.science.potential.training_files import WORK, go_on_after, list_checkpoints, newest_model
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -69,10 +69,10 @@ class TrainingResult:
     """
 
     potential: Path
-    history: dict[str, list[Any]]
-    metrics: dict[str, dict[str, Any]]
-    info: dict[str, Any]
-    run: dict[str, Any]
+    history: History
+    metrics: dict[str, FrameErrors]
+    info: PotentialInfo
+    run: dict[str, object]
 
 
 def train(
@@ -80,7 +80,7 @@ def train(
     validation: Path,
     parameters: TrainingParameters,
     folder: Path,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Callable[[Mapping[str, object]], None] | None = None,
     *,
     foundation: Path | None = None,
     replay: Path | None = None,
@@ -119,7 +119,7 @@ def train(
     given = _given(training=training, validation=validation, foundation=foundation, replay=replay)
     sets = _read_and_check(given, parameters)
     shas = {f'{name}_sha256': file_sha256(path) for name, path in given.items()}
-    asked = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
+    asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
     work, stage_two = Path(folder).absolute() / WORK, start_of_stage_two(parameters)
     n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, stage_two)
     request = _request(given, parameters, sets, work)
@@ -128,7 +128,7 @@ def train(
     potential, best = _hand_over(work, follower.history, request, Path(folder))
     info, metrics = _look_at(potential, sets, parameters)
     _check_same(metrics['validation'], follower.history, best)
-    outcome = {
+    outcome: dict[str, object] = {
         'method': parameters.method,
         'n_epochs': len(follower.history['epoch']),
         'best_epoch': best,
@@ -217,7 +217,7 @@ def _hand_over(work: Path, history: History, request: Request, folder: Path) -> 
 
 def _look_at(
     potential: Path, sets: Sets, parameters: TrainingParameters
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+) -> tuple[PotentialInfo, dict[str, FrameErrors]]:
     """Load the potential and evaluate it on both sets: only then the training is done."""
     settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
     try:
@@ -233,8 +233,8 @@ def _look_at(
     return info, metrics
 
 
-def _finite_metrics(evaluation: Evaluation, name: str) -> dict[str, Any]:
-    bad = [key for key, value in evaluation.metrics.items() if value is not None and not math.isfinite(value)]
+def _finite_metrics(evaluation: Evaluation, name: str) -> FrameErrors:
+    bad = [key for key, value in evaluation.metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     if bad:
         raise TrainingError(
             f'the trained potential gives no finite {", ".join(bad)} on the {name} set: lower the learning rate, or '
@@ -243,11 +243,12 @@ def _finite_metrics(evaluation: Evaluation, name: str) -> dict[str, Any]:
     return evaluation.metrics
 
 
-def _check_same(validation: dict[str, Any], history: History, epoch: int) -> None:
+def _check_same(validation: FrameErrors, history: History, epoch: int) -> None:
     """Refuse a potential that is not what mace validated: another head, or other weights."""
     index = history['epoch'].index(epoch)
-    for ours, theirs in (('energy_rmse_meV', 'rmse_e_meV'), ('force_rmse_meV_A', 'rmse_f_meV_A')):
-        found, expected = validation[ours], history[theirs][index]
+    errors = {'energy_rmse_meV': validation['energy_rmse_meV'], 'force_rmse_meV_A': validation['force_rmse_meV_A']}
+    for (ours, found), theirs in zip(errors.items(), ('rmse_e_meV', 'rmse_f_meV_A'), strict=True):
+        expected = history[theirs][index]
         if not math.isclose(found, expected, **SAME_ERRORS):
             raise TrainingError(
                 f'the saved potential has {ours} {found:.3f} on the validation set, but mace_run_train found '

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.common.links import LinkType
 from aiida.engine import ExitCode, ProcessSpec, WorkChain, append_
 
 from aiida_mlip_autopipe.calculations.functions.label import SINGLE, collect_labels, data_of
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.pipeline.exit_codes import TOO_FEW_LABELS, add_exit_codes
-from aiida_mlip_autopipe.provenance.states import LABEL_LINK
+from aiida_mlip_autopipe.provenance.states import labels_alone
 from aiida_mlip_autopipe.workflows.labelling.sequence import LabelSequenceWorkChain, labeller_for, share_of
 
 __all__ = ['LabellingEngineWorkChain']
@@ -90,12 +89,12 @@ class LabellingEngineWorkChain(WorkChain):
 
     def failures(self) -> dict[int, str]:
         """Return why candidates that were labelled alone have no label."""
-        labeller, calls = labeller_for(self.inputs), (LinkType.CALL_WORK, LinkType.CALL_CALC)
+        labeller = labeller_for(self.inputs)
         return {
-            int(link.link_label.removeprefix(LABEL_LINK)): labeller.reason(link.node)
+            index: labeller.reason(node)
             for sequence in self.ctx.sequences
-            for link in sequence.base.links.get_outgoing(orm.ProcessNode, calls, f'{LABEL_LINK}%').all()
-            if not link.node.is_finished_ok
+            for index, node in labels_alone(sequence)
+            if not node.is_finished_ok
         }
 
 

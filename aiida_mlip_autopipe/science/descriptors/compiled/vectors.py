@@ -15,14 +15,17 @@ turns). Of the other two, harmonics in plain loops cost a factor of 1.3 and prod
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba.core import types
+from numba.core.base import BaseContext
+from numba.core.typing import Signature
 from numba.extending import intrinsic
 
-from aiida_mlip_autopipe.science.descriptors.compiled.emitter import INDEX, INDICES, LANES, VECTOR, Emitter
+from aiida_mlip_autopipe.science.descriptors.compiled.emitter import INDEX, INDICES, LANES, VECTOR, Emitter, Values
 
 __all__ = [
     'LANES',
@@ -46,7 +49,7 @@ def sized(length: int) -> tuple[int, ...]:
     return (0,) * length
 
 
-def _degrees(degrees: Any, step: Any) -> list[int]:
+def _degrees(degrees: Sized, step: Sized) -> list[int]:
     """Return the degrees l that are meant: all up to the largest, or the even ones."""
     return list(range(0, len(degrees), len(step)))
 
@@ -75,7 +78,7 @@ def collect_within(
     """
     signature = types.int64(images, n_images, ranks, begin, end, site, limit, lowest, x, y, z, found_ranks, count)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         all_images, stride, all_ranks, first, last, centre, bound, low = emitter.arguments[:8]
         targets, start = emitter.arguments[8:12], emitter.arguments[12]
@@ -83,7 +86,7 @@ def collect_within(
         bounds, lows = emitter.spread(bound), emitter.spread(low)
         lanes = ir.Constant(INDICES, list(range(LANES)))
 
-        def look(step: Any, counts: list[Any]) -> list[Any]:
+        def look(step: ir.Value, counts: Values) -> Values:
             j = emitter.add(first, emitter.times(step, LANES))
             displacements = [
                 builder.fsub(emitter.load(all_images, emitter.add(j, emitter.times(stride, axis))), origin[axis])
@@ -113,11 +116,11 @@ def add_scaled(
     """Add share norms[lm] values[start + lm n_pad + n] to target[place + lm n_pad + n], for lm < count and all n."""
     signature = types.void(norms, count, share, values, start, target, place, blocks)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         factors, number, portion, source, first, out, base = emitter.arguments[:7]
 
-        def scale(lm: Any, _: list[Any]) -> list[Any]:
+        def scale(lm: ir.Value, _: Values) -> Values:
             factor = emitter.spread(builder.fmul(emitter.scalar(factors, lm), portion))
             for block in range(len(blocks)):
                 offset = emitter.add(emitter.times(lm, LANES * len(blocks)), LANES * block)
@@ -159,7 +162,7 @@ def solid_harmonics(
     """
     signature = types.void(x, y, z, start, weights, first, harmonics, distances, degrees, step)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         px, py, pz, begin, pw, lane, out, lengths = emitter.arguments[:8]
         vx, vy, vz = (emitter.load(pointer, begin) for pointer in (px, py, pz))
@@ -216,7 +219,7 @@ def find_intervals(
     """
     signature = types.int64(distances, first, count, intervals_per_A, n_intervals, row, offsets, fractions, shortest)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         lengths, lane, number, density, total, stride, places, parts, bound = emitter.arguments
         r = emitter.load(lengths, lane)
@@ -279,7 +282,7 @@ def accumulate(
         harmonics, offsets, fractions, count, table, degree_stride, density, place, degrees, blocks, step
     )
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         values, starts, parts, number, cubics, stride, out, base = emitter.arguments[:8]
         width = LANES * len(blocks)
@@ -287,12 +290,12 @@ def accumulate(
         def add_group(group: list[int], block: int) -> None:
             places = [emitter.add(base, lm * width + block * LANES) for degree in group for lm in _orders(degree)]
 
-            def terms(j: Any, sums: list[Any]) -> list[Any]:
+            def terms(j: ir.Value, sums: Values) -> Values:
                 lane = emitter.builder.and_(j, emitter.index(LANES - 1))
                 neighbour = emitter.add(emitter.times(emitter.builder.sub(j, lane), len(degrees) ** 2), lane)
                 t = emitter.spread(emitter.scalar(parts, j))
                 row = emitter.add(emitter.scalar(starts, j), block * LANES)
-                following: list[Any] = []
+                following: Values = []
                 for l in group:  # noqa: E741
                     cubic = emitter.add(row, emitter.times(stride, l))
                     radial = emitter.load(cubics, emitter.add(cubic, 3 * width))
@@ -327,7 +330,7 @@ def multiply_rows(
     """
     signature = types.void(values, one, two, count, out, place, functions, shape)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         coefficients, first, second, number, rows, target = emitter.arguments[:6]
         n_max, like = len(functions), len(shape) == 1
@@ -336,7 +339,7 @@ def multiply_rows(
         place = 0
         for tile_group in [tiles[i : i + MAX_SUMS - 1] for i in range(0, len(tiles), MAX_SUMS - 1)]:
 
-            def terms(m: Any, sums: list[Any], tile_group: list[tuple[int, int]] = tile_group) -> list[Any]:
+            def terms(m: ir.Value, sums: Values, tile_group: list[tuple[int, int]] = tile_group) -> Values:
                 left = emitter.add(first, emitter.times(m, width))
                 right = emitter.add(second, emitter.times(m, width))
                 return [
@@ -364,11 +367,11 @@ def weighted_sum(
     """values[place] = sum of weights[t] values[8 first[t]] values[8 second[t]] over start <= t < start + count."""
     signature = types.void(values, first, second, weights, start, count, place)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         data, left, right, factors, begin, number, target = emitter.arguments
 
-        def terms(step: Any, sums: list[Any]) -> list[Any]:
+        def terms(step: ir.Value, sums: Values) -> Values:
             t = emitter.add(begin, step)
             one = emitter.load(data, emitter.times(emitter.scalar(left, t), LANES))
             two = emitter.load(data, emitter.times(emitter.scalar(right, t), LANES))
@@ -387,11 +390,11 @@ def scalar_product(
     """out[place] = factor times the sum of values[left + 8 k] values[right + 8 k] over 0 <= k < count."""
     signature = types.void(values, left, right, count, factor, out, place)
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         emitter = Emitter(context, builder, signature, arguments)
         data, one, two, number, scale, results, target = emitter.arguments
 
-        def terms(step: Any, sums: list[Any]) -> list[Any]:
+        def terms(step: ir.Value, sums: Values) -> Values:
             offset = emitter.times(step, LANES)
             return [
                 emitter.fused(

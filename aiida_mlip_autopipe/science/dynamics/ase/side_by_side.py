@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ase.data import chemical_symbols
 
 from aiida_mlip_autopipe.science.dynamics.ase.trajectory import run_dynamics
-from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
+from aiida_mlip_autopipe.science.dynamics.recorder import Recorder, ReplicaEnd
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.potential.load import check_elements, load_calculator
@@ -83,7 +83,7 @@ class Task:
             calculators.append(calculator)
         return calculators
 
-    def run(self, replica: Replica, calculators: list[Calculator], on_frame: Callable[[int], None]) -> dict[str, Any]:
+    def run(self, replica: Replica, calculators: list[Calculator], on_frame: Callable[[int], None]) -> ReplicaEnd:
         """Run one replica and return how it ended."""
         recorder = Recorder(self.plan, replica, self.folder, self.engine, on_frame)
         try:
@@ -97,7 +97,7 @@ def run_side_by_side(
     replicas: Sequence[Replica],
     n_processes: int,
     on_frame: Callable[[int], None],
-    on_end: Callable[[dict[str, Any]], None],
+    on_end: Callable[[ReplicaEnd], None],
 ) -> None:
     """Run replicas, as many at a time as there are processes; one process is this one.
 
@@ -218,13 +218,13 @@ def _start_process(task: Task, ticks: Any) -> None:
     torch.set_num_threads(1)
 
 
-def _end_soon(*_signal: Any) -> None:
+def _end_soon(*_signal: object) -> None:
     """Leave a checkpoint, then end: a scheduler signals all processes of a job, a broken pool those that are left."""
     _process_state['task'].stop.request()
     _process_state['signalled'] = True
 
 
-def _end_alone(parent: Any) -> None:
+def _end_alone(parent: BaseProcess) -> None:
     """End this process where its parent cannot: it was killed, or the queues between them are broken."""
     while parent.is_alive():
         if _process_state['signalled'] and not _process_state['busy']:
@@ -234,7 +234,7 @@ def _end_alone(parent: Any) -> None:
     os._exit(1)
 
 
-def _run_in_process(replica: Replica) -> dict[str, Any] | None:
+def _run_in_process(replica: Replica) -> ReplicaEnd | None:
     task, ticks = _process_state['task'], _process_state['ticks']
     if task.stop.now():
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
@@ -29,7 +29,7 @@ from aiida_mlip_autopipe.science.potential.load import check_elements, inspect_p
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.ase.steps import AseStep
-    from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
+    from aiida_mlip_autopipe.science.dynamics.recorder import Recorder, ReplicaEnd
     from aiida_mlip_autopipe.science.dynamics.replicas import Replica
 
 __all__ = ['draw_velocities', 'run_dynamics', 'single_point']
@@ -41,7 +41,7 @@ def run_dynamics(
     parameters: DynamicsParameters,
     stop: Stop | None = None,
     committee: Sequence[Calculator] = (),
-) -> dict[str, Any]:
+) -> ReplicaEnd:
     """Run one replica to its end, or go on with it, and hand its frames to the recorder.
 
     Parameters
@@ -195,7 +195,9 @@ def _disagreement(atoms: Atoms, forces: np.ndarray, committee: Sequence[Calculat
 # ----------------------------------------------------------------------------------------------------- single points
 
 
-def single_point(potential: Path, atoms: Atoms, dtype: str = 'float64', device: str = 'auto') -> dict[str, Any]:
+def single_point(
+    potential: Path, atoms: Atoms, dtype: str = 'float64', device: str = 'auto'
+) -> dict[str, float | np.ndarray]:
     """Return what a potential says about one structure.
 
     Returns

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from aiida_mlip_autopipe.science.potential.batch import (
 from aiida_mlip_autopipe.science.potential.load import check_elements
 
 if TYPE_CHECKING:
-    from aiida_mlip_autopipe.science.dynamics.recorder import Recorder
+    from aiida_mlip_autopipe.science.dynamics.recorder import Recorder, ReplicaEnd
 
 __all__ = ['available', 'run_batch']
 
@@ -58,8 +58,8 @@ def run_batch(
     stop: Stop | None = None,
     batch_divisor: int = 1,
     committee: Sequence[Path] = (),
-    on_end: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
+    on_end: Callable[[ReplicaEnd], None] | None = None,
+) -> dict[str, object]:
     """Run replicas to their ends, or until the job must stop.
 
     Parameters

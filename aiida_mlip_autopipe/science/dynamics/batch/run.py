@@ -10,7 +10,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +18,14 @@ from aiida_mlip_autopipe.science.dynamics.batch import guards as batch_guards
 from aiida_mlip_autopipe.science.dynamics.batch.integrators import draw_momenta
 from aiida_mlip_autopipe.science.dynamics.batch.state import Batch, Slot
 from aiida_mlip_autopipe.science.dynamics.ensembles.base import ensemble_of
+from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped
+from aiida_mlip_autopipe.science.dynamics.recorder import ReplicaEnd
 from aiida_mlip_autopipe.science.dynamics.stopping import Stop
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.batch import compressibility, evaluate, is_out_of_memory
+
+if TYPE_CHECKING:
+    from mace.calculators.mace_torchsim import MaceTorchSimModel
 
 __all__ = ['BatchRun']
 
@@ -29,7 +34,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """How often the recorders are asked whether a checkpoint is due."""
 
-OnEnd = Callable[[dict[str, Any]], None]
+OnEnd = Callable[[ReplicaEnd], None]
 
 
 class BatchRun:
@@ -53,12 +58,12 @@ class BatchRun:
 
     def __init__(
         self,
-        model: Any,
+        model: MaceTorchSimModel,
         slots: Sequence[Slot],
         parameters: DynamicsParameters,
         *,
         room: int,
-        committee: Sequence[Any] = (),
+        committee: Sequence[MaceTorchSimModel] = (),
         stop: Stop | None = None,
         on_end: OnEnd | None = None,
     ) -> None:
@@ -77,7 +82,7 @@ class BatchRun:
         self._look_seconds = min(LOOK_SECONDS, parameters.checkpoint_interval_s)
         self._next_look = time.monotonic() + self._look_seconds
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, int]:
         """Return what the run found out."""
         return {'batch_atoms': self._room, 'largest_batch': self._largest, 'batch_halvings': self._halvings}
 
@@ -180,7 +185,7 @@ class BatchRun:
     def _stay(self, batch: Batch) -> None:
         self._batch = batch if len(batch) else None
 
-    def _end(self, slot: Slot, how: str, step: int, guard: Any = None) -> None:
+    def _end(self, slot: Slot, how: str, step: int, guard: GuardTripped | None = None) -> None:
         slot.ended = True
         result = slot.recorder.end(how, step, guard)
         if self._on_end is not None:
@@ -336,7 +341,7 @@ class _Frames:
     distance of their force from the mean force (L. Zhang et al., Phys. Rev. Mater. 3, 023804 (2019)).
     """
 
-    def __init__(self, batch: Batch, committee: Sequence[Any]) -> None:
+    def __init__(self, batch: Batch, committee: Sequence[MaceTorchSimModel]) -> None:
         import torch
 
         self._batch = batch
@@ -347,7 +352,7 @@ class _Frames:
             deviations = (every - every.mean(dim=0)).norm(dim=2)
             self._disagreement = batch.largest((deviations**2).mean(dim=0).sqrt())
 
-    def __iter__(self) -> Iterator[tuple[Slot, tuple[Any, ...]]]:
+    def __iter__(self) -> Iterator[tuple[Slot, tuple[int, np.ndarray, np.ndarray, float, float, float, float]]]:
         batch = self._batch
         positions, cells = batch.positions.cpu().numpy(), batch.cell.cpu().numpy()
         columns = (batch.energy, batch.temperature, self._max_force, self._disagreement)

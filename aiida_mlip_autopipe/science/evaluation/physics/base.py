@@ -28,13 +28,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from aiida_mlip_autopipe.science.drawing import Drawing
+from aiida_mlip_autopipe.science.evaluation.records import Row
 from aiida_mlip_autopipe.science.frames import content_hash
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
@@ -111,10 +111,10 @@ class Judgement:
         What a reader must know.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     uncertainty: str
-    data: dict[str, Any] = field(default_factory=dict)
-    figure: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, object] = field(default_factory=dict)
+    figure: dict[str, object] = field(default_factory=dict)
     note: str = ''
 
 
@@ -162,7 +162,7 @@ def row(
     uncertainty: float | None = None,
     tolerance: float | None = None,
     passed: bool | None = None,
-) -> dict[str, Any]:
+) -> Row:
     """Return a row of the table of a check.
 
     Parameters
@@ -185,17 +185,20 @@ def row(
     judged = difference if difference is not None else value
     if passed is None and tolerance is not None:
         passed = judged is not None and abs(judged) <= tolerance
-    numbers = {
-        'value': value,
-        'reference': reference,
-        'difference': difference,
-        'uncertainty': uncertainty,
-        'tolerance': tolerance,
+    return {
+        'name': name,
+        'value': _plain(value),
+        'reference': _plain(reference),
+        'difference': _plain(difference),
+        'uncertainty': _plain(uncertainty),
+        'tolerance': _plain(tolerance),
+        'passed': None if passed is None else bool(passed),
+        'unit': unit,
     }
-    plain = {
-        key: None if number is None or not np.isfinite(number) else float(number) for key, number in numbers.items()
-    }
-    return {'name': name, **plain, 'passed': None if passed is None else bool(passed), 'unit': unit}
+
+
+def _plain(number: float | None) -> float | None:
+    return None if number is None or not np.isfinite(number) else float(number)
 
 
 def percent_of(percent: float | None, reference: float | None) -> float | None:
@@ -222,7 +225,7 @@ def jackknife(estimate: Callable[[np.ndarray], np.ndarray], n_parts: int) -> np.
     return np.sqrt((n_parts - 1) * left_out.var(axis=0))
 
 
-def strained(atoms: Atoms, check: str, crystal: Atoms, **where: Any) -> Atoms:
+def strained(atoms: Atoms, check: str, crystal: Atoms, **where: object) -> Atoms:
     """Return a strained crystal with its identity in ``info``, and the lengths that its k-points follow.
 
     They are those of the reciprocal vectors of the crystal (1/Å, with 2 pi): each strain gets the same mesh, as
@@ -232,7 +235,7 @@ def strained(atoms: Atoms, check: str, crystal: Atoms, **where: Any) -> Atoms:
     return named(atoms, check, crystal.info['frame_id'], reciprocal_lengths=lengths, **where)
 
 
-def named(atoms: Atoms, check: str, origin: str, **where: Any) -> Atoms:
+def named(atoms: Atoms, check: str, origin: str, **where: object) -> Atoms:
     """Return the structure of a check with its identity in ``info``.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
     named,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import bare_crystal
+from aiida_mlip_autopipe.science.evaluation.records import CheckOutcome, Physics
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, check_elements, load_calculator
 from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 
 __all__ = ['check_calculator', 'check_physics', 'reference_structures']
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[Mapping[str, object]], None]
 
 
 def reference_structures(atoms: Atoms, parameters: PhysicsParameters) -> list[Atoms]:
@@ -62,7 +63,7 @@ def reference_structures(atoms: Atoms, parameters: PhysicsParameters) -> list[At
 
 def check_physics(
     potential: Path, labelled: Sequence[Atoms], parameters: PhysicsParameters, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> Physics:
     """Compare a potential with DFT on the structures of `reference_structures`.
 
     Parameters
@@ -76,15 +77,6 @@ def check_physics(
         As given to `reference_structures`.
     progress : callable, optional
         Is told of each check.
-
-    Returns
-    -------
-    dict
-        ``passed``: False if a check failed, None if one could not be judged, else True. ``checks``: name of the check
-        -> ``passed``, ``rows``, ``uncertainty`` (where the error bars come from), ``note``, and further ``data``. A row
-        has ``name``, ``value`` (of the potential), ``reference`` (of DFT), ``difference``, ``uncertainty`` (of the
-        difference), ``tolerance`` (all in its ``unit``) and ``passed``; None where there is none. ``figures``: name of
-        the check -> what its figure shows.
 
     Raises
     ------
@@ -103,7 +95,7 @@ def check_calculator(
     labelled: Sequence[Atoms],
     parameters: PhysicsParameters,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Physics:
     """Do what `check_physics` does with any ASE calculator of energies, forces and stresses."""
     pristine = [atoms for atoms in labelled if atoms.info.get('check') == 'pristine']
     if len(pristine) != 1:
@@ -121,7 +113,8 @@ def check_calculator(
         reference=dict(zip(names, map(_label, usable), strict=True)),
         parameters=parameters,
     )
-    checks, figures = {}, {}
+    checks: dict[str, CheckOutcome] = {}
+    figures = {}
     for number, name in enumerate(wanted := _in_order(parameters)):
         if progress:
             progress({'check': name, 'checks': number, 'checks_total': len(wanted)})
@@ -143,7 +136,7 @@ def _judge(name: str, context: Context) -> Judgement:
         return Judgement([], uncertainty='none', note=f'not judged: {missing}')
 
 
-def _plain(judgement: Judgement) -> dict[str, Any]:
+def _plain(judgement: Judgement) -> CheckOutcome:
     judged = [row['passed'] for row in judgement.rows if row['passed'] is not None]
     return {
         'passed': all(judged) if judged else None,
@@ -154,7 +147,7 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _all(verdicts: Any) -> bool | None:
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
     found = list(verdicts)
     if False in found:
         return False

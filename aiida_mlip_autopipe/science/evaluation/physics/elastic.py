@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -27,6 +26,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
     strained,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import strained_crystal, symmetry_of
+from aiida_mlip_autopipe.science.evaluation.records import Row
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 
 __all__ = ['CHECK', 'bond_matrix', 'invariant_tensors', 'strain_tensor']
@@ -153,7 +153,7 @@ def _fit(strains: np.ndarray, stresses: np.ndarray, basis: np.ndarray) -> tuple[
 
 def _rows(
     parameters: PhysicsParameters, turned: np.ndarray, coefficients: list[np.ndarray], covariance: np.ndarray
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Return a row for each independent constant and for Voigt's averages: linear in the coefficients."""
     wanted = [(f'C{i + 1}{j + 1}', turned[:, i, j]) for i, j in _independent(turned)]
     for name, weights in (('bulk_modulus', BULK), ('shear_modulus', SHEAR)):

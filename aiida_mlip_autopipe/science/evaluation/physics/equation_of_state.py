@@ -27,6 +27,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import strained_crystal, symmetry_of
 from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL, REFERENCE
+from aiida_mlip_autopipe.science.evaluation.records import Row
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
 
@@ -124,7 +125,7 @@ def _limits(parameters: PhysicsParameters, volumes: np.ndarray, reference: np.nd
     return parameters.max_volume_error_percent, parameters.max_bulk_modulus_error_percent
 
 
-def _rows(context: Context, volumes: np.ndarray, fits: list[np.ndarray], errors: np.ndarray) -> list[dict[str, Any]]:
+def _rows(context: Context, volumes: np.ndarray, fits: list[np.ndarray], errors: np.ndarray) -> list[Row]:
     parameters, limits = context.parameters, _limits(context.parameters, volumes, fits[1])
     (volume, modulus, derivative), (volume_0, modulus_0, derivative_0) = (map(_finite, fit[:3]) for fit in fits)
     error_volume, error_modulus, error_derivative = map(_finite, errors[:3])

@@ -24,6 +24,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import phonopy_of, supercell_of
 from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL, REFERENCE
+from aiida_mlip_autopipe.science.evaluation.records import Row
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
 
@@ -124,9 +125,7 @@ def _forces(perfect: Atoms, frames: list[Atoms], side: Mapping[str, Label]) -> n
     return np.array([side[atoms.info['frame_id']].forces - at_rest for atoms in frames])
 
 
-def _rows(
-    parameters: PhysicsParameters, found: np.ndarray, wanted: np.ndarray, weights: np.ndarray
-) -> list[dict[str, Any]]:
+def _rows(parameters: PhysicsParameters, found: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> list[Row]:
     rmse = float(np.sqrt(weights @ ((found - wanted) ** 2).mean(axis=1)))
     unstable, unstable_0 = (float(weights @ (side < IMAGINARY_THz).mean(axis=1)) for side in (found, wanted))
     return [

@@ -20,7 +20,11 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import types
+from numba.core.base import BaseContext
+from numba.core.typing import Signature
 from numba.extending import intrinsic
+
+from aiida_mlip_autopipe.science.descriptors.compiled.emitter import Values
 
 __all__ = ['LANES', 'UNROLLED', 'assign', 'distances_to_own', 'farthest_first', 'nearest_members', 'sum_members']
 
@@ -32,16 +36,16 @@ _FAST = {'reassoc', 'contract', 'nsz'}
 _VECTOR, _INDEX = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
 
 
-def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+def _data(context: BaseContext, builder: ir.IRBuilder, kind: types.Type, value: ir.Value) -> ir.Value:
     return context.make_array(kind)(context, builder, value).data
 
 
-def _lanes(builder: Any, pointer: Any, place: Any) -> Any:
+def _lanes(builder: ir.IRBuilder, pointer: ir.Value, place: ir.Value) -> ir.Value:
     """Return the address of sixteen numbers."""
     return builder.bitcast(builder.gep(pointer, [place]), _VECTOR.as_pointer())
 
 
-def _spread(builder: Any, value: Any) -> Any:
+def _spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Return a vector of one value."""
     undefined = ir.Constant(_VECTOR, ir.Undefined)
     single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
@@ -56,7 +60,7 @@ def _distances_to_leaf(typing_context: Any, point: Any, leaves: Any, place: Any,
     ``leaves[place]``. Four sums run side by side, since one addition need not wait for the other.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         coordinates, centres, result = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 4))
         before, loop, after = builder.block, builder.append_basic_block('sum'), builder.append_basic_block('summed')
         builder.branch(loop)
@@ -92,7 +96,7 @@ def _distances_to_leaf(typing_context: Any, point: Any, leaves: Any, place: Any,
 def _within(typing_context: Any, squared: Any, radii: Any, place: Any, bound: Any) -> Any:
     """Return, as bits, which of sixteen distances are within (radius + bound) squared, radii from ``place`` on."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         distances, sizes = (_data(context, builder, signature.args[i], arguments[i]) for i in (0, 1))
         radius = builder.load(_lanes(builder, sizes, arguments[2]), align=4)
         reach = builder.fadd(radius, _spread(builder, arguments[3]))
@@ -107,7 +111,7 @@ def _within(typing_context: Any, squared: Any, radii: Any, place: Any, bound: An
 def _lowest_bit(typing_context: Any, bits: Any) -> Any:
     """Return the place of the lowest bit that is set."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), generate
