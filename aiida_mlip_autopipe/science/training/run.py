@@ -95,8 +95,7 @@ def train(
     parameters : TrainingParameters
         What ``mace_run_train`` is asked for.
     folder : Path
-        Receives ``potential.model`` and, in ``mace/``, what the command writes. An interrupted training in it, of the
-        same parameters and data, is gone on from.
+        Receives ``potential.model`` and ``mace/``; an interrupted training in it that was asked the same goes on.
     progress : callable, optional
         Called after each epoch with ``epoch``, ``epochs``, ``rmse_e_meV``, ``rmse_f_meV_A``.
     foundation : Path, optional
@@ -119,9 +118,9 @@ def train(
     given = _given(training=training, validation=validation, foundation=foundation, replay=replay)
     sets = _read_and_check(given, parameters)
     shas = {f'{name}_sha256': file_sha256(path) for name, path in given.items()}
-    asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
+    asked = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
     work, stage_two = Path(folder).absolute() / WORK, start_of_stage_two(parameters)
-    n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, stage_two)
+    n_done = take_up(work, Path(parent) / WORK if parent else None, asked, stage_two)
     request = _request(given, parameters, sets, work)
     follower = Follower(work, parameters.max_num_epochs, stage_two, parameters.patience, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)

@@ -175,10 +175,9 @@ def assign(
             while bits:
                 lane = _lowest_bit(bits)
                 bits &= bits - 1
-                reach = radii[group * LANES + lane] + bound
-                if near[lane] > reach * reach:
-                    continue
                 leaf = group * LANES + lane
+                if near[lane] > (radii[leaf] + bound) * (radii[leaf] + bound):
+                    continue
                 least = _distances_to_leaf(point, flat_leaves, leaf * size * LANES, size, inside)
                 if least > smallest:
                     continue
@@ -260,8 +259,7 @@ def farthest_first(
             before, i = -1, head[c]
             radius[c], farthest[c] = np.float32(-1), -1
             while i >= 0:
-                after = following[i]
-                owner = c
+                after, owner = following[i], c
                 if squared[i] > quarter:
                     distance = _squared(points, i, centres, new)
                     if distance < squared[i]:
