@@ -118,7 +118,7 @@ def train(
     given = _given(training=training, validation=validation, foundation=foundation, replay=replay)
     sets = _read_and_check(given, parameters)
     shas = {f'{name}_sha256': file_sha256(path) for name, path in given.items()}
-    asked = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
+    asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
     work, stage_two = Path(folder).absolute() / WORK, start_of_stage_two(parameters)
     n_done = take_up(work, Path(parent) / WORK if parent else None, asked, stage_two)
     request = _request(given, parameters, sets, work)
