@@ -1,5 +1,6 @@
 # make demo   the whole pipeline on silicon, in an isolated AiiDA profile under .demo
 # make test   environment and tests, from nothing
+# make test-nightly   whole runs and restarts that take minutes each; not in `make test`
 # make quick  the tests that need neither daemon nor pw.x and take seconds
 # make test-torchsim   the engine for GPUs, and the worker without AiiDA, in an environment of their own
 # make lint   ruff, mypy, import-linter
@@ -51,7 +52,7 @@ define install_packages
 	fi
 endef
 
-.PHONY: help demo test quick test-torchsim test-psql lint docs environment pw postgres slurm browser compiler clean
+.PHONY: help demo test test-nightly quick test-torchsim test-psql lint docs environment pw postgres slurm browser compiler clean
 
 help:
 	@sed -n '/^$$/q; s/^# \?//p' Makefile
@@ -103,8 +104,11 @@ demo: $(INSTALLED) pw
 	@echo 'The profile stays in .demo/aiida; to look into it: export AIIDA_PATH=$(AIIDA_PATH)'
 
 test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
-	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not nightly' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
+
+test-nightly: $(INSTALLED) pw
+	$(BIN)/pytest -m nightly $(PYTEST_ARGS)
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)
 	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -6,8 +6,3 @@ import pytest
 @pytest.fixture(scope='session', autouse=True)
 def _profile(aiida_profile):
     """Load the profile of the session."""
-
-
-@pytest.fixture(autouse=True)
-def _runner(unhurried_runner):
-    """Have it look for its processes without haste."""

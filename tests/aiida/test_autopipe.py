@@ -247,6 +247,7 @@ def assert_frames_lead_back(run: orm.WorkChainNode) -> None:
         assert pw.outputs.output_parameters['energy'] == pytest.approx(atoms.info['REF_energy'])
 
 
+@pytest.mark.nightly
 def test_killed_workers_lose_and_double_nothing(submit_and_wait, daemon, build):
     """`kill -9` of every daemon worker in each kind of stage: the run ends as if nothing had been.
 

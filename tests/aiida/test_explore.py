@@ -111,6 +111,7 @@ def test_jobs_run_in_sequences_with_a_committee(inputs, potentials):
     assert any('4 replicas' in message and 'in 3 MD job(s), 2 at once' in message for message in said)
 
 
+@pytest.mark.nightly
 def test_the_same_again_costs_nothing_until_the_folders_are_cleaned(inputs):
     """Every job of the second exploration comes from the cache; none does once the frames are gone."""
     with enable_caching(identifier=PACKAGE):

@@ -307,6 +307,7 @@ def has_saved_frames(folder: Path) -> bool:
 LONG = {'n_steps': 1500, 'sample_interval': 10, 'checkpoint_interval_s': 0.2}
 
 
+@pytest.mark.nightly
 def test_a_stopped_job_goes_on_and_completes(localhost, job_inputs):
     """All frames are there in the end, each once; the interrupted job no longer counts as the one that explored."""
     inputs = job_inputs(2, **LONG)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ['aiida_config_factory', 'aiida_profile_factory', 'config_psql_dos', 'postgres_cluster']
 
+RUNNER_POLL_S = 0.1
 PSEUDO_FOLDER = Path('/usr/share/espresso/pseudo')
 PSEUDO_CUTOFFS_RY = {'Si': ('Si.pbe-rrkj.UPF', 16.0, 64.0)}
 
@@ -36,10 +38,14 @@ PSEUDO_CUTOFFS_RY = {'Si': ('Si.pbe-rrkj.UPF', 16.0, 64.0)}
 @pytest.fixture(scope='session')
 def aiida_config(fast_folder: Path, aiida_config_factory: Callable[..., Any]) -> Iterator[Any]:
     """Load a temporary AiiDA configuration for the session; AIIDA_PATH points at it."""
-    with aiida_config_factory(fast_folder) as config:
+    from aiida.manage.manager import Manager
+
+    with aiida_config_factory(fast_folder) as config, pytest.MonkeyPatch.context() as patch:
         config.set_option('daemon.timeout', 30)
         config.set_option('runner.poll.interval', 1)
         config.store()
+        # A runner of a test profile looks for its processes without a pause, and takes the core that they need.
+        patch.setattr(Manager, 'create_runner', partialmethod(Manager.create_runner, poll_interval=RUNNER_POLL_S))
         yield config
 
 
@@ -84,17 +90,6 @@ def aiida_profile(profile_factory: Callable[..., Any]) -> Iterator[Any]:
     """Load the profile of the session: no broker, processes run in the interpreter of the tests."""
     with profile_factory() as profile:
         yield profile
-
-
-@pytest.fixture
-def unhurried_runner(aiida_profile: Any) -> None:
-    """Have processes that a test runs in its own interpreter look for their children ten times a second.
-
-    AiiDA's runner of a test profile looks without a pause, and takes the core that the children need.
-    """
-    from aiida.manage.manager import get_manager
-
-    get_manager().get_runner(poll_interval=0.1)
 
 
 @pytest.fixture(scope='module')
