@@ -178,7 +178,7 @@ def _load_or_create_computer(label: str, scheduler: str, folder: Path) -> Any:
         ).store()
         # A login shell may take long to start, and there is one for each look at a job.
         computer.configure(safe_interval=0, use_login_shell=False)
-        computer.set_minimum_job_poll_interval(0.2)
+        computer.set_minimum_job_poll_interval(0.5)
         computer.set_default_mpiprocs_per_machine(1)
         return computer
 
