@@ -10,9 +10,13 @@ import numpy as np
 
 __all__ = ['content_hash', 'file_sha256']
 
+DIGITS = 16  # of eight, one pair in 1e5 structures is the same more often than not
+
 
 def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
-    """Return eight hexadecimal digits that name a structure by its content.
+    """Return 16 hexadecimal digits that name a structure by its content.
+
+    Until version 0.1 they were the first eight of these.
 
     Parameters
     ----------
@@ -30,7 +34,7 @@ def content_hash(numbers: Any, positions: Any, cell: Any, pbc: Any) -> str:
     for values in (positions, cell):
         digest.update((np.asarray(values, dtype='<f4') + np.float32(0)).tobytes())  # + 0: no negative zero
     digest.update(np.asarray(pbc, dtype='u1').tobytes())
-    return digest.hexdigest()[:8]
+    return digest.hexdigest()[:DIGITS]
 
 
 def file_sha256(path: str | Path) -> str:
