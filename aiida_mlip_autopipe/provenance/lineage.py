@@ -156,7 +156,8 @@ def frame_lineage(frame_id: str) -> FrameLineage:
                 return _follow(candidates, index, atoms)
     raise ValueError(
         f'frame_id {frame_id!r}: no set of candidates or seeds in this profile holds it; a frame_id looks like '
-        '"0f3a9c21-r004-s000120-5be1c0de7a3f9b20" or "seed-5be1c0de7a3f9b20" and is in `info` of each frame of a dataset'
+        '"0f3a9c21-r004-s000120-5be1c0de7a3f9b20" or "seed-5be1c0de7a3f9b20", and is in `info` of each frame of a '
+        'dataset'
     )
 
 
