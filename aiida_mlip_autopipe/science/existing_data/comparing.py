@@ -99,7 +99,7 @@ def _energies_mixed_up(pairs: Sequence[tuple[Atoms, Atoms]]) -> str:
     """Return in which unit the energies of the file are those computed again, or that they are per atom."""
     given, true = (np.array([pair[side].info['REF_energy'] for pair in pairs]) for side in (0, 1))
     sizes = np.array([len(one) for one, _ in pairs])
-    ways = {f'in {unit}': (factor, 1.0) for unit, factor in ENERGY_UNITS.items()}
+    ways: dict[str, tuple[float, Any]] = {f'in {unit}': (factor, 1.0) for unit, factor in ENERGY_UNITS.items()}
     if (sizes > 1).any():
         ways |= {f'per atom{_in(unit, "eV")}': (factor, sizes) for unit, factor in ENERGY_UNITS.items()}
     scaled = {words: given * factor * size for words, (factor, size) in ways.items()}
