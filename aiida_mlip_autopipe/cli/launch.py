@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from aiida_mlip_autopipe.data import FramesData, PotentialData
+    from aiida_mlip_autopipe.science.parameters import LabellingParameters
 
 __all__ = [
     'DUMP_EXTRA',
@@ -105,7 +107,7 @@ def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
             'structure': lambda: _structure(expansion),
             'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
             'replay': lambda: _frames(configuration.replay, 'replay', read_any),
-            'data': lambda: _data(configuration.data, expansion.elements),
+            'data': lambda: _data(configuration.data, expansion.elements, configuration.labelling),
         }
     )
 
@@ -250,11 +252,12 @@ def _structure(expansion: Expansion) -> StructureData | FramesData:
     from aiida.orm import StructureData
 
     from aiida_mlip_autopipe.data import FramesData
+    from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 
     named = expansion.configuration.system.node
     if named is not None:
         return _load_node(named, 'system.node', (StructureData, FramesData))
-    if len(expansion.sources) > 1:
+    if len(expansion.sources) > 1 or carried_arrays(expansion.sources[0]):
         return FramesData.from_atoms(expansion.sources)
     return StructureData(ase=expansion.sources[0])
 
@@ -280,13 +283,13 @@ def _frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> F
         raise ValueError(f'{key}: {error}') from error
 
 
-def _data(name: str | None, elements: list[str]) -> FramesData | None:
+def _data(name: str | None, elements: list[str], labelling: LabellingParameters) -> FramesData | None:
     """Return labelled frames to begin with as a node; None where there are none."""
     from aiida_mlip_autopipe.science.existing_data import read_labelled
     from aiida_mlip_autopipe.workflows.inputs import data_problem
 
-    frames = _frames(name, 'data', read_labelled)
-    if frames is not None and (problem := data_problem(frames, elements)):
+    frames = _frames(name, 'data', partial(read_labelled, bounds=labelling))
+    if frames is not None and (problem := data_problem(frames, elements, labelling)):
         raise ValueError(problem)
     return frames
 

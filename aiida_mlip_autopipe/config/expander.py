@@ -30,6 +30,7 @@ from aiida_mlip_autopipe.config.system import (
     find_sources,
     find_surrogate,
 )
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_supercell, lattice_constant
 from aiida_mlip_autopipe.science.parameters import LABELLERS, named_kind
 from aiida_mlip_autopipe.science.parameters.exploration import MeltingFractions
@@ -392,6 +393,9 @@ def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Se
         cell = isotropic_supercell(sources[0], configuration.generation.target_atoms)
         lengths = ' x '.join(f'{length:.2f}' for length in cell.cell.lengths())
         notes['generation.target_atoms'] = f'{len(cell)} atoms, {lengths} Å'
+        if carried := sorted({name for atoms in sources for name in carried_arrays(atoms)}):
+            told = f'its {", ".join(carried)} are kept up to the labels'
+            notes |= dict.fromkeys(('system.structure', 'system.node'), told)
     for key, note in LABELLERS[configuration.labelling.kind].unsuggested.items():
         if origins[LABELLING_PREFIX + key] == 'default':
             notes[LABELLING_PREFIX + key] = note

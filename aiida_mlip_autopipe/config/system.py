@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from aiida_mlip_autopipe.config.elements import element_problems, formula_problems
 from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
 
 __all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate']
@@ -136,7 +138,15 @@ def _read(name: str, path: Path) -> tuple[list[Atoms], list[str]]:
     problems = [f'{key}: {name!r}: {problem}' for problem in element_problems(symbols)]
     if not symbols:
         problems = [f'{key}: {name!r} contains no atoms; give a structure file']
-    return ([] if problems else atoms), problems
+    return ([] if problems else [_with_moments(frame) for frame in atoms]), problems
+
+
+def _with_moments(atoms: Atoms) -> Atoms:
+    """Return a structure that starts from the moments that a calculation has found for it, if it says no others."""
+    found = atoms.calc.results.get('magmoms') if atoms.calc is not None else None
+    if found is not None and np.shape(found) == (len(atoms),) and 'initial_magmoms' not in carried_arrays(atoms):
+        atoms.set_initial_magnetic_moments(found)
+    return atoms
 
 
 def _similar_file(path: Path) -> str:

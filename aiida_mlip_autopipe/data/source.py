@@ -11,5 +11,15 @@ __all__ = ['source_atoms']
 
 
 def source_atoms(source: StructureData | FramesData) -> list[Atoms]:
-    """Return the frames of a source structure."""
-    return source.get_atoms() if isinstance(source, FramesData) else [source.get_ase()]
+    """Return the frames of a source structure.
+
+    :raises ValueError: for a structure with partly occupied sites.
+    """
+    if isinstance(source, FramesData):
+        return source.get_atoms()
+    if source.is_alloy or source.has_vacancies:
+        raise ValueError(
+            f'the structure {source.get_formula()} <{source.pk}> has partly occupied sites: a calculation needs whole '
+            'atoms; give ordered supercells that have this composition on average, as the frames of one file'
+        )
+    return [source.get_ase()]

@@ -72,6 +72,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LABELLERS,
     LabellingParameters,
@@ -226,11 +227,14 @@ class Labeller(ABC):
         """Return what identifies a label before it is computed.
 
         Two candidates with the same key ask for the same calculation, whichever sets they are in. It depends on the
-        positions, the cell, the elements, whether it is an isolated atom, and on all that the code is told.
+        positions, the cell, the elements, what the atoms carry (initial moments, charges, tags), whether it is an
+        isolated atom, and on all that the code is told.
         """
         told = self.parameters.model_dump(mode='json', exclude=set(LabellingParameters.model_fields))
         place = [atoms.cell.array.round(10).tolist(), atoms.positions.round(10).tolist(), atoms.numbers.tolist()]
-        text = json.dumps([self.fingerprint(), told, place, atoms.pbc.tolist(), is_isolated_atom(atoms)])
+        carried = {name: values.tolist() for name, values in carried_arrays(atoms).items()}
+        of_atoms = [*place, carried] if carried else place
+        text = json.dumps([self.fingerprint(), told, of_atoms, atoms.pbc.tolist(), is_isolated_atom(atoms)])
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property

@@ -27,7 +27,7 @@ ERRORS = ('energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa')
 MISSING = '(not there)'
 #: Keys of the configuration that name an input, by a path or a UUID: they differ where it does.
 STANDS_FOR = {'surrogate': 'surrogate', 'system.node': 'structure', 'system.structure': 'structure'}
-HASH = re.compile(r'-(?P<hash>[0-9a-f]{8})$')
+HASH = re.compile(r'-(?P<hash>[0-9a-f]{8})([0-9a-f]{8})?$')
 
 Frames = tuple[frozenset[str], str | None]
 """The hashes of frames, and the fingerprint of their level of theory."""
@@ -217,7 +217,7 @@ def _errors(run: orm.WorkChainNode) -> dict[tuple[str, str], tuple[dict[str, Any
 
 
 def _content(frame_id: str) -> str:
-    """Return the hash of the content of a frame; an isolated atom, which has none, is known by its name."""
+    """Return the hash of the content of a frame, as many digits as older runs have; an isolated atom has its name."""
     match = HASH.search(frame_id)
     return match['hash'] if match else frame_id
 

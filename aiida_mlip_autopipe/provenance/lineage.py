@@ -30,7 +30,7 @@ __all__ = [
     'potential_lineage',
 ]
 
-MD_FRAME = re.compile(r'^(?P<md_job>[0-9a-f]{8})-r(?P<replica>\d{3,})-s(?P<step>\d{6,})-[0-9a-f]{8}$')
+MD_FRAME = re.compile(r'^(?P<md_job>[0-9a-f]{8})-r(?P<replica>\d{3,})-s(?P<step>\d{6,})-([0-9a-f]{8}){1,2}$')
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def frame_lineage(frame_id: str) -> FrameLineage:
                 return _follow(candidates, index, atoms)
     raise ValueError(
         f'frame_id {frame_id!r}: no set of candidates or seeds in this profile holds it; a frame_id looks like '
-        '"0f3a9c21-r004-s000120-5be1c0de" or "seed-5be1c0de" and is in `info` of each frame of a dataset'
+        '"0f3a9c21-r004-s000120-5be1c0de7a3f9b20" or "seed-5be1c0de7a3f9b20", and is in `info` of each frame of a '
+        'dataset'
     )
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import ProcessBuilder
+from ase import Atoms
 from pydantic import ValidationError
 
 from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
-from aiida_mlip_autopipe.science.existing_data import existing_data
-from aiida_mlip_autopipe.science.parameters.labelling import LABELLERS, kind_of
+from aiida_mlip_autopipe.science.existing_data import judged_data
+from aiida_mlip_autopipe.science.parameters.labelling import (
+    LABELLERS,
+    LabellingParameters,
+    kind_of,
+    labelling_parameters,
+)
 
 __all__ = [
     'build_inputs',
@@ -29,6 +36,8 @@ __all__ = [
     'validate_configuration',
     'validate_inputs',
 ]
+
+_JUDGED: dict[tuple[str, str], str | None] = {}
 
 
 def elements_of(structure: orm.StructureData | FramesData) -> list[str]:
@@ -128,8 +137,10 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: object) -> str | None
         labeller = labeller_of(inputs['configuration']['labelling'], inputs.get('labelling', {}))
         if problem := labeller.problem(elements):
             return problem
-    if 'data' in inputs and (problem := data_problem(inputs['data'], elements)):
-        return problem
+    if 'data' in inputs and 'configuration' in inputs:
+        labelling = labelling_parameters(**inputs['configuration']['labelling'])
+        if problem := data_problem(inputs['data'], elements, labelling):
+            return problem
     surrogate = inputs.get('surrogate')
     if surrogate is None:
         return None
@@ -142,18 +153,28 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: object) -> str | None
     return None
 
 
-def data_problem(data: FramesData, elements: list[str]) -> str | None:
-    """Return what keeps existing data from being trained on, if anything."""
+def data_problem(data: FramesData, elements: list[str], labelling: LabellingParameters) -> str | None:
+    """Return what keeps existing data from being trained on, if anything.
+
+    What was found of a set is kept: it is asked again when the run is submitted, and a large one takes a minute.
+    """
     if others := sorted(set(data.elements) - set(elements)):
         return (
             f'data: it holds {", ".join(others)}, but system has {", ".join(elements)} alone: leave these frames out, '
             'or add a structure that has these elements to system.structure'
         )
-    frames = data.get_atoms()
+    checksum = hashlib.sha256(data.get_content(mode='rb')).hexdigest()
+    key = checksum, labelling.model_dump_json()
+    if key not in _JUDGED:
+        _JUDGED[key] = _frames_problem(data.get_atoms(), labelling)
+    return _JUDGED[key]
+
+
+def _frames_problem(frames: list[Atoms], labelling: LabellingParameters) -> str | None:
     if any('frame_id' not in atoms.info for atoms in frames):
         return 'data: a frame has no frame_id; make the node with FramesData.from_atoms(read_labelled(PATH))'
     try:
-        existing_data(frames)
+        judged_data(frames, labelling)
     except ValueError as error:
         return f'data: {error}'
     return None

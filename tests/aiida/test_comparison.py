@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ def other_run(finished_run: orm.WorkChainNode) -> orm.WorkChainNode:
     finished(job, evaluation, 'iteration_01')
     errors = {'n_frames': len(frames), 'energy_rmse_meV': 1.0, 'force_rmse_meV_A': 2.0, 'stress_rmse_GPa': None}
     columns = {name: np.array([atoms.info[name] for atoms in frames]) for name in ('frame_id', 'split')}
+    of_today = [re.sub(r'-([0-9a-f]{8})$', r'-\g<1>01234567', name) for name in columns['frame_id']]
+    columns['frame_id'] = np.array(of_today)  # the names of runs of before had eight digits
     predictions = orm.ArrayData(columns)
     for name, node in (('metrics', orm.Dict({**errors, 'by_split': {'test': errors}})), ('predictions', predictions)):
         node.base.links.add_incoming(job, link_type=LinkType.CREATE, link_label=name)

@@ -49,12 +49,12 @@ def test_results_of_a_calculation_become_labels(tmp_path):
 def test_labels_of_a_data_set_are_read_before_results(tmp_path):
     """``REF_`` labels come first; a stress of nine numbers is one of six."""
     atoms = copper(0.1)
-    matrix = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
+    matrix = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]]) / 64
     atoms.info |= {'REF_energy': -7.0, 'REF_stress': matrix}
     atoms.arrays['REF_forces'] = np.ones((4, 3))
     (found,) = read_labelled(stored(tmp_path, atoms))
     assert found.info['REF_energy'] == -7.0 and (found.arrays['REF_forces'] == 1).all()
-    assert found.info['REF_stress'].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert (64 * found.info['REF_stress']).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
 def test_a_frame_keeps_the_name_it_has(tmp_path):
@@ -73,7 +73,7 @@ def test_frames_without_a_label_are_named(tmp_path):
     bare.calc = None
     open_.pbc = [True, True, False]
     broken.calc.results['energy'] = np.nan
-    path = stored(tmp_path, copper(0.3), bare, open_, broken)
+    path = stored(tmp_path, copper(0.15), bare, open_, broken)
     with pytest.raises(
         ValueError, match=r'data.extxyz: frame 1 has no energy.*; frame 2 is not periodic.*; frame 3 has en'
     ):
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_told(tmp_path):
 
 def test_the_frames_to_label_again_span_the_forces(tmp_path):
     """From the smallest to the largest force; all of a set that has fewer."""
-    frames = read_labelled(stored(tmp_path, *(copper(amplitude) for amplitude in (0.3, 0.1, 0.5, 0.2, 0.4))))
+    frames = read_labelled(stored(tmp_path, *(copper(amplitude) for amplitude in (0.15, 0.05, 0.25, 0.1, 0.2))))
     assert spread_over(frames, 3) == [1, 0, 2]
     assert sorted(spread_over(frames, 99)) == [0, 1, 2, 3, 4]
     assert spread_over(frames[:1], 3) == [0]
@@ -108,8 +108,11 @@ def test_differences_are_per_atom_and_per_component(tmp_path):
     assert differences == pytest.approx(
         {'n_frames': 1, 'energy_meV': 2.0, 'energy_spread_meV': 0.0, 'force_meV_A': 30 / np.sqrt(12), 'stress_GPa': 1.0}
     )
-    assert too_different(differences, LabellingParameters()) is None
-    strict = LabellingParameters(max_data_energy_meV=1.0, max_data_force_meV_A=1.0)
+    assert too_different(differences, LabellingParameters(max_data_stress_GPa=None)) is None
+    assert too_different(differences, LabellingParameters()) == (
+        '1 of its frames were labelled again, and differ: stresses by up to 1 GPa (tolerance: 0.5)'
+    )
+    strict = LabellingParameters(max_data_energy_meV=1.0, max_data_force_meV_A=1.0, max_data_stress_GPa=None)
     assert too_different(differences, strict) == (
         '1 of its frames were labelled again, and differ: energies by up to 2 meV/atom (tolerance: 1), forces by '
         '8.66 meV/Å (tolerance: 1)'

@@ -36,7 +36,7 @@ def command(profile_name: str | None, subject: str, graph_path: Path | None) -> 
 
     \b
     mlip-autopipe lineage 1234
-    mlip-autopipe lineage 11cbac15-r003-s000144-2831f9c1 --graph frame.svg
+    mlip-autopipe lineage 11cbac15-r003-s000144-2831f9c1d05b7e64 --graph frame.svg
     """
     if graph_path is not None and graph_path.suffix != '.svg':
         raise UsageProblem(f'--graph {graph_path}: the figure is an SVG file; give it a name that ends in .svg')

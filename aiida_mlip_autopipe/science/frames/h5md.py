@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -31,6 +31,9 @@ RESERVE_BYTES = 65536
 
 NOT_WRITTEN = -(2**63)
 """The step of a frame for which there is only room."""
+
+CARRIED_PLACE = 'particles/all/carried'
+"""Where what each atom carries through all frames is, by name."""
 
 LAYOUT = {
     'time': ('particles/all/position/time', 'f8', 'fs'),
@@ -64,7 +67,9 @@ def tail_path(path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def empty_shard(numbers: np.ndarray, pbc: np.ndarray, n_rows: int) -> bytes:
+def empty_shard(
+    numbers: np.ndarray, pbc: np.ndarray, n_rows: int, carried: Mapping[str, np.ndarray] | None = None
+) -> bytes:
     """Return the content of a file without frames.
 
     Parameters
@@ -75,11 +80,15 @@ def empty_shard(numbers: np.ndarray, pbc: np.ndarray, n_rows: int) -> bytes:
         Periodic directions.
     n_rows : int
         Frames in a chunk.
+    carried : mapping of str to ndarray, optional
+        What each atom carries through all frames, by name.
     """
     import h5py
 
     with h5py.File('shard', 'w', driver='core', backing_store=False, libver=('v110', 'v110')) as file:
         _create_layout(file, numbers, pbc, n_rows)
+        for name, values in (carried or {}).items():
+            file[f'{CARRIED_PLACE}/{name}'] = values
         file.flush()
         return file.id.get_file_image()
 
@@ -188,6 +197,8 @@ class ShardReader:
         Atomic numbers.
     pbc : ndarray of bool, shape (3,)
         Periodic directions.
+    carried : dict of ndarray
+        What each atom carries through all frames, by name: initial moments, charges, tags.
     n_rows : int
         Frames in a chunk.
     n_frames : int
@@ -210,6 +221,7 @@ class ShardReader:
                 boundary = particles['box'].attrs['boundary']
                 self.numbers = particles['species'][()].astype(int)
                 self.pbc = np.array([text in ('periodic', b'periodic') for text in boundary])
+                self.carried = {name: one[()] for name, one in self._file.get(CARRIED_PLACE, {}).items()}
                 steps = self._file[LAYOUT['step'][0]]
                 self.n_rows = steps.chunks[0]
                 self._n_whole = len(steps) if self.clean else _count_written(steps)

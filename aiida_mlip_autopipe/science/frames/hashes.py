@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,19 @@ from numpy.typing import ArrayLike
 
 __all__ = ['content_hash', 'file_sha256']
 
+DIGITS = 16  # of eight, one pair in 1e5 structures is the same more often than not
 
-def content_hash(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> str:
-    """Return eight hexadecimal digits that name a structure by its content.
+
+def content_hash(
+    numbers: ArrayLike,
+    positions: ArrayLike,
+    cell: ArrayLike,
+    pbc: ArrayLike,
+    carried: Mapping[str, np.ndarray] | None = None,
+) -> str:
+    """Return 16 hexadecimal digits that name a structure by its content.
+
+    Until version 0.1 they were the first eight of these.
 
     Parameters
     ----------
@@ -24,13 +35,17 @@ def content_hash(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc:
         Lattice vectors as rows, in Å; rounded likewise.
     pbc : array_like of bool, shape (3,)
         Periodic directions.
+    carried : mapping of str to ndarray, optional
+        What its atoms carry beside, by name (`aiida_mlip_autopipe.science.frames.carried`): a label may depend on it.
     """
     digest = hashlib.sha256()
     digest.update(np.asarray(numbers, dtype='<i4').tobytes())
     for values in (positions, cell):
         digest.update((np.asarray(values, dtype='<f4') + np.float32(0)).tobytes())  # + 0: no negative zero
     digest.update(np.asarray(pbc, dtype='u1').tobytes())
-    return digest.hexdigest()[:8]
+    for name, values in sorted((carried or {}).items()):
+        digest.update(name.encode() + np.asarray(values, dtype='<f8').tobytes())
+    return digest.hexdigest()[:DIGITS]
 
 
 def file_sha256(path: str | Path) -> str:

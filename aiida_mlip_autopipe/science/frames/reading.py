@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
 
+from aiida_mlip_autopipe.science.frames.carried import carry
 from aiida_mlip_autopipe.science.frames.h5md import ShardReader
 from aiida_mlip_autopipe.science.frames.hashes import content_hash
 from aiida_mlip_autopipe.science.frames.manifest import read_manifest
@@ -41,6 +42,8 @@ class FrameChunk:
         Of each frame the norm of the largest force on an atom.
     disagreements : ndarray, shape (n,), in eV/Å
         Of each frame how far the potentials of a committee differ in the forces; NaN where there was none.
+    carried : dict of ndarray
+        What each atom carries through all frames, by name: initial moments, charges, tags.
     """
 
     numbers: np.ndarray
@@ -55,6 +58,7 @@ class FrameChunk:
     temperatures: np.ndarray
     max_forces: np.ndarray
     disagreements: np.ndarray
+    carried: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -133,13 +137,15 @@ def _read(reader: ShardReader, rows: slice | ArrayLike, folder_index: int, shard
         temperatures=columns['temperature'],
         max_forces=columns['max_force'],
         disagreements=columns['disagreement'],
+        carried=reader.carried,
     )
 
 
 def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
     shard, step = chunk.shard, int(chunk.steps[row])
     atoms = Atoms(numbers=chunk.numbers, positions=chunk.positions[row], cell=chunk.cells[row], pbc=chunk.pbc)
-    name = content_hash(chunk.numbers, chunk.positions[row], chunk.cells[row], chunk.pbc)
+    carry(chunk.carried, atoms)
+    name = content_hash(chunk.numbers, chunk.positions[row], chunk.cells[row], chunk.pbc, chunk.carried)
     atoms.info = {
         'frame_id': f'{md_job}-r{shard["replica"]:03d}-s{step:06d}-{name}',
         'origin': shard['origin'],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class ShardWriter:
         Size limit of a part, in MB of 1e6 bytes; a part holds at least one chunk.
     parts : iterable of dict
         Parts that exist already, as `adopt_parts` or `close` returned them. They stay as they are: another begins.
+    carried : mapping of str to ndarray, optional
+        What each atom carries through all frames (`aiida_mlip_autopipe.science.frames.carried`).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ShardWriter:
         *,
         max_megabytes: float = 256.0,
         parts: Iterable[PartEntry] = (),
+        carried: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._folder = Path(folder)
         self._replica = replica
@@ -79,6 +82,8 @@ class ShardWriter:
         n_rows = min(CHUNK_BYTES, self._max_bytes // 4) // max(record['positions'].itemsize, 1)
         n_rows = int(np.clip(n_rows, MIN_CHUNK_FRAMES, MAX_CHUNK_FRAMES))
         self._empty = _empty_shard(tuple(numbers.tolist()), tuple(np.asarray(pbc, dtype=bool).tolist()), n_rows)
+        if carried:
+            self._empty = empty_shard(numbers, np.asarray(pbc, dtype=bool), n_rows, carried)
         self._gathered = np.zeros(n_rows, record)
         self._columns = {name: self._gathered[name] for name in record.names or ()}
         self._path: Path | None = None
@@ -252,7 +257,7 @@ def _rewrite(source: Path, target: Path, n_frames: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with ShardReader(source) as reader:
-            partial.write_bytes(empty_shard(reader.numbers, reader.pbc, reader.n_rows))
+            partial.write_bytes(empty_shard(reader.numbers, reader.pbc, reader.n_rows, reader.carried))
             for frames in reader.chunks(n_frames):
                 append_chunk(partial, frames)
         partial.replace(target)

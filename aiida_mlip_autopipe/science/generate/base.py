@@ -69,7 +69,8 @@ class SeedGenerator(StageParameters):
         Parameters
         ----------
         base : Atoms
-            The supercell of a source: numbers, positions, cell and pbc. It must not be changed.
+            The supercell of a source: numbers, positions, cell and pbc, and what its atoms carry (moments, charges,
+            tags): copies keep it. It must not be changed.
         rng : numpy.random.Generator
             All random numbers come from here. It depends on the random seed of the stage, the name of the method and
             the index of the source alone: a new method leaves the structures of the others as they are.

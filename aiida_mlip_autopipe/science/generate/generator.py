@@ -14,9 +14,11 @@ import numpy as np
 from ase import Atoms
 
 from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+from aiida_mlip_autopipe.science.systems.occupancies import partial_occupancies
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters import GenerationParameters
@@ -97,7 +99,8 @@ class StructureGenerator:
         Raises
         ------
         ValueError
-            If a source has no volume, no periodic direction, no real elements, or atoms too close to each other.
+            If a source has no volume, no periodic direction, no real elements, partly occupied sites, or atoms too
+            close to each other.
         """
         for index, source in enumerate(sources):
             self._checked(source, index)
@@ -110,7 +113,7 @@ class StructureGenerator:
             yield index, isotropic_supercell(self._checked(source, index), self.parameters.target_atoms)
 
     def _checked(self, source: Atoms, index: int) -> Atoms:
-        """Return the bare structure of a source: numbers, positions, cell and pbc."""
+        """Return the bare structure of a source: numbers, positions, cell, pbc, and what its atoms carry."""
         name = f'source {index} ({source.get_chemical_formula()})'
         if len(source) == 0 or (source.numbers < 1).any():
             raise ValueError(f'{name}: no atoms, or atoms without an element; give real chemical symbols')
@@ -122,6 +125,8 @@ class StructureGenerator:
             raise ValueError(
                 f'{name}: no direction is periodic, but labels need periodic cells; set pbc to "T T T" in a large box'
             )
+        if shared := partial_occupancies(source):
+            raise ValueError(f'{name}: {shared}')
         bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
         pair = closest_pair(bare, self.parameters.min_distance_factor)
         if pair is not None:
@@ -129,7 +134,7 @@ class StructureGenerator:
                 f'{name}: {pair} (min_distance_factor {self.parameters.min_distance_factor}); repair the structure or '
                 'lower min_distance_factor'
             )
-        return bare
+        return carry(carried_arrays(source), bare)
 
 
 def random_stream(random_seed: int, name: str, source_index: int) -> np.random.Generator:
@@ -140,6 +145,7 @@ def random_stream(random_seed: int, name: str, source_index: int) -> np.random.G
 
 def _named(atoms: Atoms, config_type: str, method: str) -> Atoms:
     """Return the structure with the identity of a seed in its ``info``."""
-    frame_id = f'seed-{content_hash(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc)}'
+    parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried_arrays(atoms))
+    frame_id = f'seed-{content_hash(*parts)}'
     atoms.info = {'frame_id': frame_id, 'origin': frame_id, 'config_type': config_type, 'method': method}
     return atoms

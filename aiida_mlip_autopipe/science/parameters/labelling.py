@@ -52,6 +52,14 @@ class LabellingParameters(StageParameters):
     max_data_force_meV_A: PositiveFloat = Field(
         20.0, description='The existing data are refused if the forces differ by more (RMSE), in meV/Å.'
     )
+    max_data_stress_GPa: PositiveFloat | None = Field(
+        0.5, description='The existing data are refused if a stress component differs by more, in GPa.'
+    )
+    data_energy_window_eV: PositiveFloat | None = Field(
+        3.0,
+        description='The existing data are refused if the energy per atom of a frame is further from a line fitted to '
+        'the compositions, in eV; dimers and clusters may need more.',
+    )
 
 
 def kind_of(labelling: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.generate.supercell import anisotropy, isotropic_supercell
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 
@@ -21,7 +22,7 @@ MAX_EXCESS = 1.5
 
 
 def bare_crystal(atoms: Atoms) -> Atoms:
-    """Return numbers, positions and cell of a crystal, and nothing else.
+    """Return numbers, positions and cell of a crystal, and what its atoms carry.
 
     Raises
     ------
@@ -36,7 +37,8 @@ def bare_crystal(atoms: Atoms) -> Atoms:
         )
     # spglib and phonopy want right-handed vectors; the opposite ones span the same lattice
     cell = np.sign(np.linalg.det(atoms.cell.array)) * atoms.cell.array
-    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    return carry(carried_arrays(atoms), bare)
 
 
 def symmetry_of(crystal: Atoms, parameters: PhysicsParameters) -> Any:
@@ -92,8 +94,9 @@ def supercell_of(crystal: Atoms, parameters: PhysicsParameters) -> Atoms:
     supercell = phonopy_of(crystal, parameters).supercell
     atoms = Atoms(numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=True)
     site_of = supercell.u2u_map
-    atoms.set_array('site', np.array([site_of[int(first)] for first in supercell.s2u_map]))
-    return atoms
+    sites = np.array([site_of[int(first)] for first in supercell.s2u_map])
+    atoms.set_array('site', sites)
+    return carry({name: values[sites] for name, values in carried_arrays(crystal).items()}, atoms)
 
 
 def _supercell_matrix(crystal: Atoms, parameters: PhysicsParameters) -> np.ndarray:
