@@ -17,7 +17,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import VACUUM_AXES, fills_its_cell, is_isolated_atom, recognised
 
 __all__ = ['EXISTING_DATA', 'differences_between', 'existing_data', 'read_labelled', 'spread_over', 'too_different']
 
@@ -61,13 +61,14 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
     list of Atoms
         With ``frame_id`` (their own; 'data-' and a hash of the structure where there is none, or one with a dot, which
         no key of ``rejected`` may have), ``origin`` and ``config_type`` in ``info``, and ``temperature_K`` and
-        ``pressure_GPa`` where they have them; labels in eV, eV/Å and eV/Å³ (the sign of ASE).
+        ``pressure_GPa`` where they have them; labels in eV, eV/Å and eV/Å³ (the sign of ASE). With vacuum there is
+        ``vacuum_axes`` and no stress: as recorded, else as recognised.
 
     Raises
     ------
     ValueError
         With the frames that lack a label, or have one that is not finite, or the ``frame_id`` of another one, or are
-        not periodic in all directions; or if there are none.
+        without vacuum in a direction that is not periodic; or if there are none.
     """
     named: dict[str, Atoms] = {}
     problems = []
@@ -92,28 +93,39 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
 
 def _labelled(frame: Atoms) -> Atoms:
     """Return a copy that holds the structure, its labels and its name, and nothing else."""
-    if not frame.pbc.all() or frame.cell.rank < 3:
-        raise ValueError('is not periodic in all directions, as labels are')
-    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True)
+    atoms = _periodic(frame)
     results = frame.calc.results if frame.calc is not None else {}
     labels: dict[str, Any] = {
         'energy': frame.info.get('REF_energy', results.get('energy')),
         'forces': frame.arrays.get('REF_forces', results.get('forces')),
-        'stress': frame.info.get('REF_stress', results.get('stress')),
     }
+    if fills_its_cell(atoms):
+        labels['stress'] = frame.info.get('REF_stress', results.get('stress'))
     for name, value in labels.items():
         if value is None:
             raise ValueError(f'has no {name}: neither REF_{name} nor a result of a calculation')
         if not np.isfinite(np.asarray(value, dtype=float)).all():
             raise ValueError(f'has {name} that is not finite')
-    stress = np.asarray(labels['stress'], dtype=float).ravel()
     name = f'{EXISTING_DATA}-{content_hash(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc)}'
     own = str(frame.info.get('frame_id', '.'))
-    atoms.info = {'frame_id': name if '.' in own else own, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}
+    atoms.info |= {'frame_id': name if '.' in own else own, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}
     atoms.info |= {key: frame.info[key] for key in KEPT if key in frame.info}
     atoms.info['REF_energy'] = float(labels['energy'])
-    atoms.info['REF_stress'] = stress if len(stress) == 6 else stress[[0, 4, 8, 5, 2, 1]]
+    if 'stress' in labels:
+        stress = np.asarray(labels['stress'], dtype=float).ravel()
+        atoms.info['REF_stress'] = stress if len(stress) == 6 else stress[[0, 4, 8, 5, 2, 1]]
     atoms.arrays['REF_forces'] = np.asarray(labels['forces'], dtype=float)
+    return atoms
+
+
+def _periodic(frame: Atoms) -> Atoms:
+    """Return the bare structure, periodic in three directions, with the vacuum that its run recorded, or its own."""
+    if frame.cell.rank < 3:
+        raise ValueError('has no three lattice vectors: labels are of periodic cells')
+    if VACUUM_AXES not in frame.info:
+        return recognised(frame)
+    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True)
+    atoms.info[VACUUM_AXES] = str(frame.info[VACUUM_AXES])
     return atoms
 
 
@@ -136,19 +148,21 @@ def differences_between(frames: Sequence[Atoms], labelled_again: Sequence[Atoms]
     -------
     dict
         ``n_frames``; ``energy_meV``, the largest difference per atom; ``energy_spread_meV``, the largest of these from
-        their mean; ``force_meV_A``, the RMSE over all components; ``stress_GPa``, the largest of a component.
+        their mean; ``force_meV_A``, the RMSE over all components; ``stress_GPa``, the largest of a component
+        (None where no pair has one).
     """
     again = {atoms.info['frame_id']: atoms for atoms in labelled_again}
     pairs = [(atoms, again[atoms.info['frame_id']]) for atoms in frames if atoms.info['frame_id'] in again]
     energies = [(one.info['REF_energy'] - two.info['REF_energy']) / len(one) for one, two in pairs]
     forces = np.concatenate([(one.arrays['REF_forces'] - two.arrays['REF_forces']).ravel() for one, two in pairs])
-    stresses = [np.asarray(one.info['REF_stress']) - np.asarray(two.info['REF_stress']) for one, two in pairs]
+    both = [pair for pair in pairs if all('REF_stress' in atoms.info for atoms in pair)]
+    stresses = [np.asarray(one.info['REF_stress']) - np.asarray(two.info['REF_stress']) for one, two in both]
     return {
         'n_frames': len(pairs),
         'energy_meV': float(np.abs(energies).max() * 1e3),
         'energy_spread_meV': float(np.abs(energies - np.mean(energies)).max() * 1e3),
         'force_meV_A': float(np.sqrt((forces**2).mean()) * 1e3),
-        'stress_GPa': float(np.abs(stresses).max() / GPa),
+        'stress_GPa': float(np.abs(stresses).max() / GPa) if both else None,
     }
 
 

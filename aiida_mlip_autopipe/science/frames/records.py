@@ -8,12 +8,16 @@ __all__ = ['GuardEntry', 'JobFrames', 'Manifest', 'ReplicaEntry', 'ShardEntry']
 
 
 class GuardEntry(TypedDict):
-    """The guard that stopped a replica, the step, and its value (None: not finite) against its bound."""
+    """The guard that stopped a replica, the step, and its value (None: not finite) against its bound.
+
+    ``released_eV``: the potential energy per atom, in eV, that the start of a replica that is too hot has given up.
+    """
 
     name: str
     step: int
     value: float | None
     bound: float
+    released_eV: NotRequired[float]
 
 
 class ShardEntry(TypedDict):
@@ -33,6 +37,7 @@ class ShardEntry(TypedDict):
     ensemble: str
     integrator: str
     n_atoms: int
+    vacuum_axes: NotRequired[str]
 
 
 class ReplicaEntry(TypedDict):

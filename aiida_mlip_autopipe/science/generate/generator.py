@@ -17,6 +17,7 @@ from aiida_mlip_autopipe.science.frames import content_hash
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+from aiida_mlip_autopipe.science.systems import VACUUM_AXES, recognised, vacuum_axes
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters import GenerationParameters
@@ -44,8 +45,9 @@ class StructureGenerator:
     def generate(self, sources: Sequence[Atoms]) -> list[Atoms]:
         """Return the seeds of each source, those of each method in turn.
 
-        Each has ``frame_id``, ``origin`` (itself), ``config_type`` 'seed' and ``method`` in its ``info``. Structures
-        that come twice, as from a source given twice, are kept once.
+        Each has ``frame_id``, ``origin`` (itself), ``config_type`` 'seed' and ``method`` in its ``info``, and
+        ``vacuum_axes`` where its cell is not filled; all are periodic in three directions. Structures that come twice,
+        as from a source given twice, are kept once.
 
         Raises
         ------
@@ -57,7 +59,7 @@ class StructureGenerator:
             for name, method in self.parameters.methods().items():
                 rng = random_stream(self.parameters.random_seed, name, index)
                 for atoms in method.make(base, rng, self.parameters.min_distance_factor):
-                    seed = _named(atoms, 'seed', name)
+                    seed = _named(atoms, 'seed', name, base)
                     seeds.setdefault(seed.info['frame_id'], seed)
         return list(seeds.values())
 
@@ -78,7 +80,7 @@ class StructureGenerator:
         for index, base in self._bases(sources):
             rng = random_stream(self.parameters.random_seed, 'test_seed', index)
             for atoms in method.make(base, rng, self.parameters.min_distance_factor):
-                seeds.append(_named(atoms, 'test_seed', TEST_METHOD))
+                seeds.append(_named(atoms, 'test_seed', TEST_METHOD, base))
         return seeds
 
     def isolated_atoms(self, elements: Iterable[str]) -> list[Atoms]:
@@ -97,7 +99,7 @@ class StructureGenerator:
         Raises
         ------
         ValueError
-            If a source has no volume, no periodic direction, no real elements, or atoms too close to each other.
+            If a source has no volume, no real elements, atoms too close to each other, or vacuum where it cannot be.
         """
         for index, source in enumerate(sources):
             self._checked(source, index)
@@ -110,7 +112,7 @@ class StructureGenerator:
             yield index, isotropic_supercell(self._checked(source, index), self.parameters.target_atoms)
 
     def _checked(self, source: Atoms, index: int) -> Atoms:
-        """Return the bare structure of a source: numbers, positions, cell and pbc."""
+        """Return the bare structure of a source: numbers, positions and cell, with its vacuum recorded."""
         name = f'source {index} ({source.get_chemical_formula()})'
         if len(source) == 0 or (source.numbers < 1).any():
             raise ValueError(f'{name}: no atoms, or atoms without an element; give real chemical symbols')
@@ -118,11 +120,10 @@ class StructureGenerator:
             raise ValueError(f'{name}: positions or cell are not finite; repair the structure')
         if source.cell.rank < 3:
             raise ValueError(f'{name}: the cell {source.cell.tolist()} has no volume; give three lattice vectors')
-        if not source.pbc.any():
-            raise ValueError(
-                f'{name}: no direction is periodic, but labels need periodic cells; set pbc to "T T T" in a large box'
-            )
-        bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
+        try:
+            bare = recognised(source)
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
         pair = closest_pair(bare, self.parameters.min_distance_factor)
         if pair is not None:
             raise ValueError(
@@ -138,8 +139,10 @@ def random_stream(random_seed: int, name: str, source_index: int) -> np.random.G
     return np.random.default_rng(np.random.SeedSequence(random_seed, spawn_key=spawn_key))
 
 
-def _named(atoms: Atoms, config_type: str, method: str) -> Atoms:
+def _named(atoms: Atoms, config_type: str, method: str, base: Atoms) -> Atoms:
     """Return the structure with the identity of a seed in its ``info``."""
     frame_id = f'seed-{content_hash(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc)}'
     atoms.info = {'frame_id': frame_id, 'origin': frame_id, 'config_type': config_type, 'method': method}
+    if vacuum_axes(base):
+        atoms.info[VACUUM_AXES] = vacuum_axes(base)
     return atoms

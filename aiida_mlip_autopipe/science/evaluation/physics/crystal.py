@@ -10,6 +10,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.science.generate.supercell import anisotropy, isotropic_supercell
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.systems import recognised
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -21,22 +22,22 @@ MAX_EXCESS = 1.5
 
 
 def bare_crystal(atoms: Atoms) -> Atoms:
-    """Return numbers, positions and cell of a crystal, and nothing else.
+    """Return numbers, positions and cell of a crystal, with its vacuum recorded where there is some.
 
     Raises
     ------
     ValueError
-        If it is not periodic in three directions.
+        If its cell has no volume, or an axis that is not periodic has no vacuum.
     """
-    if not atoms.pbc.all() or atoms.cell.rank < 3:
+    if atoms.cell.rank < 3:
         raise ValueError(
-            f'the structure {atoms.get_chemical_formula()} has pbc {atoms.pbc.tolist()} and a cell of rank '
-            f'{atoms.cell.rank}: physics checks need a crystal, periodic in three directions; '
-            'leave them out (checks: [])'
+            f'the structure {atoms.get_chemical_formula()} has a cell of rank {atoms.cell.rank}: physics checks need '
+            'three lattice vectors; leave them out (checks: [])'
         )
+    crystal = recognised(atoms)
     # spglib and phonopy want right-handed vectors; the opposite ones span the same lattice
-    cell = np.sign(np.linalg.det(atoms.cell.array)) * atoms.cell.array
-    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    crystal.cell *= np.sign(np.linalg.det(crystal.cell.array))
+    return crystal
 
 
 def symmetry_of(crystal: Atoms, parameters: PhysicsParameters) -> Any:
