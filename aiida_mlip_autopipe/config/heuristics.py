@@ -111,7 +111,8 @@ def displacements(found: Sequence[Dimensionality], grid: Any) -> dict[str, Sugge
     equilibrium an atom, which has about one bond, has a potential energy of ``3/2 k_B T``. Nothing is suggested where
     there is more than molecules: bonds of a crystal are some five times as soft.
     """
-    ends = [end for one in grid or () for end in (one if isinstance(one, list | tuple) else (one,))]
+    asked = grid if isinstance(grid, list) else []
+    ends = [end for one in asked for end in (one if isinstance(one, list | tuple) else (one,))]
     known = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and end > 0]
     if not known or not all(one.is_molecular for one in found):
         return {}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import engine, orm
+from aiida.plugins import DataFactory
 from ase import Atoms
 from ase.build import graphene, molecule
 
@@ -19,7 +20,9 @@ from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.systems import recognised
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
+from tests.support.profiles import PSEUDO_FOLDER
 
+PSEUDOS = {'C': 'C.pbe-n-kjpaw_psl.0.1.UPF', 'H': 'H.pbe-kjpaw.UPF', 'O': 'O.pbe-kjpaw.UPF'}
 PLUMBING = {'ecutwfc_Ry': 25, 'ecutrho_Ry': 200, 'kpoints_distance': 1.0, 'conv_thr_per_atom_Ry': 1e-8}
 
 
@@ -65,9 +68,10 @@ def test_a_label_with_vacuum_needs_no_stress_and_keeps_none():
 
 
 @pytest.fixture
-def stages(pw_code, pseudo_family):
+def stages(pw_code):
     """Return the stages that label a sheet and a molecule: each alone, and both in one job."""
-    parts = {f'pseudo_{symbol}': pseudo_family.get_pseudo(symbol) for symbol in 'CHO'}
+    make = DataFactory('pseudo.upf').get_or_create
+    parts = {f'pseudo_{symbol}': make(PSEUDO_FOLDER / file) for symbol, file in PSEUDOS.items()}
     options = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
 
     def run(batch_size: int) -> Any:

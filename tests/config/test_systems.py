@@ -91,6 +91,7 @@ def test_a_molecule_is_not_strained_and_its_bonds_are_guarded(expand):
     [
         ({'exploration': {'strains': [-0.02, 0.02]}}, ['exploration.strains', 'molecule in a box']),
         ({'generation': {'strained': {'n': 3}}}, ['generation.strained.n: 3', 'set it to 0']),
+        ({'exploration': {'strains': 0.02}}, ['exploration.strains: 0.02 is not a list']),
     ],
 )
 def test_a_strain_of_a_molecule_is_refused(expand, asked, words):

@@ -74,7 +74,7 @@ def refused(found: Sequence[Dimensionality], given: Mapping[str, Any]) -> list[s
     molecule = _first(found, lambda one: one.vacuum_axes == 'abc')
     if molecule is None:
         return problems
-    if any(given.get(STRAINS) or ()):
+    if isinstance(given.get(STRAINS), list) and any(given[STRAINS]):
         problems.append(f'{STRAINS}: {given[STRAINS]} strains the cell, but a source is a {molecule}; remove it')
     alone = all(one.vacuum_axes == 'abc' for one in found)
     for key, value in _unstrained(makes_none=not alone).items():
