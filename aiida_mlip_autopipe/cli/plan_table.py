@@ -11,6 +11,7 @@ from rich.text import Text
 
 from aiida_mlip_autopipe.cli.console import console, tell_command, tell_size
 from aiida_mlip_autopipe.pipeline.stages import Kind
+from aiida_mlip_autopipe.science.systems import tell_systems
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.cli.examination import Examination
@@ -139,6 +140,8 @@ def _short(hours: float) -> str:
 
 
 def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iterator[tuple[str, str]]:
+    if found.expansion is not None:
+        yield 'system', tell_systems(found.expansion.sources, found.expansion.found)
     title = 'hours of'
     for kind, name in KINDS.items():
         stages = [stage for stage in plan.stages if stage.kind == kind]

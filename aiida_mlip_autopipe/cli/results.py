@@ -13,6 +13,7 @@ from aiida_mlip_autopipe.cli.launch import DUMP_EXTRA
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.records import COMPARED, ErrorKey, Errors, Physics
+from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -33,10 +34,11 @@ __all__ = [
 FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set': 'test_set.extxyz'}
 FIGURES_OF = {Kind.EXPLORE: 'selection', Kind.EVALUATE: 'evaluation'}
 VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'no verdict'}
+STRESS_ERROR: ErrorKey = 'stress_rmse_GPa'
 ERROR_COLUMNS: tuple[tuple[ErrorKey, str, str], ...] = (
     ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
     ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
-    ('stress_rmse_GPa', 'stress (GPa)', '{:.3f}'),
+    (STRESS_ERROR, 'stress (GPa)', '{:.3f}'),
 )
 
 
@@ -143,8 +145,12 @@ def _table(title: str, rows: Iterable[tuple[str, Errors]]) -> Table:
     table.add_column('potential')
     for _, column, _ in ERROR_COLUMNS:
         table.add_column(column, justify='right')
+    stressed = False
     for name, metrics in rows:
         table.add_row(name, *(cell(metrics.get(key), text) for key, _, text in ERROR_COLUMNS))
+        stressed |= metrics.get(STRESS_ERROR) is not None
+    if table.row_count and not stressed:
+        table.caption = NO_STRESS
     return table
 
 

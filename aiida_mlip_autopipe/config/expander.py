@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.config.elements import elements_not_there
 from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
-from aiida_mlip_autopipe.config.heuristics import Suggestion, suggest
+from aiida_mlip_autopipe.config.heuristics import Suggestion, displacements, suggest, temperatures
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.schema import Configuration, HeuristicRules, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
@@ -29,12 +29,15 @@ from aiida_mlip_autopipe.config.system import (
     find_frames,
     find_sources,
     find_surrogate,
+    recognise,
 )
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.generate import StructureGenerator, isotropic_supercell, lattice_constant
 from aiida_mlip_autopipe.science.parameters import LABELLERS, named_kind
 from aiida_mlip_autopipe.science.parameters.exploration import MeltingFractions
 from aiida_mlip_autopipe.science.parameters.labelling import kind_of
+from aiida_mlip_autopipe.science.systems import Dimensionality, fills_its_cell, recognised, tell_systems
+from aiida_mlip_autopipe.science.systems.consequences import Consequence, consequences, refused
 
 __all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_protocol', 'merged']
 
@@ -62,12 +65,15 @@ class Expansion:
         Flat key -> the reason of a heuristic, or what a value comes to.
     sources : list of Atoms
         The structures that the seeds are made from.
+    found : tuple of Dimensionality
+        What each of them is.
     """
 
     configuration: Configuration
     origins: dict[str, str]
     reasons: dict[str, str]
     sources: list[Atoms]
+    found: tuple[Dimensionality, ...] = ()
 
     @property
     def elements(self) -> list[str]:
@@ -148,25 +154,30 @@ class ConfigExpander:
         fractions, twofold = _take_melting_fractions(user)
         problems += twofold
         suggestions: dict[str, Suggestion] = {}
+        forced: dict[str, Consequence] = {}
+        found: list[Dimensionality] = []
         if structures:
             elements = _elements(structures)
             of_labels, lacking = _of_labels(user, elements, recommended, protocol.heuristics)
             problems += lacking + _element_problems(given, elements)
-            suggestions = suggest(structures, protocol.heuristics, given, fractions) | of_labels
-            suggestions |= _lattice(user['system'])
+            found, grid, forced, unfit = _of_system(structures, protocol.heuristics, given, fractions)
+            suggestions = suggest(structures, given) | grid | of_labels | _lattice(user['system'])
+            problems += unfit
         preset = _of_same_kind(merged([protocol.configuration, _protocol_of_labels(user)]), user)
-        layers = [_nested({key: item.value for key, item in suggestions.items()}), preset, user]
+        layers = [_nested(_values(suggestions)), preset, _nested(_values(forced)), user]
         configuration, invalid = _validated(merged(layers))
         problems += invalid
         if configuration is not None and structures and not problems:
             problems += _source_problems(configuration, structures)
         if configuration is None or problems:
             raise ConfigError(problems, self.name)
-        origins = _origins(configuration, given, flatten(preset), suggestions)
-        reasons = {key: item.reason for key, item in suggestions.items() if origins.get(key) == 'heuristic'}
+        origins = _origins(configuration, given, flatten(preset), suggestions, forced)
+        told = {**suggestions, **forced}
+        reasons = {key: item.reason for key, item in told.items() if origins.get(key) == 'heuristic'}
         if fractions is not None:
             reasons[MELTING_FRACTIONS] = f'{fractions}, in K in temperatures_K'
-        return Expansion(configuration, origins, reasons | _notes(configuration, origins, structures), structures)
+        notes = _notes(configuration, origins, structures) | _told_of_system(configuration, structures, found)
+        return Expansion(configuration, origins, reasons | notes, structures, tuple(found))
 
     def _sources(self, user: dict[str, Any], sources: Sequence[Atoms] | None) -> tuple[list[Atoms], list[str]]:
         """Return the structures and the problems; make a path in ``user`` absolute."""
@@ -266,6 +277,10 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def _values(found: Mapping[str, Suggestion | Consequence]) -> dict[str, Any]:
+    return {key: item.value for key, item in found.items()}
+
+
 def _validated(data: dict[str, Any]) -> tuple[Configuration | None, list[str]]:
     try:
         return Configuration.model_validate(data, strict=True), []
@@ -301,6 +316,21 @@ def _lattice(system: Mapping[str, Any]) -> dict[str, Suggestion]:
     if system.get('prototype') is None:
         return {}
     return {'system.lattice_constant_A': Suggestion(*lattice_constant(system['prototype'], system['composition']))}
+
+
+def _of_system(
+    structures: Sequence[Atoms], rules: HeuristicRules, given: Mapping[str, Any], fractions: Sequence[float] | None
+) -> tuple[list[Dimensionality], dict[str, Suggestion], dict[str, Consequence], list[str]]:
+    """Return what the structures are, the temperatures, what else follows, and what is wrong with what is asked."""
+    found, problems = recognise(structures)
+    if not found:
+        return [], {}, {}, problems
+    grid, unknown = temperatures(structures, found, rules, given, fractions)
+    asked = given[TEMPERATURES] if TEMPERATURES in given else grid[TEMPERATURES].value if grid else None
+    grid |= displacements(found, asked)
+    unfit = refused(found, given)
+    # with what is refused, the schema would only complain of the same again
+    return found, grid, {} if unfit else consequences(found), unknown + unfit
 
 
 def _of_labels(
@@ -374,9 +404,11 @@ def _origins(
     user: Mapping[str, Any],
     protocol: Mapping[str, Any],
     suggestions: Mapping[str, Suggestion],
+    forced: Mapping[str, Consequence],
 ) -> dict[str, str]:
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ('user', user),
+        ('heuristic', forced),
         ('protocol', protocol),
         ('heuristic', suggestions),
     )
@@ -390,9 +422,10 @@ def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Se
     """Return what some values come to for this system."""
     notes = {}
     if sources:
-        cell = isotropic_supercell(sources[0], configuration.generation.target_atoms)
+        cell = isotropic_supercell(recognised(sources[0]), configuration.generation.target_atoms)
         lengths = ' x '.join(f'{length:.2f}' for length in cell.cell.lengths())
-        notes['generation.target_atoms'] = f'{len(cell)} atoms, {lengths} Å'
+        along = '' if fills_its_cell(cell) else ', repeated along what is filled'
+        notes['generation.target_atoms'] = f'{len(cell)} atoms, {lengths} Å{along}'
         if carried := sorted({name for atoms in sources for name in carried_arrays(atoms)}):
             told = f'its {", ".join(carried)} are kept up to the labels'
             notes |= dict.fromkeys(('system.structure', 'system.node'), told)
@@ -400,3 +433,12 @@ def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Se
         if origins[LABELLING_PREFIX + key] == 'default':
             notes[LABELLING_PREFIX + key] = note
     return notes
+
+
+def _told_of_system(
+    configuration: Configuration, sources: Sequence[Atoms], found: Sequence[Dimensionality]
+) -> dict[str, str]:
+    """Return what the structures were taken for, at the key that names them."""
+    system = configuration.system
+    key = next((name for name in ('structure', 'node', 'prototype') if getattr(system, name) is not None), None)
+    return {f'system.{key}': tell_systems(sources, found)} if key and found else {}

@@ -12,18 +12,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.data import atomic_numbers, covalent_radii
 
-from aiida_mlip_autopipe.config.elements import melting_estimate, timestep_fs
+from aiida_mlip_autopipe.config.elements import timestep_fs
+from aiida_mlip_autopipe.config.melting import MeltingEstimate, melting_estimate
 from aiida_mlip_autopipe.config.schema import HeuristicRules
 from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
 from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters, LimitParameters
-from aiida_mlip_autopipe.science.registry import ENSEMBLES
+from aiida_mlip_autopipe.science.registry import ENSEMBLES, GENERATORS
+from aiida_mlip_autopipe.science.systems import Dimensionality
 
-__all__ = ['Suggestion', 'suggest']
+__all__ = ['Suggestion', 'displacements', 'suggest', 'temperatures']
 
+TEMPERATURES, MELTING_POINT = 'exploration.temperatures_K', 'system.melting_point_K'
 TEMPERATURE_STEP_K = 10
+BOND_OF_MOLECULE_eV_A2 = 40.0  # stretching: C-H and C-C about 30, O-H 49
+ASKED_OF_MOLECULES = (
+    'which does not melt; give the temperatures at which the potential is to be used, and some above them'
+)
+ASKED_OF_COMPOUNDS = (
+    'no tabulated melting point, and that of a molecular, ionic or covalent compound does not follow from its '
+    f'elements; give temperatures, or {MELTING_POINT}'
+)
 SEED_MARGIN, GUARD_MARGIN = 0.85, 0.75  # over the shortest distance in the source; a guard leaves room for vibration
 LOWEST_FACTOR = 0.5  # below, two atoms are on top of each other whatever the source shows
 MAX_PAIRS_SHOWN = 3
@@ -36,28 +47,18 @@ class Suggestion(NamedTuple):
     reason: str
 
 
-def suggest(
-    sources: Sequence[Atoms],
-    rules: HeuristicRules,
-    user: Mapping[str, Any],
-    melting_fractions: Sequence[float] | None = None,
-) -> dict[str, Suggestion]:
-    """Return suggestions by key (``exploration.temperatures_K``).
+def suggest(sources: Sequence[Atoms], user: Mapping[str, Any]) -> dict[str, Suggestion]:
+    """Return suggestions by key (``exploration.timestep_fs``).
 
     Parameters
     ----------
     sources : sequence of Atoms
         The structures that the seeds are made from.
-    rules : HeuristicRules
-        How far the protocol's heuristics go.
     user : mapping
         What the user gave, flat: some suggestions follow from it.
-    melting_fractions : sequence of float, optional
-        The temperatures that the user asks for, as fractions of the melting estimate; None: those of the protocol.
     """
     elements = sorted({symbol for atoms in sources for symbol in atoms.symbols}, key=atomic_numbers.__getitem__)
     suggestions = {
-        'exploration.temperatures_K': _temperatures(sources, rules, melting_fractions),
         'exploration.timestep_fs': _timestep(elements),
         **_distances(sources, elements),
     }
@@ -67,11 +68,65 @@ def suggest(
     return suggestions
 
 
-def _temperatures(
-    sources: Sequence[Atoms], rules: HeuristicRules, melting_fractions: Sequence[float] | None
-) -> Suggestion:
-    """Suggest the temperature grid; of several sources the one that melts first decides."""
-    estimate = min(melting_estimate(Counter(atoms.symbols)) for atoms in sources)
+def temperatures(
+    sources: Sequence[Atoms],
+    found: Sequence[Dimensionality],
+    rules: HeuristicRules,
+    user: Mapping[str, Any],
+    melting_fractions: Sequence[float] | None = None,
+) -> tuple[dict[str, Suggestion], list[str]]:
+    """Return the temperature grid by its key, or why it must be asked for; of several sources the first to melt counts.
+
+    Parameters
+    ----------
+    sources, found : sequence
+        The structures that the seeds are made from, and what they are.
+    rules : HeuristicRules
+        How far the protocol's heuristics go.
+    user : mapping
+        What the user gave, flat.
+    melting_fractions : sequence of float, optional
+        The temperatures that the user asks for, as fractions of the melting point; None: those of the protocol.
+    """
+    if TEMPERATURES in user:
+        return {}, []
+    given = user.get(MELTING_POINT)
+    if isinstance(given, int | float) and not isinstance(given, bool) and given > 0:
+        return {TEMPERATURES: _grid(MeltingEstimate(round(given), 'given'), rules, melting_fractions)}, []
+    estimates = []
+    for atoms, one in zip(sources, found, strict=True):
+        estimate = melting_estimate(Counter(atoms.symbols))
+        if one.vacuum_axes == 'abc':
+            return {}, [f'{TEMPERATURES}: missing; {atoms.get_chemical_formula()} is a {one}, {ASKED_OF_MOLECULES}']
+        if estimate is None:
+            return {}, [f'{TEMPERATURES}: missing; {atoms.get_chemical_formula()} ({one}) has {ASKED_OF_COMPOUNDS}']
+        estimates.append(estimate)
+    return {TEMPERATURES: _grid(min(estimates), rules, melting_fractions)}, []
+
+
+def displacements(found: Sequence[Dimensionality], grid: Any) -> dict[str, Suggestion]:
+    """Return, by key, displacements of seeds of molecules that hold as much energy as at the lowest temperature.
+
+    Gaussian displacements of standard deviation s stretch a bond of force constant k by ``k s**2`` on average; in
+    equilibrium an atom, which has about one bond, has a potential energy of ``3/2 k_B T``. Nothing is suggested where
+    there is more than molecules: bonds of a crystal are some five times as soft.
+    """
+    asked = grid if isinstance(grid, list) else []
+    ends = [end for one in asked for end in (one if isinstance(one, list | tuple) else (one,))]
+    known = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and end > 0]
+    if not known or not all(one.is_molecular for one in found):
+        return {}
+    lowest = min(known)
+    value = round(float(np.sqrt(1.5 * units.kB * lowest / BOND_OF_MOLECULE_eV_A2)), 3)
+    reason = f'what bonds of {BOND_OF_MOLECULE_eV_A2:g} eV/Å² hold at {lowest:g} K'
+    return {
+        f'generation.{name}.{key}': Suggestion(min(changed, method.model_fields[key].default), reason)
+        for name, method in GENERATORS.items()
+        for key, changed in method.displacing_by(value).items()
+    }
+
+
+def _grid(estimate: MeltingEstimate, rules: HeuristicRules, melting_fractions: Sequence[float] | None) -> Suggestion:
     low, high = rules.melting_fractions
     fractions: Sequence[float] | np.ndarray
     if melting_fractions is not None:

@@ -58,6 +58,13 @@ class SystemConfiguration(SparseParameters):
     lattice_constant_A: float | None = Field(
         None, gt=0, lt=100, description='The lattice constant a of the prototype, in Å.'
     )
+    melting_point_K: float | None = Field(
+        None,
+        gt=0,
+        le=20_000,
+        description='The melting point, in K, of which the temperatures of the exploration are fractions, where it is '
+        'not that of the table.',
+    )
 
     @model_validator(mode='after')
     def _one_source(self) -> SystemConfiguration:

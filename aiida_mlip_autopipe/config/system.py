@@ -13,8 +13,9 @@ from aiida_mlip_autopipe.config.elements import element_problems, formula_proble
 from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
+from aiida_mlip_autopipe.science.systems import Dimensionality, dimensionality
 
-__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate']
+__all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate', 'recognise']
 
 MODEL_SUFFIXES = {'.model', '.pt', '.pth', '.ckpt'}
 
@@ -45,6 +46,24 @@ def find_sources(system: Mapping[str, Any], base: Path) -> tuple[dict[str, Any],
         return resolved, [build_prototype(prototype, composition, float(a) if a and positive else None)], []
     except ValueError as error:
         return resolved, [], [f'system.{error}']
+
+
+def recognise(sources: Sequence[Atoms]) -> tuple[list[Dimensionality], list[str]]:
+    """Return what each source is, and the problems; nothing where there is one."""
+    found, problems = [], []
+    for index, atoms in enumerate(sources):
+        name = f'system: source {index} ({atoms.get_chemical_formula()})'
+        if atoms.cell.rank < 3 or not np.isfinite(atoms.cell.array).all() or not np.isfinite(atoms.positions).all():
+            problems.append(
+                f'{name}: the cell {atoms.cell.tolist()} has no volume, or is not finite; give three lattice vectors '
+                '(a molecule needs a box with 8 Å and more of vacuum)'
+            )
+            continue
+        try:
+            found.append(dimensionality(atoms))
+        except ValueError as error:
+            problems.append(f'{name}: {error}')
+    return ([] if problems else found), problems
 
 
 def find_surrogate(surrogate: str, base: Path) -> tuple[str, list[str]]:

@@ -161,7 +161,8 @@ class Labeller(ABC):
         Parameters
         ----------
         atoms : Atoms
-            The candidate; ``info['config_type'] == 'IsolatedAtom'`` says that it is an atom in a box.
+            The candidate; ``info['config_type'] == 'IsolatedAtom'`` says that it is an atom in a box. Along axes that
+            are not `aiida_mlip_autopipe.science.systems.filled_axes` there is vacuum, and no stress is wanted then.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida.orm import ArrayData
@@ -69,11 +69,17 @@ def labels_of_batch(node: ArrayData) -> dict[str, Label]:
 
 
 def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
-    """Return a copy of a candidate with its label, the level of theory and the calculation that it is from."""
+    """Return a copy of a candidate with its label, the level of theory and the calculation that it is from.
+
+    It is periodic in three directions, as the cell that was labelled. With vacuum it has no stress: the pressure of a
+    slab in its box depends on the box.
+    """
     frame = atoms.copy()
+    frame.pbc = True
     frame.info['REF_energy'] = label.energy
     frame.arrays['REF_forces'] = label.forces
-    frame.info['REF_stress'] = label.stress
+    if fills_its_cell(atoms):
+        frame.info['REF_stress'] = label.stress
     frame.info['label_fingerprint'] = label_fingerprint
     frame.info['label_job'] = label.job
     return frame
@@ -83,13 +89,14 @@ def check_label(atoms: Atoms, label: Label, labelling: LabellingParameters) -> s
     """Return why a label is not fit for training; None if it is."""
     if not label.converged:
         return 'the SCF cycle did not converge'
-    if not label.is_finite:
-        return 'energy, forces or stress are not finite'
+    filled = fills_its_cell(atoms)
+    if not label.is_usable(with_stress=filled):
+        return f'energy{", forces or stress" if filled else " or forces"} are not finite'
     largest = float(np.linalg.norm(label.forces, axis=1).max())
     if largest > labelling.max_force_eV_A:
         return f'a force of {largest:.1f} eV/Å is above max_force_eV_A ({labelling.max_force_eV_A})'
     stress, bound = float(np.abs(label.stress).max()) / GPa, labelling.max_stress_GPa
-    if bound is not None and stress > bound and not is_isolated_atom(atoms):
+    if bound is not None and stress > bound and filled and not is_isolated_atom(atoms):
         return f'a stress of {stress:.1f} GPa is above max_stress_GPa ({bound})'
     return None
 
@@ -125,7 +132,7 @@ def pressure_warning(labelled: Sequence[Atoms]) -> str | None:
     pressures = [
         -float(np.mean(atoms.info['REF_stress'][:3])) / GPa
         for atoms in labelled
-        if atoms.info.get('method') == 'pristine'
+        if atoms.info.get('method') == 'pristine' and fills_its_cell(atoms)
     ]
     largest = max(pressures, key=abs, default=0.0)
     if abs(largest) < LARGE_PRESSURE_GPA:

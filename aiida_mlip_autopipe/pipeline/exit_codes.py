@@ -30,7 +30,8 @@ WARNINGS = range(700, 800)
 OURS = 'mlip_autopipe.'
 WALL_TIME = 'raise max_wallclock_seconds in options'
 UNFIT_THERE = (
-    'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unsuitable there'
+    'lower the temperatures or exploration.timestep_fs, or label more seeds: the potential is unsuitable there. Where '
+    'replicas end in their first steps, displace the seeds less (generation.rattled.stdev_A) or raise the temperatures'
 )
 END_OF_LOG = 'check the end of the log in the message, and training.method, precision and batch size'
 SMALLER_BATCH = 'request more memory in options, or lower exploration.max_batch_atoms'

@@ -19,6 +19,8 @@ from aiida_mlip_autopipe.pipeline.exit_codes import WARNINGS, advice_on
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
 from aiida_mlip_autopipe.provenance.states import LABEL, Candidate, CandidateState, candidate_states
+from aiida_mlip_autopipe.science.dynamics.guards import GENTLER_SEEDS, seeds_own_energy
+from aiida_mlip_autopipe.science.frames import GuardEntry
 
 __all__ = ['Ending', 'Failure', 'all_failures', 'failures']
 
@@ -232,6 +234,12 @@ def _broken_replicas(run: int, tree: Mapping[int, Call]) -> Iterator[Failure]:
                 message=f'guard {guard["name"]} at step {guard["step"]}: {value} (bound {guard["bound"]:.4g})',
                 ending=Ending.TOLERATED,
                 action=f'the replica was stopped; its {replica["n_frames"]} earlier frames were used',
-                way_out='not needed if few replicas are affected; else lower the temperatures or timestep_fs',
+                way_out=f'not needed if few replicas are affected; else {_of_guard(guard)}',
                 subject=f'replica {replica["replica"]} of {replica["origin"]}, {conditions}',
             )
+
+
+def _of_guard(guard: GuardEntry) -> str:
+    """Return what to change where a guard stops too many replicas."""
+    own = seeds_own_energy(guard)
+    return f'{GENTLER_SEEDS}: {own}' if own else 'lower the temperatures or timestep_fs'

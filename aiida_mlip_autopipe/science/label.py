@@ -36,4 +36,9 @@ class Label:
     @property
     def is_finite(self) -> bool:
         """Return whether all its numbers are."""
-        return all(np.isfinite(values).all() for values in (self.energy, self.forces, self.stress))
+        return self.is_usable()
+
+    def is_usable(self, with_stress: bool = True) -> bool:
+        """Return whether energy, forces and, where there is to be one, stress are finite."""
+        values = [self.energy, self.forces, self.stress] if with_stress else [self.energy, self.forces]
+        return bool(np.isfinite(np.concatenate([np.ravel(one) for one in values])).all())

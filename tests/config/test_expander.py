@@ -13,7 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io import write
 
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Configuration, check_surrogate_elements
-from aiida_mlip_autopipe.config.elements import melting_estimate, unpaired_electrons
+from aiida_mlip_autopipe.config.elements import unpaired_electrons
 from aiida_mlip_autopipe.config.expander import PROTOCOLS, load_protocol
 from aiida_mlip_autopipe.config.loader import load_yaml
 from aiida_mlip_autopipe.science.potential.foundation import FOUNDATIONS
@@ -206,7 +206,7 @@ def test_magnetic_elements_are_spin_polarised():
 def test_short_bonds_and_light_atoms_are_respected(tmp_path):
     nitrogen = molecule('N2', vacuum=4.0, pbc=True)
     write(tmp_path / 'n2.xyz', nitrogen)
-    text = 'system: {structure: n2.xyz}\ngeneration: {target_atoms: 2}'
+    text = 'system: {structure: n2.xyz}\nexploration: {temperatures_K: [300]}'
     configuration = ConfigExpander(text, base=tmp_path).expand().configuration
     bond = nitrogen.get_distance(0, 1)
     assert configuration.generation.min_distance_factor * 2 * 0.71 < 0.9 * bond
@@ -311,23 +311,6 @@ def test_unpaired_electrons_have_the_parity_of_the_atom():
     assert [unpaired_electrons(symbol) for symbol in ('H', 'C', 'N', 'O', 'Si', 'Cr', 'Mn', 'Gd')] == [
         1, 2, 3, 2, 2, 6, 5, 8,
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ('composition', 'temperature', 'basis'),
-    [
-        ({'Si': 8}, 1687, ''),
-        ({'Na': 4, 'Cl': 4}, 1074, 'of NaCl'),
-        ({'Si': 1, 'Ge': 1}, 1449, 'mean of Ge, Si'),
-        ({'Ti': 1, 'N': 1}, 1941, 'mean of Ti'),
-        ({'Fr': 2}, 1000, 'assumed, since none is tabulated for Fr'),
-        ({'N': 1, 'O': 1}, 63, 'of N'),
-    ],
-)
-def test_melting_estimates(composition, temperature, basis):
-    estimate = melting_estimate(composition)
-    assert estimate == (temperature, basis)
-    assert str(temperature) in str(estimate)
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

@@ -89,7 +89,7 @@ def moved(value):
         (moved([0.1, 1.9, 1.9]), 'has atoms on top of each other: Au-Au at 0.154 Å'),
         (lambda atoms: atoms.set_cell([3.8, 3.8, 1e-6]), 'has a cell that is 1e-06 Å high along c'),
         (lambda atoms: atoms.set_cell([[3.8, 0, 0], [3.8, 0.01, 0], [0, 0, 3.8]]), 'has a cell that is 0.01 Å high'),
-        (lambda atoms: atoms.set_cell([3.8, 3.8, 0]), 'is not periodic in all directions'),
+        (lambda atoms: atoms.set_cell([3.8, 3.8, 0]), 'has no three lattice vectors'),
         (set_to('REF_energy', -33.2), 'has an energy of -8.300 eV per atom, where -3.'),
     ],
 )  # fmt: skip

@@ -75,7 +75,7 @@ def test_frames_without_a_label_are_named(tmp_path):
     broken.calc.results['energy'] = np.nan
     path = stored(tmp_path, copper(0.15), bare, open_, broken)
     with pytest.raises(
-        ValueError, match=r'data.extxyz: frame 1 has no energy.*; frame 2 is not periodic.*; frame 3 has en'
+        ValueError, match=r'data.extxyz: frame 1 has no energy.*; frame 2 pbc says that c is not.*; frame 3 has en'
     ):
         read_labelled(path)
 

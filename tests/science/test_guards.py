@@ -10,9 +10,10 @@ from ase.geometry import find_mic
 
 from aiida_mlip_autopipe.science.dynamics import ReplicaPlan
 from aiida_mlip_autopipe.science.dynamics.ase.trajectory import run_dynamics
-from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards, GuardTripped
+from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards, GuardTripped, seeds_own_energy
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames
+from aiida_mlip_autopipe.science.dynamics.run import _why_no_frames
 from aiida_mlip_autopipe.science.frames import iter_chunks
 from aiida_mlip_autopipe.science.parameters import DynamicsParameters, GuardParameters
 from tests.support.pair_crystal import PairCrystal, argon
@@ -261,6 +262,27 @@ def test_the_temperature_guard_allows_for_few_atoms():
                 guards.after_step(atoms)
         else:
             guards.after_step(atoms)
+
+
+def test_a_start_that_is_too_hot_by_itself_is_told_so_and_its_displacements_are_named(tmp_path):
+    """Argon displaced by 0.4 Å, aimed at 2 K: what it releases is its own energy, and no lower target helps."""
+    atoms = argon()
+    atoms.rattle(0.4, seed=3)
+    parameters = few_steps(temperatures_K=[2], n_steps=200, timestep_fs=8.0)
+    end, _ = run_one(atoms, PairCrystal(argon()), parameters, tmp_path)
+    guard = end['guard']
+    assert guard['name'] == 'max_temperature_K' and guard['step'] <= 100 and guard['released_eV'] > 0
+    told = seeds_own_energy(guard)
+    assert 'meV per atom of its own potential energy' in told
+    heated = 2 * guard['released_eV'] / (3 * units.kB)
+    assert f'{heated:.0f} K' in told and heated > 0.5 * guard['bound']
+    assert seeds_own_energy({**guard, 'step': 5000}) is None
+    assert seeds_own_energy({**guard, 'released_eV': -0.1}) is None
+    manifest = {'replicas': [{'guard': guard}]}
+    assert 'generation.rattled.stdev_A' in _why_no_frames(manifest, None)
+    assert 'lower the temperatures' not in _why_no_frames(manifest, None)
+    later = {'replicas': [{'guard': guard}, {'guard': {**guard, 'step': 5000}}]}
+    assert 'lower the temperatures' in _why_no_frames(later, None)
 
 
 def test_distances_are_found_in_any_cell():

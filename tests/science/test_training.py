@@ -62,6 +62,21 @@ def test_training_gives_a_potential_that_was_looked_at(sets, tmp_path):
     assert np.isfinite(single_point(result.potential, bulk('Si'))['energy'])
 
 
+def test_frames_with_vacuum_train_and_are_evaluated_without_a_stress(labelled, sets, tmp_path):
+    """Where no frame has one, neither mace nor the evaluation makes one up."""
+    slabs = [atoms.copy() for atoms in labelled]
+    for atoms in slabs[1:]:
+        del atoms.info['REF_stress']
+        atoms.info['vacuum_axes'] = 'c'
+    training, validation = split_by_origin(slabs, 0.25, 0)
+    for path, part in zip(sets, (training, validation), strict=True):
+        write_extxyz(path, [slabs[i] for i in part])
+    result = train(*sets, TINY, tmp_path)
+    assert result.history['rmse_stress_meV_A3'] == [None, None]
+    for metrics in result.metrics.values():
+        assert metrics['stress_rmse_GPa'] is None and np.isfinite(metrics['force_rmse_meV_A'])
+
+
 def spoil(frames, index, key, value):
     """Return copies of frames with one label changed; None removes it."""
     frames = [atoms.copy() for atoms in frames]

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
+from ase import Atoms
 from qe_tools import CONSTANTS
 
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
@@ -22,6 +23,7 @@ from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.labelling.espresso.units import ase_stress
 from aiida_mlip_autopipe.labelling.labels import batch_array
 from aiida_mlip_autopipe.science.label import Label
+from aiida_mlip_autopipe.science.systems import fills_its_cell
 
 __all__ = ['NoLabelError', 'PwBatchParser', 'read_label']
 
@@ -39,15 +41,18 @@ class PwBatchParser(Parser):
         """Read the results of each candidate; a batch that was cut short gives those that it came to."""
         folder = Path(str(kwargs['retrieved_temporary_folder']))
         indices = self.node.inputs.indices.get_list()
+        frames = self.node.inputs.candidates.get_atoms()
         labels, failed = {}, {}
         for index in indices:
             try:
                 labels[index] = read_label(
-                    folder / PwBatchCalculation.result_file(index), folder / PwBatchCalculation.output_file(index)
+                    folder / PwBatchCalculation.result_file(index),
+                    folder / PwBatchCalculation.output_file(index),
+                    with_stress=fills_its_cell(frames[index]),
                 )
             except NoLabelError as problem:
                 failed[index] = str(problem)
-        self.out('labels', batch_array(labels, self.keys(indices), failed))
+        self.out('labels', batch_array(labels, self.keys(indices, frames), failed))
         if not failed:
             return None
         words = {'wanted': len(indices), 'found': len(labels), 'reason': next(iter(failed.values()))}
@@ -56,20 +61,20 @@ class PwBatchParser(Parser):
         # The scheduler's own word, if it has one, says more: out of memory, out of time.
         return None if self.node.exit_status else self.exit_codes.ERROR_NO_LABEL.format(**words)
 
-    def keys(self, indices: list[int]) -> dict[int, str]:
+    def keys(self, indices: list[int], frames: list[Atoms]) -> dict[int, str]:
         """Return the key of each candidate of the batch."""
         inputs = self.node.inputs
-        frames = inputs.candidates.get_atoms()
         labelling = EspressoParameters(**inputs.parameters.get_dict())
         pseudos = dict(inputs.pseudos.items())
         return {index: label_key(frames[index], labelling, pseudos) for index in indices}
 
 
-def read_label(result: Path, printed: Path) -> Label:
+def read_label(result: Path, printed: Path, with_stress: bool = True) -> Label:
     """Return the label in the results of one pw.x.
 
     :param result: the XML file.
     :param printed: what pw.x printed; it tells why there is no label.
+    :param with_stress: whether the stress was asked for; else it is NaN.
     :raises NoLabelError: if there is none, or none to believe.
     """
     try:
@@ -82,11 +87,11 @@ def read_label(result: Path, printed: Path) -> Label:
         label = Label(
             float(_text(output, 'total_energy/etot')) * CONSTANTS.hartree_to_ev,
             _numbers(output, 'forces') * CONSTANTS.hartree_to_ev / CONSTANTS.bohr_to_ang,
-            ase_stress(_numbers(output, 'stress') * CONSTANTS.au_gpa),
+            ase_stress(_numbers(output, 'stress') * CONSTANTS.au_gpa) if with_stress else np.full(6, np.nan),
         )
     except ValueError:
         raise NoLabelError(f'energy, forces or stress are missing ({_why(printed)})') from None
-    if not label.is_finite:
+    if not label.is_usable(with_stress):
         raise NoLabelError('energy, forces or stress are not finite')
     return label
 

@@ -17,7 +17,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import filled_axes, fills_its_cell, is_isolated_atom
 
 if TYPE_CHECKING:
     from aiida_pseudo.data.pseudo import UpfData
@@ -49,7 +49,7 @@ def pw_parameters(atoms: Atoms, labelling: EspressoParameters, z_valence: Mappin
     }
     system.update(_spin(atoms, labelling))
     return {
-        'CONTROL': {'calculation': 'scf', 'tprnfor': True, 'tstress': True},
+        'CONTROL': {'calculation': 'scf', 'tprnfor': True, 'tstress': fills_its_cell(atoms)},
         'SYSTEM': system,
         'ELECTRONS': {
             'conv_thr': labelling.conv_thr_per_atom_Ry * len(atoms),
@@ -74,14 +74,16 @@ def _spin(atoms: Atoms, labelling: EspressoParameters) -> dict[str, Any]:
 def kpoints_mesh(atoms: Atoms, distance: float) -> list[int]:
     """Return the Monkhorst-Pack mesh whose points lie at most ``distance`` (1/Å, with 2 pi) apart.
 
-    An isolated atom gets the zone centre alone, a strained crystal (``info['reciprocal_lengths']``) the mesh of the
-    crystal before: energies of different meshes do not lie on one curve.
+    Along vacuum there is one, as bands have no dispersion there; an isolated atom gets the zone centre alone. A
+    strained crystal (``info['reciprocal_lengths']``) has the mesh of the crystal before: energies of different meshes
+    do not lie on one curve.
     """
     if is_isolated_atom(atoms):
         return [1, 1, 1]
     own = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
     lengths = atoms.info.get('reciprocal_lengths', own)
-    return [max(1, ceil(length / distance - 1e-6)) for length in lengths]
+    along = zip(lengths, filled_axes(atoms), strict=True)
+    return [max(1, ceil(length / distance - 1e-6)) if filled else 1 for length, filled in along]
 
 
 def pseudo_file(element: str) -> str:

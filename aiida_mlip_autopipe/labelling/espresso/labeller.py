@@ -122,10 +122,11 @@ class EspressoLabeller(Labeller):
 
         told, trajectory = outputs['output_parameters'], outputs['output_trajectory']
         scf = told.get_dict().get('convergence_info', {}).get('scf_conv', {})
+        has_stress = 'stress' in trajectory.get_arraynames()
         return Label(
             float(told['energy']),
             np.array(trajectory.get_array('forces')[-1]),
-            ase_stress(np.array(trajectory.get_array('stress')[-1])),
+            ase_stress(np.array(trajectory.get_array('stress')[-1])) if has_stress else np.full(6, np.nan),
             converged=scf.get('convergence_achieved', True),
         )
 

@@ -25,7 +25,7 @@ from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord, versions
 from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
 from aiida_mlip_autopipe.report.reached import Reached
 from aiida_mlip_autopipe.science.frames import ReplicaEntry
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
 
@@ -144,11 +144,12 @@ def _span(frames: Sequence[Atoms]) -> dict[str, Any]:
         'n_frames_by_composition': dict(sorted(compositions.items())),
         'atoms_per_frame': _range(len(atoms) for atoms in bulk),
         'volume_per_atom_A3': _range(
-            round(float(atoms.cell.volume) / len(atoms), 3) for atoms in bulk if atoms.cell.rank == 3
+            round(float(atoms.cell.volume) / len(atoms), 3) for atoms in bulk if fills_its_cell(atoms)
         ),
         'temperatures_K': sorted({atoms.info['temperature_K'] for atoms in bulk if 'temperature_K' in atoms.info}),
         'pressures_GPa': sorted({atoms.info['pressure_GPa'] for atoms in bulk if 'pressure_GPa' in atoms.info}),
         'all_periodic': all(atoms.pbc.all() for atoms in bulk),
+        'n_with_vacuum': sum(not fills_its_cell(atoms) for atoms in bulk),
     }
 
 

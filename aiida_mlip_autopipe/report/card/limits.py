@@ -124,6 +124,12 @@ def _of_conditions(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if len(training['n_frames_by_composition']) == 1:
         yield 'composition', f'One composition only: {next(iter(training["n_frames_by_composition"]))}.'
+    if with_vacuum := training.get('n_with_vacuum'):
+        yield (
+            'stress',
+            f'{with_vacuum} training frames have vacuum in their cell and no stress: pressures and elastic constants '
+            'are learned from the others, if there are any.',
+        )
     if training['all_periodic']:
         yield 'boundaries', 'All training frames except isolated atoms are periodic in three directions.'
 

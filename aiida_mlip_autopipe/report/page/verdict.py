@@ -12,6 +12,7 @@ from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
+from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
 from aiida_mlip_autopipe.workflows.inputs import elements_of
 
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
@@ -83,7 +84,7 @@ def _how_it_ended(record: RunRecord) -> list[Text]:
     return [Text(f'The run ended because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
 
 
-def _final_errors(record: RunRecord) -> list[Table]:
+def _final_errors(record: RunRecord) -> list[Table | Text]:
     judged = judgements(record)
     if not judged:
         return []
@@ -100,7 +101,9 @@ def _final_errors(record: RunRecord) -> list[Table]:
         rows.append([*row, *verdicts] if asked else row)
     columns = ['RMSE', *(f'{split} ({metrics["n_frames"]} frames)' for split, metrics in splits.items())]
     title = f'Errors of the potential of {title_of(last.stage)}'
-    return [Table(title, [*columns, *(['tolerance', 'verdict'] * asked)], rows)]
+    unstressed = all(metrics['stress_rmse_GPa'] is None for metrics in splits.values())
+    table = Table(title, [*columns, *(['tolerance', 'verdict'] * asked)], rows)
+    return [table, *([Text(f'There is no error of the stress: {NO_STRESS}.')] if unstressed else [])]
 
 
 def _with_spread(metrics: Errors, key: ErrorKey, form: str) -> str:

@@ -23,6 +23,7 @@ from aiida_mlip_autopipe.science.frames.records import GuardEntry
 from aiida_mlip_autopipe.science.parameters import GuardParameters
 
 __all__ = [
+    'GENTLER_SEEDS',
     'MAX_MOVE_A',
     'Bonds',
     'GuardTripped',
@@ -30,8 +31,16 @@ __all__ = [
     'Guards',
     'degrees_of_freedom',
     'max_temperature_K',
+    'seeds_own_energy',
     'temperature',
 ]
+
+FIRST_STEPS = 100
+"""Until here the energy that a start has above its minimum shows as heat."""
+
+GENTLER_SEEDS = (
+    'displace the seeds less (generation.rattled.stdev_A), or raise the temperatures, of which the bound is a multiple'
+)
 
 BOND_FACTOR = 1.2
 """Atoms are bonded where they are closer than this multiple of the sum of their covalent radii."""
@@ -49,18 +58,35 @@ class GuardTripped(Exception):  # noqa: N818  it ends a replica as planned and i
         Which guard.
     value, bound : float
         What was found and what is allowed.
+    released_eV : float or None
+        Of a temperature: the potential energy per atom, in eV, that the start has given up by then.
     """
 
-    def __init__(self, name: str, value: float, bound: float) -> None:
+    def __init__(self, name: str, value: float, bound: float, released_eV: float | None = None) -> None:
         super().__init__(f'{name}: {value:g} (bound {bound:g})')
         self.name = name
         self.value = float(value)
         self.bound = float(bound)
+        self.released_eV = released_eV
 
     def record(self, step: int) -> GuardEntry:
         """Return the entry for the manifest; a value that is not finite becomes None."""
         value = self.value if math.isfinite(self.value) else None
-        return {'name': self.name, 'step': step, 'value': value, 'bound': self.bound}
+        entry: GuardEntry = {'name': self.name, 'step': step, 'value': value, 'bound': self.bound}
+        if self.released_eV is not None and math.isfinite(self.released_eV):
+            entry['released_eV'] = self.released_eV
+        return entry
+
+
+def seeds_own_energy(guard: GuardEntry) -> str | None:
+    """Return in words that a replica was too hot from the energy of its own start; None where it was not, or later."""
+    released = guard.get('released_eV')
+    if released is None or released <= 0 or guard['step'] > FIRST_STEPS:
+        return None
+    return (
+        f'the start gave up {1e3 * released:.0f} meV per atom of its own potential energy by step {guard["step"]}, '
+        f'which heats it by up to {2 * released / (3 * units.kB):.0f} K whatever the target'
+    )
 
 
 def degrees_of_freedom(n_atoms: int) -> int:
@@ -144,6 +170,8 @@ class Guards:
         self._radii = parameters.min_distance_factor * covalent_radii[atoms.numbers]
         self._positions: np.ndarray | None = None
         self.energy_eV = energy_eV
+        self._latest_eV = math.nan
+        self._n_atoms = len(atoms)
         self._max_temperature = max_temperature_K(parameters, temperature_K, len(atoms))
         self._bonds = Bonds.of(atoms, parameters.max_bond_stretch)
 
@@ -168,12 +196,14 @@ class Guards:
         """Check that energy, forces and stress are finite."""
         if not all(np.isfinite(results[name]).all() for name in ('energy', 'forces', 'stress')):
             raise GuardTripped('finite_forces', math.nan, 0.0)
+        self._latest_eV = float(results['energy']) / self._n_atoms
 
     def after_step(self, atoms: Atoms) -> None:
         """Check the temperature."""
         value = temperature(atoms)
         if not value <= self._max_temperature:  # also if it is not a number
-            raise GuardTripped('max_temperature_K', value, self._max_temperature)
+            released = None if self.energy_eV is None else self.energy_eV - self._latest_eV
+            raise GuardTripped('max_temperature_K', value, self._max_temperature, released)
 
     def structure(self, atoms: Atoms) -> None:
         """Check distances, bonds and the energy per atom; the first call sets the energy of reference."""

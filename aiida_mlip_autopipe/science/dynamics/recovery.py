@@ -25,6 +25,7 @@ from aiida_mlip_autopipe.science.frames.records import (
 )
 from aiida_mlip_autopipe.science.frames.shards import ShardReader, adopt_parts, find_parts, first_frames
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
+from aiida_mlip_autopipe.science.systems import VACUUM_AXES, vacuum_axes
 
 __all__ = ['describe_frames', 'take_over']
 
@@ -98,6 +99,7 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
         atoms = plan.seeds[replica.seed_index]
         seed_id = str(atoms.info['frame_id'])
         origin: Origin = {'seed_id': seed_id, 'origin': str(atoms.info.get('origin', seed_id))}
+        vacuum = {VACUUM_AXES: vacuum_axes(atoms)} if vacuum_axes(atoms) else {}
         conditions: Conditions = {
             'temperature_K': replica.temperature_K,
             'temperature_end_K': replica.temperature_end_K,
@@ -109,7 +111,9 @@ def describe_frames(plan: ReplicaPlan, replicas: Sequence[Replica], folder: Path
         waiting: Facts = {'parts': [], 'ended': 'waiting', 'step': 0, 'guard': None}
         facts = record.facts if record is not None else waiting
         parts = [part for part in facts['parts'] if part['n_frames']]
-        shards += [cast(ShardEntry, {**part, 'replica': replica.index, **origin, **conditions}) for part in parts]
+        shards += [
+            cast(ShardEntry, {**part, 'replica': replica.index, **origin, **conditions, **vacuum}) for part in parts
+        ]
         entries.append(
             {
                 'replica': replica.index,

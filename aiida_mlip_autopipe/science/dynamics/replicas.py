@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
 from aiida_mlip_autopipe.science.random_seeds import derived_seed
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
+from aiida_mlip_autopipe.science.systems import filled_space, fills_its_cell
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,7 +40,7 @@ class Replica:
     seed_index : int
         Which starting structure.
     strain : float
-        Isotropic strain of its cell.
+        Isotropic strain of its cell, along the axes that are filled.
     temperature_K : float
         Target temperature, in K; where it is a ramp, that of the first step.
     temperature_end_K : float or None
@@ -138,7 +141,10 @@ class ReplicaPlan:
     def atoms(self, replica: Replica) -> Atoms:
         """Return the structure that a replica starts from, with the ``info`` of its seed."""
         atoms = _supercell(self.seeds[replica.seed_index], self.parameters.supercell_atoms)
-        atoms.set_cell(atoms.cell.array * (1 + replica.strain), scale_atoms=True)
+        if replica.strain:
+            deformation = np.eye(3) + replica.strain * filled_space(atoms)
+            atoms.set_cell(atoms.cell.array @ deformation)
+            atoms.positions = atoms.positions @ deformation
         return atoms
 
     def cost(self, replicas: Sequence[Replica] | None = None) -> Cost:
@@ -175,9 +181,9 @@ def _check_seeds(seeds: Sequence[Atoms], parameters: DynamicsParameters) -> None
     for index, atoms in enumerate(seeds):
         if 'frame_id' not in atoms.info:
             raise ValueError(f"seed {index} has no info['frame_id']: name it")
-        if ensemble.needs_periodic_cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
+        if ensemble.needs_periodic_cell and not (fills_its_cell(atoms) and atoms.cell.rank == 3):
             others = [repr(name) for name, other in ENSEMBLES.items() if not other.needs_periodic_cell]
             raise ValueError(
-                f'seed {index} ({atoms.info["frame_id"]}) is not periodic in three directions: ensemble '
+                f'seed {index} ({atoms.info["frame_id"]}) does not fill a cell in three directions: ensemble '
                 f'{parameters.ensemble!r} needs that; use {" or ".join(others)}'
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from aiida_mlip_autopipe.science.dynamics.ase.side_by_side import Task, granted_cores, run_side_by_side
+from aiida_mlip_autopipe.science.dynamics.guards import GENTLER_SEEDS, seeds_own_energy
 from aiida_mlip_autopipe.science.dynamics.recorder import Record, Recorder, ReplicaEnd
 from aiida_mlip_autopipe.science.dynamics.recovery import describe_frames, take_over
 from aiida_mlip_autopipe.science.dynamics.replicas import Replica, ReplicaPlan
@@ -232,9 +233,14 @@ def _why_no_frames(manifest: Manifest, collected: Path | None) -> str:
         return f'{collected} holds no frame of these replicas: run the MD again'
     names = Counter(replica['guard']['name'] for replica in manifest['replicas'] if replica['guard'])
     guards = ', '.join(f'{name} ({count})' for name, count in sorted(names.items())) or 'none'
+    told = f'none of the {len(manifest["replicas"])} replicas left a frame; guards: {guards}.'
+    tripped = [replica['guard'] for replica in manifest['replicas'] if replica['guard']]
+    own = [words for guard in tripped if (words := seeds_own_energy(guard))]
+    if own and len(own) == len(tripped):
+        return f'{told} The seeds are too far from a minimum: {own[0]}; {GENTLER_SEEDS}'
     return (
-        f'none of the {len(manifest["replicas"])} replicas left a frame; guards: {guards}. The potential is unfit for '
-        'these conditions: lower the temperatures or timestep_fs, or sample more often'
+        f'{told} The potential is unfit for these conditions: lower the temperatures or timestep_fs, or sample more '
+        'often'
     )
 
 

@@ -1,7 +1,7 @@
 """Errors of a potential on labelled frames.
 
 Energies are compared per atom; forces and stresses by component, all frames together. Isolated atoms fix the reference
-energies and are left out. A stress is compared where a frame is periodic and has one.
+energies and are left out. A stress is compared where a frame fills its cell and has one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiida_mlip_autopipe.science.evaluation.calibration import calibrate
 from aiida_mlip_autopipe.science.evaluation.records import Breakdown, FrameErrors
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.potential.load import check_elements, load_calculator
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -65,7 +65,7 @@ def evaluate(
     potential : Path
         A MACE ``.model`` file.
     frames : sequence of Atoms
-        With ``REF_energy`` in info, ``REF_forces`` in arrays and, where periodic, ``REF_stress`` in info.
+        With ``REF_energy`` in info, ``REF_forces`` in arrays and, without vacuum, ``REF_stress`` in info.
     parameters : EvaluationParameters
         Precision and device.
     committee : sequence of Path
@@ -108,7 +108,7 @@ def _predict(potential: Path, frames: Sequence[Atoms], parameters: EvaluationPar
         energies.append(float(calculator.results['energy']))
         forces.append(np.asarray(calculator.results['forces'], dtype=float))
         stress = np.asarray(calculator.results['stress'], dtype=float)
-        stresses.append(stress if atoms.pbc.all() else np.full(6, np.nan))
+        stresses.append(stress if fills_its_cell(atoms) else np.full(6, np.nan))
     return {'energy': np.array(energies), 'forces': np.concatenate(forces), 'stress': np.array(stresses)}
 
 
@@ -142,6 +142,6 @@ def _largest(of_atoms: np.ndarray, predictions: dict[str, np.ndarray]) -> np.nda
 
 
 def _label_stress(atoms: Atoms) -> np.ndarray:
-    if not atoms.pbc.all() or 'REF_stress' not in atoms.info:
+    if not fills_its_cell(atoms) or 'REF_stress' not in atoms.info:
         return np.full(6, np.nan)
     return np.asarray(atoms.info['REF_stress'], dtype=float)

@@ -13,7 +13,7 @@ from aiida_mlip_autopipe.science.existing_data.judging import contradictions, un
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import VACUUM_AXES, fills_its_cell, is_isolated_atom, recognised
 
 __all__ = ['EXISTING_DATA', 'existing_data', 'judged_data', 'read_labelled', 'spread_over', 'unfit_frames']
 
@@ -61,13 +61,14 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
     list of Atoms
         With ``frame_id`` (their own; 'data-' and a hash of the structure where there is none, or one with a dot, which
         no key of ``rejected`` may have), ``origin`` and ``config_type`` in ``info``, and ``temperature_K`` and
-        ``pressure_GPa`` where they have them; labels in eV, eV/Å and eV/Å³ (the sign of ASE).
+        ``pressure_GPa`` where they have them; labels in eV, eV/Å and eV/Å³ (the sign of ASE). With vacuum there is
+        ``vacuum_axes`` and no stress: as recorded, else as recognised.
 
     Raises
     ------
     ValueError
         With the frames that lack a label, or have one that is not finite or of another shape, or the ``frame_id`` of
-        another one, or are not periodic in all directions; or if there are none.
+        another one, or are without vacuum in a direction that is not periodic; or if there are none.
     """
     return _all_fit(*_examined(frames, None))
 
@@ -141,29 +142,41 @@ def _labelled(frame: Atoms) -> tuple[Atoms, str]:
     """Return a copy with the structure, its labels and its name, and nothing else; and the hash of the structure."""
     if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
         raise ValueError('has positions or a cell that are not finite')
-    if not frame.pbc.all() or frame.cell.rank < 3:
-        raise ValueError('is not periodic in all directions, as labels are')
     carried = carried_arrays(frame)
-    atoms = carry(carried, Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True))
+    atoms = carry(carried, _periodic(frame))
     content = content_hash(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried)
     own = str(frame.info.get('frame_id', '.'))
     name = f'{EXISTING_DATA}-{content}' if '.' in own else own
-    atoms.info = {'frame_id': name, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}
+    atoms.info |= {'frame_id': name, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}
     atoms.info |= {key: frame.info[key] for key in KEPT if key in frame.info}
-    labels = _labels(frame)
-    atoms.arrays['REF_forces'] = labels.pop('forces')
-    atoms.info |= {'REF_energy': float(labels['energy'].item()), 'REF_stress': _voigt(labels['stress'])}
+    labels = _labels(frame, with_stress=fills_its_cell(atoms))
+    atoms.arrays['REF_forces'] = labels['forces']
+    atoms.info['REF_energy'] = float(labels['energy'].item())
+    if 'stress' in labels:
+        atoms.info['REF_stress'] = _voigt(labels['stress'])
     return atoms, content
 
 
-def _labels(frame: Atoms) -> dict[str, np.ndarray]:
-    """Return energy, forces and stress of a frame, complete, finite and in their shapes."""
+def _periodic(frame: Atoms) -> Atoms:
+    """Return the bare structure, periodic in three directions, with the vacuum that its run recorded, or its own."""
+    if frame.cell.rank < 3:
+        raise ValueError('has no three lattice vectors: labels are of periodic cells')
+    if VACUUM_AXES not in frame.info:
+        return recognised(frame)
+    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True)
+    atoms.info[VACUUM_AXES] = str(frame.info[VACUUM_AXES])
+    return atoms
+
+
+def _labels(frame: Atoms, with_stress: bool) -> dict[str, np.ndarray]:
+    """Return energy, forces and, where the cell is filled, stress of a frame: complete, finite and in their shapes."""
     results = frame.calc.results if frame.calc is not None else {}
     given: dict[str, Any] = {
         'energy': frame.info.get('REF_energy', results.get('energy')),
         'forces': frame.arrays.get('REF_forces', results.get('forces')),
-        'stress': frame.info.get('REF_stress', results.get('stress')),
     }
+    if with_stress:
+        given['stress'] = frame.info.get('REF_stress', results.get('stress'))
     shapes: dict[str, tuple] = {'energy': ((), (1,)), 'forces': ((len(frame), 3),), 'stress': ((6,), (9,), (3, 3))}
     labels = {}
     for name, value in given.items():

@@ -157,6 +157,8 @@ def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
         'temperature_K': shard['temperature_K'],
         'integrator': shard['integrator'],
     }
+    if (axes := shard.get('vacuum_axes')) is not None:
+        atoms.info['vacuum_axes'] = axes
     if (end := shard['temperature_end_K']) is not None:
         atoms.info['temperature_end_K'] = end
     if (pressure := shard['pressure_GPa']) is not None:

@@ -8,12 +8,16 @@ __all__ = ['GuardEntry', 'JobFrames', 'Manifest', 'PartEntry', 'ReplicaEntry', '
 
 
 class GuardEntry(TypedDict):
-    """The guard that stopped a replica, the step, and its value (None: not finite) against its bound."""
+    """The guard that stopped a replica, the step, and its value (None: not finite) against its bound.
+
+    ``released_eV``: the potential energy per atom, in eV, that the start of a replica that is too hot has given up.
+    """
 
     name: str
     step: int
     value: float | None
     bound: float
+    released_eV: NotRequired[float]
 
 
 class PartEntry(TypedDict):
@@ -53,6 +57,7 @@ class ShardEntry(Origin, Conditions):
     bytes: int
     sha256: str
     replica: int
+    vacuum_axes: NotRequired[str]
 
 
 class ReplicaEntry(Origin, Conditions):

@@ -35,7 +35,7 @@ By default it should make nothing: to install a package is not to ask for its st
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlip_autopipe.science.parameters.base import StageParameters
 from aiida_mlip_autopipe.science.references import Reference
@@ -69,8 +69,9 @@ class SeedGenerator(StageParameters):
         Parameters
         ----------
         base : Atoms
-            The supercell of a source: numbers, positions, cell and pbc, and what its atoms carry (moments, charges,
-            tags): copies keep it. It must not be changed.
+            The supercell of a source: numbers, positions, cell, what its atoms carry (moments, charges, tags; copies
+            keep it) and, where the cell is not filled, its vacuum (`aiida_mlip_autopipe.science.systems.filled_axes`).
+            It must not be changed.
         rng : numpy.random.Generator
             All random numbers come from here. It depends on the random seed of the stage, the name of the method and
             the index of the source alone: a new method leaves the structures of the others as they are.
@@ -82,6 +83,16 @@ class SeedGenerator(StageParameters):
         ValueError
             If that cannot be done; the message says which parameter to change.
         """
+
+    @classmethod
+    def leaving_the_cell(cls) -> dict[str, Any]:
+        """Return the parameters, with their values, that leave the cell alone: for molecules in a box."""
+        return {}
+
+    @classmethod
+    def displacing_by(cls, displacement_A: float) -> dict[str, Any]:
+        """Return the parameters, with their values, that displace atoms by this much along each axis (rms, in Å)."""
+        return {}
 
     @abstractmethod
     def sentence(self) -> str:

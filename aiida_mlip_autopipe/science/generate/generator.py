@@ -18,6 +18,7 @@ from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+from aiida_mlip_autopipe.science.systems import VACUUM_AXES, recognised, vacuum_axes
 from aiida_mlip_autopipe.science.systems.occupancies import partial_occupancies
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class StructureGenerator:
     def generate(self, sources: Sequence[Atoms]) -> list[Atoms]:
         """Return the seeds of each source, those of each method in turn.
 
-        Each has ``frame_id``, ``origin`` (itself), ``config_type`` 'seed' and ``method`` in its ``info``. Structures
-        that come twice, as from a source given twice, are kept once.
+        Each has ``frame_id``, ``origin`` (itself), ``config_type`` 'seed' and ``method`` in its ``info``, and
+        ``vacuum_axes`` where its cell is not filled; all are periodic in three directions. Structures that come twice,
+        as from a source given twice, are kept once.
 
         Raises
         ------
@@ -59,7 +61,7 @@ class StructureGenerator:
             for name, method in self.parameters.methods().items():
                 rng = random_stream(self.parameters.random_seed, name, index)
                 for atoms in method.make(base, rng, self.parameters.min_distance_factor):
-                    seed = _named(atoms, 'seed', name)
+                    seed = _named(atoms, 'seed', name, base)
                     seeds.setdefault(seed.info['frame_id'], seed)
         return list(seeds.values())
 
@@ -80,7 +82,7 @@ class StructureGenerator:
         for index, base in self._bases(sources):
             rng = random_stream(self.parameters.random_seed, 'test_seed', index)
             for atoms in method.make(base, rng, self.parameters.min_distance_factor):
-                seeds.append(_named(atoms, 'test_seed', TEST_METHOD))
+                seeds.append(_named(atoms, 'test_seed', TEST_METHOD, base))
         return seeds
 
     def isolated_atoms(self, elements: Iterable[str]) -> list[Atoms]:
@@ -99,8 +101,8 @@ class StructureGenerator:
         Raises
         ------
         ValueError
-            If a source has no volume, no periodic direction, no real elements, partly occupied sites, or atoms too
-            close to each other.
+            If a source has no volume, no real elements, partly occupied sites, atoms too close to each other, or vacuum
+            where it cannot be.
         """
         for index, source in enumerate(sources):
             self._checked(source, index)
@@ -113,7 +115,7 @@ class StructureGenerator:
             yield index, isotropic_supercell(self._checked(source, index), self.parameters.target_atoms)
 
     def _checked(self, source: Atoms, index: int) -> Atoms:
-        """Return the bare structure of a source: numbers, positions, cell, pbc, and what its atoms carry."""
+        """Return numbers, positions, cell and pbc of a source, and what its atoms carry, with its vacuum recorded."""
         name = f'source {index} ({source.get_chemical_formula()})'
         if len(source) == 0 or (source.numbers < 1).any():
             raise ValueError(f'{name}: no atoms, or atoms without an element; give real chemical symbols')
@@ -121,13 +123,12 @@ class StructureGenerator:
             raise ValueError(f'{name}: positions or cell are not finite; repair the structure')
         if source.cell.rank < 3:
             raise ValueError(f'{name}: the cell {source.cell.tolist()} has no volume; give three lattice vectors')
-        if not source.pbc.any():
-            raise ValueError(
-                f'{name}: no direction is periodic, but labels need periodic cells; set pbc to "T T T" in a large box'
-            )
         if shared := partial_occupancies(source):
             raise ValueError(f'{name}: {shared}')
-        bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
+        try:
+            bare = recognised(source)
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
         pair = closest_pair(bare, self.parameters.min_distance_factor)
         if pair is not None:
             raise ValueError(
@@ -143,9 +144,11 @@ def random_stream(random_seed: int, name: str, source_index: int) -> np.random.G
     return np.random.default_rng(np.random.SeedSequence(random_seed, spawn_key=spawn_key))
 
 
-def _named(atoms: Atoms, config_type: str, method: str) -> Atoms:
+def _named(atoms: Atoms, config_type: str, method: str, base: Atoms) -> Atoms:
     """Return the structure with the identity of a seed in its ``info``."""
     parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried_arrays(atoms))
     frame_id = f'seed-{content_hash(*parts)}'
     atoms.info = {'frame_id': frame_id, 'origin': frame_id, 'config_type': config_type, 'method': method}
+    if vacuum_axes(base):
+        atoms.info[VACUUM_AXES] = vacuum_axes(base)
     return atoms

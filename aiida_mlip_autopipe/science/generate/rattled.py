@@ -7,7 +7,7 @@ potential about bonds, not about collisions that DFT may not even converge for.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +16,7 @@ from pydantic import Field
 from aiida_mlip_autopipe.science.generate.base import SeedGenerator
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.generate.strained import random_strain
+from aiida_mlip_autopipe.science.systems import filled_axes
 
 __all__ = ['Rattled']
 
@@ -51,7 +52,7 @@ class Rattled(SeedGenerator):
             If nothing would be displaced, or if no displacement keeps the shortest distance.
         """
         displaces = self.stdev_A > 0 and len(base) > 1
-        strains = self.max_strain > 0 and base.pbc.any()
+        strains = self.max_strain > 0 and filled_axes(base).any()
         if self.n and not (displaces or strains):
             raise ValueError(
                 f'{self.n} rattled structures are requested, but rattled.stdev_A {self.stdev_A}, rattled.max_strain '
@@ -59,6 +60,16 @@ class Rattled(SeedGenerator):
                 'none'
             )
         return [self._rattled_once(base, rng, min_distance_factor) for _ in range(self.n)]
+
+    @classmethod
+    def leaving_the_cell(cls) -> dict[str, Any]:
+        """Return that there is no strain."""
+        return {'max_strain': 0.0}
+
+    @classmethod
+    def displacing_by(cls, displacement_A: float) -> dict[str, Any]:
+        """Return the standard deviation."""
+        return {'stdev_A': displacement_A}
 
     def sentence(self) -> str:
         """Return what a paper says."""

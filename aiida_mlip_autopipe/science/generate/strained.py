@@ -1,12 +1,13 @@
 """Strained seeds: the cell and what it holds, deformed by a random symmetric tensor.
 
 A potential that is to give stresses has to see them. The components of the strain are uniform in ``[-max, max]``;
-rotations are left out (the tensor is symmetric), as they change nothing. Only periodic directions are strained.
+rotations are left out (the tensor is symmetric), as they change nothing. Only filled axes are strained: a slab in its
+plane.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from aiida_mlip_autopipe.science.generate.base import SeedGenerator
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
+from aiida_mlip_autopipe.science.systems import filled_axes, filled_space
 
 __all__ = ['Strained', 'random_strain']
 
@@ -40,12 +42,17 @@ class Strained(SeedGenerator):
         ValueError
             If there is nothing to strain, or if no draw keeps the shortest distance.
         """
-        if self.n and not (self.max_strain and base.pbc.any()):
+        if self.n and not (self.max_strain and filled_axes(base).any()):
             raise ValueError(
-                f'strained.n is {self.n}, but strained.max_strain {self.max_strain} and pbc {base.pbc.tolist()} do not '
-                'change the structure; raise max_strain, give a periodic cell, or set strained.n to 0'
+                f'strained.n is {self.n}, but strained.max_strain {self.max_strain} does not change the structure, or '
+                'it has vacuum on all sides; raise max_strain, or set strained.n to 0'
             )
         return [self._strained_once(base, rng, min_distance_factor) for _ in range(self.n)]
+
+    @classmethod
+    def leaving_the_cell(cls) -> dict[str, Any]:
+        """Return that there are none."""
+        return {'n': 0}
 
     def sentence(self) -> str:
         """Return what a paper says."""
@@ -65,22 +72,21 @@ class Strained(SeedGenerator):
 
 
 def random_strain(atoms: Atoms, max_strain: float, rng: np.random.Generator) -> Atoms:
-    """Return a copy whose periodic directions are strained by a random symmetric tensor.
+    """Return a copy whose filled axes are strained by a random symmetric tensor.
 
     Parameters
     ----------
     atoms : Atoms
         Structure.
     max_strain : float
-        Bound of the components of the tensor before its projection on the periodic directions (dimensionless).
+        Bound of the components of the tensor before its projection on the filled axes (dimensionless).
     rng : numpy.random.Generator
         Source of the six random numbers.
     """
     tensor = np.zeros((3, 3))
     tensor[np.triu_indices(3)] = rng.uniform(-max_strain, max_strain, 6)
     tensor = np.triu(tensor) + np.triu(tensor, 1).T
-    basis, _ = np.linalg.qr(np.array(atoms.cell)[atoms.pbc].T)
-    projector = basis @ basis.T
+    projector = filled_space(atoms)
     copy = atoms.copy()
     deformation = np.eye(3) + projector @ tensor @ projector
     copy.set_cell(np.array(atoms.cell) @ deformation)

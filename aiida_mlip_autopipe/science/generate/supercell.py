@@ -19,6 +19,8 @@ from ase import Atoms
 from ase.build import make_supercell
 from ase.geometry import minkowski_reduce
 
+from aiida_mlip_autopipe.science.systems import VACUUM_AXES, filled_axes, vacuum_axes
+
 __all__ = ['anisotropy', 'isotropic_supercell']
 
 MAX_BASE_CELLS = 8
@@ -31,46 +33,39 @@ def isotropic_supercell(atoms: Atoms, target_atoms: int) -> Atoms:
     Parameters
     ----------
     atoms : Atoms
-        Periodic in one direction or more; repeated along its periodic directions only.
+        With three lattice vectors; repeated along those that are filled only (`filled_axes`).
     target_atoms : int
-        Wanted number of atoms. A structure that has them is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        If nothing is periodic and atoms are missing.
+        Wanted number of atoms. A structure that has them is returned as it is, and so are molecules in a box: between
+        copies of them there would be vacuum.
     """
     n_min = math.ceil(target_atoms / len(atoms))
-    if n_min <= 1:
+    filled = filled_axes(atoms)
+    if n_min <= 1 or not filled.any():
         return atoms.copy()
-    if not atoms.pbc.any():
-        raise ValueError(
-            f'target_atoms is {target_atoms}, but the structure has {len(atoms)} atoms and no periodic direction to '
-            'repeat along; give a cell with pbc, or lower target_atoms'
-        )
-    cell, pbc = tuple(map(tuple, atoms.cell.tolist())), tuple(atoms.pbc.tolist())
-    supercell = make_supercell(atoms, np.array(_most_isotropic(cell, pbc, n_min)))
+    cell = tuple(map(tuple, atoms.cell.tolist()))
+    supercell = make_supercell(atoms, np.array(_most_isotropic(cell, tuple(filled.tolist()), n_min)))
     supercell.pbc = atoms.pbc
+    supercell.info = {VACUUM_AXES: vacuum_axes(atoms)} if vacuum_axes(atoms) else {}
     return supercell
 
 
 @lru_cache(maxsize=4096)
-def _most_isotropic(cell_rows: tuple, periodic: tuple, n_min: int) -> list[list[int]]:
+def _most_isotropic(cell_rows: tuple, filled_rows: tuple, n_min: int) -> list[list[int]]:
     """Return the matrix of the supercell of at least ``n_min`` cells; many structures have the same cell."""
-    cell, pbc = np.array(cell_rows), np.array(periodic)
+    cell, filled = np.array(cell_rows), np.array(filled_rows)
     best: tuple[float, int] | None = None
     matrix = np.eye(3, dtype=int)
-    for base in _bases(cell, pbc):
+    for base in _bases(cell, filled):
         n_base = round(abs(np.linalg.det(base)))
-        repeats = _repeats(math.ceil(n_min / n_base), int(n_min * MAX_EXCESS) // n_base, pbc)
+        repeats = _repeats(math.ceil(n_min / n_base), int(n_min * MAX_EXCESS) // n_base, filled)
         if not len(repeats):
             continue
-        deviations = anisotropy((base @ cell)[pbc], repeats[:, pbc]).round(6)
+        deviations = anisotropy((base @ cell)[filled], repeats[:, filled]).round(6)
         chosen = int(np.lexsort((repeats.prod(axis=1), deviations))[0])
         score = (float(deviations[chosen]), n_base * int(repeats[chosen].prod()))
         if best is None or score < best:
             best, matrix = score, np.diag(repeats[chosen]) @ base
-    return _aligned(matrix, cell, pbc).tolist()
+    return _aligned(matrix, cell, filled).tolist()
 
 
 def anisotropy(vectors: np.ndarray, repeats: np.ndarray) -> np.ndarray:
@@ -88,10 +83,10 @@ def anisotropy(vectors: np.ndarray, repeats: np.ndarray) -> np.ndarray:
     return np.linalg.norm(metric / scale[:, None, None] - np.eye(len(vectors)), axis=(1, 2))
 
 
-def _bases(cell: np.ndarray, pbc: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the identity and, for a fully periodic cell, the roundest reduced sublattice of each small index."""
+def _bases(cell: np.ndarray, filled: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the identity and, for a filled cell, the roundest reduced sublattice of each small index."""
     yield np.eye(3, dtype=int)
-    if not pbc.all():
+    if not filled.all():
         return
     for index in range(1, MAX_BASE_CELLS + 1):
         reduced = [_reduced(form, cell) for form in _hermite_normal_forms(index)]
@@ -115,9 +110,9 @@ def _reduced(matrix: np.ndarray, cell: np.ndarray) -> np.ndarray:
     return np.asarray(operation, dtype=int) @ matrix
 
 
-def _repeats(low: int, high: int, pbc: np.ndarray) -> np.ndarray:
-    """Return the repeats, shape (n, 3), along periodic directions whose product is from ``low`` to ``high``."""
-    largest = [high if periodic else 1 for periodic in pbc]
+def _repeats(low: int, high: int, filled: np.ndarray) -> np.ndarray:
+    """Return the repeats, shape (n, 3), along filled axes whose product is from ``low`` to ``high``."""
+    largest = [high if full else 1 for full in filled]
     found = [
         (p, q, r)
         for p in range(1, largest[0] + 1)
@@ -127,9 +122,9 @@ def _repeats(low: int, high: int, pbc: np.ndarray) -> np.ndarray:
     return np.array(found, dtype=int).reshape(-1, 3)
 
 
-def _aligned(matrix: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+def _aligned(matrix: np.ndarray, cell: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """Return the same lattice with its vectors ordered along x, y, z as far as possible, right-handed."""
-    if not pbc.all():
+    if not filled.all():
         return matrix
     best, chosen = -np.inf, matrix
     for order in itertools.permutations(range(3)):

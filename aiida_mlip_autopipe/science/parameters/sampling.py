@@ -29,11 +29,11 @@ class LimitParameters(StageParameters):
     )
     min_volume_A3: PositiveFloat | None = Field(
         None,
-        description='Smallest volume per atom, in Å³; for frames that are periodic in all directions. '
+        description='Smallest volume per atom, in Å³; for frames without vacuum. '
         'null: no limit, since typical values of materials differ by more than a factor of ten.',
     )
     max_volume_A3: PositiveFloat | None = Field(
-        None, description='Largest volume per atom, in Å³; for frames that are periodic in all directions.'
+        None, description='Largest volume per atom, in Å³; for frames without vacuum.'
     )
     max_force_eV_A: PositiveFloat | None = Field(
         50.0,

@@ -94,7 +94,7 @@ def _closest_ratios(chunk: FrameChunk, bound: float) -> np.ndarray:
 
 def _volumes(chunk: FrameChunk) -> np.ndarray:
     """Return the volumes per atom, (n,), in Å³; NaN where they have no meaning."""
-    if not chunk.pbc.all():
+    if not chunk.pbc.all() or chunk.shard.get('vacuum_axes'):
         return np.full(len(chunk), np.nan)
     with np.errstate(invalid='ignore'):
         return np.abs(np.linalg.det(chunk.cells)) / len(chunk.numbers)

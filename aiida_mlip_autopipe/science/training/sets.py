@@ -13,7 +13,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.frames import read_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -133,11 +133,11 @@ def _read_set(path: Path, name: str) -> list[Atoms]:
 
 
 def _label_problem(atoms: Atoms) -> str | None:
-    """Return what is wrong with the labels of a frame. Without periodicity there is no stress."""
+    """Return what is wrong with the labels of a frame. With vacuum, or without periodicity, there is no stress."""
     labels = {'REF_energy': atoms.info.get('REF_energy')}
     if not is_isolated_atom(atoms):
         labels['REF_forces'] = atoms.arrays.get('REF_forces')
-        if atoms.pbc.all():
+        if fills_its_cell(atoms):
             labels['REF_stress'] = atoms.info.get('REF_stress')
     for key, value in labels.items():
         if value is None:

@@ -46,7 +46,10 @@ def after_forces(batch: Batch) -> Tripped:
 def after_step(batch: Batch, temperature: Tensor) -> Tripped:
     """Check the temperatures that the momenta have at the end of a step, shape (K,)."""
     bound = batch.max_temperature
-    return _tripped(('max_temperature_K', ~(temperature <= bound), temperature, bound))
+    tripped = _tripped(('max_temperature_K', ~(temperature <= bound), temperature, bound))
+    for number, guard in tripped.items():
+        guard.released_eV = float(batch.reference_energy[number] - batch.energy[number] / batch.sizes[number])
+    return tripped
 
 
 def structure(batch: Batch, guards: GuardParameters) -> Tripped:

@@ -62,7 +62,7 @@ class Ensemble(ABC):
     needs_stress : bool
         Whether the potential must give stresses at each step.
     needs_periodic_cell : bool
-        Whether structures must be periodic in three directions.
+        Whether structures must fill their cell in three directions: one with vacuum has no pressure.
     integrators : mapping
         Name of an engine -> name of the integrator that samples the ensemble there, which is recorded with the frames.
         An engine that is missing cannot be used.

@@ -139,6 +139,8 @@ class Check:
         Steps of molecular dynamics with the potential, with ``supercell_atoms`` atoms.
     draw : callable, optional
         Draws the ``figure`` of a `Judgement` on axes of matplotlib.
+    needs_filled_cell : bool
+        Whether the crystal must fill its cell: not a slab, nor molecules in a box.
     rank : int
         Checks are made in this order.
     """
@@ -150,6 +152,7 @@ class Check:
     references: tuple[Reference, ...] = ()
     n_steps: Callable[[PhysicsParameters], int] = lambda parameters: 0
     draw: Drawing | None = None
+    needs_filled_cell: bool = True
     rank: int = 100
 
 

@@ -23,6 +23,7 @@ from aiida_mlip_autopipe.science.evaluation.records import CheckOutcome, Physics
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, check_elements, load_calculator
 from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
+from aiida_mlip_autopipe.science.systems import fills_its_cell, vacuum_axes
 
 __all__ = ['check_calculator', 'check_physics', 'reference_structures']
 
@@ -50,9 +51,11 @@ def reference_structures(atoms: Atoms, parameters: PhysicsParameters) -> list[At
     Raises
     ------
     ValueError
-        If the structure is not periodic in three directions, or has no symmetry.
+        If a check needs a filled cell and there is vacuum, or the structure has no symmetry.
     """
-    crystal = named(bare_crystal(atoms), 'pristine', '')
+    bare = bare_crystal(atoms)
+    _check_that_it_fills(bare, parameters)
+    crystal = named(bare, 'pristine', '', **bare.info)
     crystal.info['origin'] = crystal.info['frame_id']
     frames = {crystal.info['frame_id']: crystal}
     for name in _in_order(parameters):
@@ -123,6 +126,15 @@ def check_calculator(
         if judgement.figure:
             figures[name] = judgement.figure
     return {'passed': _all(check['passed'] for check in checks.values()), 'checks': checks, 'figures': figures}
+
+
+def _check_that_it_fills(crystal: Atoms, parameters: PhysicsParameters) -> None:
+    bulk = [name for name in _in_order(parameters) if PHYSICS_CHECKS[name].needs_filled_cell]
+    if bulk and not fills_its_cell(crystal):
+        raise ValueError(
+            f'{", ".join(bulk)} need a crystal that fills its cell, but {crystal.get_chemical_formula()} has vacuum '
+            f'along {", ".join(vacuum_axes(crystal))}; leave them out of the checks'
+        )
 
 
 def _in_order(parameters: PhysicsParameters) -> list[str]:

@@ -11,6 +11,7 @@ from ase import Atoms
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.generate.supercell import anisotropy, isotropic_supercell
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.systems import recognised
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -22,23 +23,22 @@ MAX_EXCESS = 1.5
 
 
 def bare_crystal(atoms: Atoms) -> Atoms:
-    """Return numbers, positions and cell of a crystal, and what its atoms carry.
+    """Return numbers, positions and cell of a crystal, what its atoms carry, and its vacuum where there is some.
 
     Raises
     ------
     ValueError
-        If it is not periodic in three directions.
+        If its cell has no volume, or an axis that is not periodic has no vacuum.
     """
-    if not atoms.pbc.all() or atoms.cell.rank < 3:
+    if atoms.cell.rank < 3:
         raise ValueError(
-            f'the structure {atoms.get_chemical_formula()} has pbc {atoms.pbc.tolist()} and a cell of rank '
-            f'{atoms.cell.rank}: physics checks need a crystal, periodic in three directions; '
-            'leave them out (checks: [])'
+            f'the structure {atoms.get_chemical_formula()} has a cell of rank {atoms.cell.rank}: physics checks need '
+            'three lattice vectors; leave them out (checks: [])'
         )
+    crystal = recognised(atoms)
     # spglib and phonopy want right-handed vectors; the opposite ones span the same lattice
-    cell = np.sign(np.linalg.det(atoms.cell.array)) * atoms.cell.array
-    bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
-    return carry(carried_arrays(atoms), bare)
+    crystal.cell *= np.sign(np.linalg.det(crystal.cell.array))
+    return carry(carried_arrays(atoms), crystal)
 
 
 def symmetry_of(crystal: Atoms, parameters: PhysicsParameters) -> Any:

@@ -92,5 +92,6 @@ CHECK = Check(
     about='Drift of the total energy without a thermostat; needs no label.',
     n_steps=lambda parameters: parameters.nve_steps,
     draw=draw,
+    needs_filled_cell=False,
     rank=40,
 )

@@ -15,6 +15,8 @@ from aiida_mlip_autopipe.science.dynamics.ase.trajectory import draw_velocities
 from aiida_mlip_autopipe.science.dynamics.guards import GuardedCalculator, Guards
 from aiida_mlip_autopipe.science.evaluation.physics.base import Context
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import supercell_of
+from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+from aiida_mlip_autopipe.science.systems import fills_its_cell
 
 __all__ = ['trajectory']
 
@@ -34,7 +36,7 @@ def trajectory(context: Context, ensemble: str, n_steps: int) -> Iterator[Atoms]
     """
     parameters = context.parameters
     rng = np.random.default_rng((parameters.random_seed, len(ensemble), ensemble == 'nve'))
-    atoms = supercell_of(context.pristine, parameters)
+    atoms = _supercell(context)
     start_K = parameters.temperature_K * (2 if ensemble == 'nve' else 1)
     guards = Guards(atoms, parameters.guards, start_K)
     atoms.calc = GuardedCalculator(context.calculator, guards)
@@ -49,6 +51,12 @@ def trajectory(context: Context, ensemble: str, n_steps: int) -> Iterator[Atoms]
         if step % parameters.guards.check_interval == 0:
             guards.structure(atoms)
         yield atoms
+
+
+def _supercell(context: Context) -> Atoms:
+    if fills_its_cell(context.pristine):
+        return supercell_of(context.pristine, context.parameters)
+    return isotropic_supercell(context.pristine, context.parameters.supercell_atoms)
 
 
 def _integrator(atoms: Atoms, ensemble: str, context: Context, rng: np.random.Generator) -> Any:
