@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from aiida_mlip_autopipe.config.elements import element_problems, formula_problems
 from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
+from aiida_mlip_autopipe.science.systems import INITIAL_MOMENTS
 
 __all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate']
 
@@ -136,7 +138,15 @@ def _read(name: str, path: Path) -> tuple[list[Atoms], list[str]]:
     problems = [f'{key}: {name!r}: {problem}' for problem in element_problems(symbols)]
     if not symbols:
         problems = [f'{key}: {name!r} contains no atoms; give a structure file']
-    return ([] if problems else atoms), problems
+    return ([] if problems else [_with_results_as_moments(frame) for frame in atoms]), problems
+
+
+def _with_results_as_moments(frame: Atoms) -> Atoms:
+    """Give a frame, where it has none, the initial moments that a calculation in its file ended with."""
+    found = {} if frame.calc is None else getattr(frame.calc, 'results', {})
+    if not frame.has(INITIAL_MOMENTS) and np.ndim(found.get('magmoms')) == 1:
+        frame.set_initial_magnetic_moments(found['magmoms'])
+    return frame
 
 
 def _similar_file(path: Path) -> str:

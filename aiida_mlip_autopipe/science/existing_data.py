@@ -17,7 +17,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom, with_moments_of
 
 __all__ = ['EXISTING_DATA', 'differences_between', 'existing_data', 'read_labelled', 'spread_over', 'too_different']
 
@@ -91,10 +91,11 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
 
 
 def _labelled(frame: Atoms) -> Atoms:
-    """Return a copy that holds the structure, its labels and its name, and nothing else."""
+    """Return a copy that holds the structure, its labels, initial moments and its name, and nothing else."""
     if not frame.pbc.all() or frame.cell.rank < 3:
         raise ValueError('is not periodic in all directions, as labels are')
-    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True)
+    bare = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True)
+    atoms = with_moments_of(frame, bare)
     results = frame.calc.results if frame.calc is not None else {}
     labels: dict[str, Any] = {
         'energy': frame.info.get('REF_energy', results.get('energy')),

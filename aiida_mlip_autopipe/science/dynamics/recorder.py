@@ -22,6 +22,7 @@ import numpy as np
 from aiida_mlip_autopipe.science.dynamics.novelty import Novelty
 from aiida_mlip_autopipe.science.frames import content_hash
 from aiida_mlip_autopipe.science.frames.shards import ShardWriter, first_frames
+from aiida_mlip_autopipe.science.systems import INITIAL_MOMENTS
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.dynamics.guards import GuardTripped
@@ -170,6 +171,7 @@ class Recorder:
             parameters.timestep_fs,
             max_megabytes=parameters.shard_megabytes,
             parts=self._record.facts.get('parts', ()),
+            moments=self.atoms.arrays.get(INITIAL_MOMENTS),
         )
 
     @property

@@ -44,6 +44,10 @@ LAYOUT = {
 """Where a shard holds what of a frame, as which type, in which unit. The step comes last: with it a frame is there."""
 
 
+MOMENTS = 'particles/all/initial_magmoms'
+"""Where a shard holds the moments from which labels of its frames start, if there are any."""
+
+
 class ManifestError(ValueError):
     """The manifest of a job or one of the shards it lists is missing or differs."""
 
@@ -63,7 +67,7 @@ def tail_path(path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def empty_shard(numbers: np.ndarray, pbc: np.ndarray, n_rows: int) -> bytes:
+def empty_shard(numbers: np.ndarray, pbc: np.ndarray, n_rows: int, moments: np.ndarray | None = None) -> bytes:
     """Return the content of a file without frames.
 
     Parameters
@@ -74,11 +78,16 @@ def empty_shard(numbers: np.ndarray, pbc: np.ndarray, n_rows: int) -> bytes:
         Periodic directions.
     n_rows : int
         Frames in a chunk.
+    moments : ndarray, shape (N,), optional
+        Moments of the atoms from which a label starts, in µB.
     """
     import h5py
 
     with h5py.File('shard', 'w', driver='core', backing_store=False, libver=('v110', 'v110')) as file:
         _create_layout(file, numbers, pbc, n_rows)
+        if moments is not None:
+            file[MOMENTS] = moments.astype('f8')
+            file[MOMENTS].attrs['unit'] = 'bohr_magneton'
         file.flush()
         return file.id.get_file_image()
 
@@ -187,6 +196,8 @@ class ShardReader:
         Atomic numbers.
     pbc : ndarray of bool, shape (3,)
         Periodic directions.
+    moments : ndarray or None, shape (N,)
+        Moments from which a label starts, in µB.
     n_rows : int
         Frames in a chunk.
     n_frames : int
@@ -208,6 +219,7 @@ class ShardReader:
                 particles = self._file['particles/all']
                 boundary = particles['box'].attrs['boundary']
                 self.numbers = particles['species'][()].astype(int)
+                self.moments = self._file[MOMENTS][()] if MOMENTS in self._file else None
                 self.pbc = np.array([text in ('periodic', b'periodic') for text in boundary])
                 steps = self._file[LAYOUT['step'][0]]
                 self.n_rows = steps.chunks[0]

@@ -41,6 +41,8 @@ class FrameChunk:
         Of each frame the norm of the largest force on an atom.
     disagreements : ndarray, shape (n,), in eV/Å
         Of each frame how far the potentials of a committee differ in the forces; NaN where there was none.
+    moments : ndarray or None, shape (N,), in µB
+        From which a label of each frame starts.
     """
 
     numbers: np.ndarray
@@ -55,6 +57,7 @@ class FrameChunk:
     temperatures: np.ndarray
     max_forces: np.ndarray
     disagreements: np.ndarray
+    moments: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -133,12 +136,15 @@ def _read(reader: ShardReader, rows: Any, folder_index: int, shard: ShardEntry, 
         temperatures=columns['temperature'],
         max_forces=columns['max_force'],
         disagreements=columns['disagreement'],
+        moments=reader.moments,
     )
 
 
 def _frame(chunk: FrameChunk, row: int, md_job: str) -> Atoms:
     shard, step = chunk.shard, int(chunk.steps[row])
     atoms = Atoms(numbers=chunk.numbers, positions=chunk.positions[row], cell=chunk.cells[row], pbc=chunk.pbc)
+    if chunk.moments is not None:
+        atoms.set_initial_magnetic_moments(chunk.moments)
     name = content_hash(chunk.numbers, chunk.positions[row], chunk.cells[row], chunk.pbc)
     atoms.info = {
         'frame_id': f'{md_job}-r{shard["replica"]:03d}-s{step:06d}-{name}',

@@ -55,6 +55,8 @@ class ShardWriter:
         Size limit of a part, in MB of 1e6 bytes; a part holds at least one chunk.
     parts : iterable of dict
         Parts that exist already, as `adopt_parts` or `close` returned them. They stay as they are: another begins.
+    moments : array_like, shape (N,), optional
+        Moments of the atoms from which a label starts, in µB; all frames have them.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ShardWriter:
         *,
         max_megabytes: float = 256.0,
         parts: Iterable[dict[str, Any]] = (),
+        moments: Any = None,
     ) -> None:
         self._folder = Path(folder)
         self._replica = replica
@@ -77,7 +80,8 @@ class ShardWriter:
         record = record_type(len(numbers))
         n_rows = min(CHUNK_BYTES, self._max_bytes // 4) // max(record['positions'].itemsize, 1)
         n_rows = int(np.clip(n_rows, MIN_CHUNK_FRAMES, MAX_CHUNK_FRAMES))
-        self._empty = _empty_shard(tuple(numbers.tolist()), tuple(np.asarray(pbc, dtype=bool).tolist()), n_rows)
+        kept = None if moments is None else tuple(np.asarray(moments, dtype=float).tolist())
+        self._empty = _empty_shard(tuple(numbers.tolist()), tuple(np.asarray(pbc, dtype=bool).tolist()), n_rows, kept)
         self._gathered = np.zeros(n_rows, record)
         self._columns = {name: self._gathered[name] for name in record.names or ()}
         self._path: Path | None = None
@@ -225,9 +229,11 @@ class ShardWriter:
 
 
 @lru_cache(maxsize=8)
-def _empty_shard(numbers: tuple[int, ...], pbc: tuple[bool, ...], n_rows: int) -> bytes:
+def _empty_shard(
+    numbers: tuple[int, ...], pbc: tuple[bool, ...], n_rows: int, moments: tuple[float, ...] | None
+) -> bytes:
     """Return what all replicas of one composition begin with."""
-    return empty_shard(np.array(numbers), np.array(pbc), n_rows)
+    return empty_shard(np.array(numbers), np.array(pbc), n_rows, None if moments is None else np.array(moments))
 
 
 def _entry(path: Path, n_frames: int) -> dict[str, Any]:
@@ -251,7 +257,7 @@ def _rewrite(source: Path, target: Path, n_frames: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with ShardReader(source) as reader:
-            partial.write_bytes(empty_shard(reader.numbers, reader.pbc, reader.n_rows))
+            partial.write_bytes(empty_shard(reader.numbers, reader.pbc, reader.n_rows, reader.moments))
             for frames in reader.chunks(n_frames):
                 append_chunk(partial, frames)
         partial.replace(target)

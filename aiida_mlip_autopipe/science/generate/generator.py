@@ -17,6 +17,7 @@ from aiida_mlip_autopipe.science.frames import content_hash
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.generate.supercell import isotropic_supercell
+from aiida_mlip_autopipe.science.systems import with_moments_of
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters import GenerationParameters
@@ -110,7 +111,7 @@ class StructureGenerator:
             yield index, isotropic_supercell(self._checked(source, index), self.parameters.target_atoms)
 
     def _checked(self, source: Atoms, index: int) -> Atoms:
-        """Return the bare structure of a source: numbers, positions, cell and pbc."""
+        """Return the bare structure of a source: numbers, positions, cell, pbc, and initial moments if it has any."""
         name = f'source {index} ({source.get_chemical_formula()})'
         if len(source) == 0 or (source.numbers < 1).any():
             raise ValueError(f'{name}: no atoms, or atoms without an element; give real chemical symbols')
@@ -122,7 +123,9 @@ class StructureGenerator:
             raise ValueError(
                 f'{name}: no direction is periodic, but labels need periodic cells; set pbc to "T T T" in a large box'
             )
-        bare = Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
+        bare = with_moments_of(
+            source, Atoms(numbers=source.numbers, positions=source.positions, cell=source.cell, pbc=source.pbc)
+        )
         pair = closest_pair(bare, self.parameters.min_distance_factor)
         if pair is not None:
             raise ValueError(

@@ -65,7 +65,9 @@ def build_prototype(prototype: str, composition: str, lattice_constant_A: float 
     covera = math.sqrt(8 / 3) if prototype in ('hcp', 'wurtzite') else None
     if covera and lattice_constant_A is None and prototype == 'hcp':
         covera = (_reference_state(name, prototype) or {}).get('c/a', covera)
-    return bulk(name, prototype, a=a, covera=covera)
+    atoms = bulk(name, prototype, a=a, covera=covera)
+    atoms.set_initial_magnetic_moments(None)  # ASE's own, of the element as a ferromagnet: nobody asked for an order
+    return atoms
 
 
 def lattice_constant(prototype: str, composition: str) -> tuple[float, str]:

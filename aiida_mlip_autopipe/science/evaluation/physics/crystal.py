@@ -10,6 +10,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.science.generate.supercell import anisotropy, isotropic_supercell
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.systems import with_moments_of
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -21,7 +22,7 @@ MAX_EXCESS = 1.5
 
 
 def bare_crystal(atoms: Atoms) -> Atoms:
-    """Return numbers, positions and cell of a crystal, and nothing else.
+    """Return numbers, positions, cell and initial moments of a crystal, and nothing else.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def bare_crystal(atoms: Atoms) -> Atoms:
         )
     # spglib and phonopy want right-handed vectors; the opposite ones span the same lattice
     cell = np.sign(np.linalg.det(atoms.cell.array)) * atoms.cell.array
-    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    return with_moments_of(atoms, Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=cell, pbc=True))
 
 
 def symmetry_of(crystal: Atoms, parameters: PhysicsParameters) -> Any:
@@ -92,8 +93,9 @@ def supercell_of(crystal: Atoms, parameters: PhysicsParameters) -> Atoms:
     supercell = phonopy_of(crystal, parameters).supercell
     atoms = Atoms(numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=True)
     site_of = supercell.u2u_map
-    atoms.set_array('site', np.array([site_of[int(first)] for first in supercell.s2u_map]))
-    return atoms
+    sites = np.array([site_of[int(first)] for first in supercell.s2u_map])
+    atoms.set_array('site', sites)
+    return with_moments_of(crystal, atoms, sites)
 
 
 def _supercell_matrix(crystal: Atoms, parameters: PhysicsParameters) -> np.ndarray:
