@@ -250,11 +250,12 @@ def _structure(expansion: Expansion) -> StructureData | FramesData:
     from aiida.orm import StructureData
 
     from aiida_mlip_autopipe.data import FramesData
+    from aiida_mlip_autopipe.science.systems import has_moments
 
     named = expansion.configuration.system.node
     if named is not None:
         return _load_node(named, 'system.node', (StructureData, FramesData))
-    if len(expansion.sources) > 1:
+    if len(expansion.sources) > 1 or any(map(has_moments, expansion.sources)):
         return FramesData.from_atoms(expansion.sources)
     return StructureData(ase=expansion.sources[0])
 

@@ -18,7 +18,6 @@ from aiida_mlip_autopipe.config.errors import nearest
 __all__ = [
     'COMPOUND_MELTING_K',
     'FALLBACK_MELTING_K',
-    'MAGNETIC_ELEMENTS',
     'MELTING_K',
     'MeltingEstimate',
     'element_problems',
@@ -49,11 +48,6 @@ COMPOUND_MELTING_K: dict[str, int] = {
 FALLBACK_MELTING_K = 1000
 AMBIENT_K = 300
 
-MAGNETIC_ELEMENTS = frozenset(
-    chemical_symbols[number]
-    for block in (range(24, 29), range(58, 70), range(92, 97))  # Cr to Ni, Ce to Tm, U to Cm
-    for number in block
-)
 UNPAIRED_CORRECTIONS = {'Ce': 2, 'Es': 3, 'Lr': 1}
 
 

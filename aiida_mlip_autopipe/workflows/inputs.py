@@ -128,6 +128,9 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
         labeller = labeller_of(inputs['configuration']['labelling'], inputs.get('labelling', {}))
         if problem := labeller.problem(elements):
             return problem
+        frames = inputs['data'].get_atoms() if 'data' in inputs else []
+        if problem := next(filter(None, map(labeller.unfit, frames)), None):
+            return f'data: {problem}'
     if 'data' in inputs and (problem := data_problem(inputs['data'], elements)):
         return problem
     surrogate = inputs.get('surrogate')
