@@ -79,6 +79,8 @@ def test_species_of_the_file_have_moments_of_their_own(tmp_path):
         (None, 'magnetic_moments: {Ni3: 1.0}', 'names Ni3, but its species are Ni, O'),
         (None, 'magnetic_moments: {Fe: 1.0}', r'magnetic_moments\.Fe: Fe is not in the system'),
         (None, 'magnetic_order: antiferomagnetic', 'magnetic_order'),
+        (NIO_MOMENTS, 'magnetic_moments: {Ni: 1.0}', 'the structure has initial moments, too'),
+        (NIO_MOMENTS, 'magnetic_order: from_file, magnetic_moments: {Ni: 1.0}', 'magnetic_order is from_file'),
         (NIO_MOMENTS, 'magnetic_order: from_file, spin_polarised: false', 'spin_polarised is false'),
     ],
 )

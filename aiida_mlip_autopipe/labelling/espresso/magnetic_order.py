@@ -138,7 +138,13 @@ def suggested_order(sources: Sequence[Atoms], given: Mapping[str, Any]) -> dict[
     order = given.get(ORDER)
     moments = {key.removeprefix(MOMENTS): value for key, value in given.items() if key.startswith(MOMENTS)}
     moments = {name: value for name, value in moments.items() if isinstance(value, int | float)}
-    if order is None and not moments and given.get('spin_polarised') is not False and any(map(has_moments, sources)):
+    if order is None and given.get('spin_polarised') is not False and any(map(has_moments, sources)):
+        if moments:
+            raise ValueError(
+                'labelling.magnetic_moments: given, but the structure has initial moments, too; remove them to take '
+                'those of the structure, or give magnetic_order (auto, ferromagnetic, antiferromagnetic) to pass them '
+                'over'
+            )
         order = 'from_file'
         found[ORDER] = (order, 'the structure has initial moments')
     if order in (*SITE_ORDERS, 'ferromagnetic', 'non_magnetic') or moments:

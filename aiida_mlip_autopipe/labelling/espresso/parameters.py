@@ -55,6 +55,8 @@ class EspressoParameters(LabellingParameters):
         if not self.spin_polarised and (order not in ('auto', 'non_magnetic') or moments):
             given = f'magnetic_order: {order}' if order != 'auto' else f'magnetic_moments: {moments}'
             raise ValueError(f'{given}, but spin_polarised is false: labels would have no moments; set it to true')
+        if moments and order in ('from_file', 'non_magnetic'):
+            raise ValueError(f'magnetic_moments: {moments}, but magnetic_order is {order}; remove one of them')
         if moments and not any(moments.values()):
             raise ValueError(f'magnetic_moments: {moments} are all zero; give magnetic_order: non_magnetic instead')
         return self
