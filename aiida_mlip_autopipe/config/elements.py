@@ -14,7 +14,6 @@ from ase.formula import Formula
 from aiida_mlip_autopipe.config.errors import nearest
 
 __all__ = [
-    'MAGNETIC_ELEMENTS',
     'element_problems',
     'elements_not_there',
     'formula_problems',
@@ -22,11 +21,6 @@ __all__ = [
     'unpaired_electrons',
 ]
 
-MAGNETIC_ELEMENTS = frozenset(
-    chemical_symbols[number]
-    for block in (range(24, 29), range(58, 70), range(92, 97))  # Cr to Ni, Ce to Tm, U to Cm
-    for number in block
-)
 UNPAIRED_CORRECTIONS = {'Ce': 2, 'Es': 3, 'Lr': 1}
 
 

@@ -158,7 +158,7 @@ class ConfigExpander:
         found: list[Dimensionality] = []
         if structures:
             elements = _elements(structures)
-            of_labels, lacking = _of_labels(user, elements, recommended, protocol.heuristics)
+            of_labels, lacking = _of_labels(user, structures, recommended, protocol.heuristics)
             problems += lacking + _element_problems(given, elements)
             found, grid, forced, unfit = _of_system(structures, protocol.heuristics, given, fractions)
             suggestions = suggest(structures, given) | grid | of_labels | _lattice(user['system'])
@@ -334,7 +334,7 @@ def _of_system(
 
 
 def _of_labels(
-    user: Mapping[str, Any], elements: Sequence[str], recommended: Any, rules: HeuristicRules
+    user: Mapping[str, Any], structures: Sequence[Atoms], recommended: Any, rules: HeuristicRules
 ) -> tuple[dict[str, Suggestion], list[str]]:
     """Return what the labelling code suggests, and what is wrong with its section."""
     section = user.get('labelling', {})
@@ -348,8 +348,13 @@ def _of_labels(
         except ValueError as error:
             recommended = None
             problems.append(str(error))
+    elements = _elements(structures)
     problems += labeller.problems(elements, given, recommended)
     found = labeller.suggest(elements, given, None if problems else recommended, rules)
+    try:
+        found |= labeller.suggest_for(structures, given)
+    except ValueError as error:
+        problems.append(str(error))
     return {LABELLING_PREFIX + key: Suggestion(*item) for key, item in found.items()}, problems
 
 

@@ -202,6 +202,31 @@ class Labeller(ABC):
     def label(self, outputs: Mapping[str, Data]) -> Label:
         """Return the label in the `results` of a process that ended well."""
 
+    def prepare(self, sources: Sequence[Atoms]) -> list[Atoms]:
+        """Return the source structures with what their labels must find in the atoms, such as initial moments.
+
+        All structures of a run descend from these: moments, charges and tags stay with their atoms through supercells,
+        displacements and dynamics (`aiida_mlip_autopipe.science.frames.carried`).
+
+        Raises
+        ------
+        ValueError
+            If a structure cannot be labelled as asked.
+        """
+        return list(sources)
+
+    def unfit(self, atoms: Atoms) -> str | None:
+        """Return what keeps one structure from being labelled as asked, and the way out; None if nothing does."""
+        return None
+
+    def doubt(self, atoms: Atoms, label: Label) -> str | None:
+        """Return why a label of a candidate is not what was asked for, with figures; None if it is.
+
+        Whether its numbers are sound is looked at for all labelling codes alike; this is about what one of them alone
+        knows, such as the state that the electrons ended in.
+        """
+        return None
+
     def reason(self, node: ProcessNode) -> str:
         """Return why a process of `single` gave no label: the words of its last job, which knows more than a caller."""
         from aiida.orm import CalcJobNode
@@ -293,6 +318,17 @@ class Labeller(ABC):
         cls, elements: Sequence[str], given: Mapping[str, Any], recommended: Any, rules: HeuristicRules
     ) -> dict[str, tuple[Any, str]]:
         """Return parameters that follow from the elements, each with its reason: they stand below the user's."""
+        return {}
+
+    @classmethod
+    def suggest_for(cls, sources: Sequence[Atoms], given: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        """Return parameters that follow from the structures, as `suggest` does those from the elements; above these.
+
+        Raises
+        ------
+        ValueError
+            If a structure cannot be labelled as asked.
+        """
         return {}
 
     # What init sets up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'batch_array',
+    'branch_warning',
     'check_label',
     'energy_outliers',
     'labelled_atoms',
@@ -29,6 +30,16 @@ __all__ = [
 # The median of two energies lies between them, and which of the two is wrong cannot be told.
 FEWEST_FOR_MEDIAN = 3
 LARGE_PRESSURE_GPA = 2.0
+MOST_TOLD = 3
+#: Fields of a label that describe its electrons; they have the same names in ``info`` of a frame and in a batch.
+SCALARS: dict[str, type] = {
+    'total_magnetization_uB': float,
+    'absolute_magnetization_uB': float,
+    'fermi_energy_eV': float,
+    'n_scf_steps': int,
+}
+SITES = 'site_moments_uB'
+"""A frame has them as an array."""
 
 
 def batch_array(labels: Mapping[int, Label], keys: Mapping[int, str], failed: Mapping[int, str]) -> ArrayData:
@@ -50,6 +61,8 @@ def batch_array(labels: Mapping[int, Label], keys: Mapping[int, str], failed: Ma
             'forces': np.concatenate([np.empty((0, 3)), *(label.forces for label in found)]),
             'stress': np.array([label.stress for label in found]).reshape(-1, 6),
             'n_atoms': np.array([len(label.forces) for label in found], dtype=int),
+            **{name: np.array([_or_nan(getattr(label, name)) for label in found]) for name in SCALARS},
+            SITES: np.concatenate([np.empty(0), *map(_sites, found)]),
         }
     )
     node.base.attributes.set('index', list(labels))
@@ -58,14 +71,34 @@ def batch_array(labels: Mapping[int, Label], keys: Mapping[int, str], failed: Ma
     return node
 
 
+def _or_nan(value: float | None) -> float:
+    return float('nan') if value is None else float(value)
+
+
+def _sites(label: Label) -> np.ndarray:
+    return np.full(len(label.forces), np.nan) if label.site_moments_uB is None else label.site_moments_uB
+
+
 def labels_of_batch(node: ArrayData) -> dict[str, Label]:
     """Return the labels that a batch found, by their keys."""
-    forces = np.split(node.get_array('forces'), np.cumsum(node.get_array('n_atoms'))[:-1])
-    job = node.creator.uuid[:8]
-    rows = zip(
-        node.base.attributes.get('keys'), node.get_array('energy'), forces, node.get_array('stress'), strict=False
-    )
-    return {key: Label(float(energy), of_frame, stress, job) for key, energy, of_frame, stress in rows}
+    places = np.cumsum(node.get_array('n_atoms'))[:-1]
+    keys, job = node.base.attributes.get('keys'), node.creator.uuid[:8]
+    forces = np.split(node.get_array('forces'), places)
+    electrons = _electrons_of_batch(node, places)
+    rows = zip(keys, node.get_array('energy'), forces, node.get_array('stress'), electrons, strict=False)
+    return {key: Label(float(energy), of_frame, stress, job, **more) for key, energy, of_frame, stress, more in rows}
+
+
+def _electrons_of_batch(node: ArrayData, places: np.ndarray) -> list[dict[str, Any]]:
+    """Return the fields of each label that describe its electrons; of an old batch none."""
+    found: list[dict[str, Any]] = [{} for _ in range(len(node.get_array('energy')))]
+    names = node.get_arraynames()
+    for name, as_type in SCALARS.items():
+        for fields, value in zip(found, node.get_array(name) if name in names else [], strict=False):
+            fields |= {name: as_type(value)} if np.isfinite(value) else {}
+    for fields, sites in zip(found, np.split(node.get_array(SITES), places) if SITES in names else [], strict=False):
+        fields |= {SITES: sites} if np.isfinite(sites).all() else {}
+    return found
 
 
 def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
@@ -82,6 +115,11 @@ def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
         frame.info['REF_stress'] = label.stress
     frame.info['label_fingerprint'] = label_fingerprint
     frame.info['label_job'] = label.job
+    for name in SCALARS:
+        if getattr(label, name) is not None:
+            frame.info[name] = getattr(label, name)
+    if label.site_moments_uB is not None:
+        frame.arrays[SITES] = label.site_moments_uB
     return frame
 
 
@@ -125,6 +163,19 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
                     f'energy_window_eV ({window_eV})'
                 )
     return found
+
+
+def branch_warning(labelled: Sequence[Atoms]) -> str | None:
+    """Return what to beware of where labels are of another electronic solution than their like; None if none is."""
+    told = [f'{atoms.info["frame_id"]}: {atoms.info["branch"]}' for atoms in labelled if 'branch' in atoms.info]
+    if not told:
+        return None
+    more = f' (and {len(told) - MOST_TOLD} more)' if len(told) > MOST_TOLD else ''
+    return (
+        f'labelling: {len(told)} of {len(labelled)} labels may be of another electronic solution than their like '
+        f'({"; ".join(told[:MOST_TOLD])}{more}), which a potential cannot tell apart. Look at their moments; give '
+        'magnetic_order or initial moments, or leave these frames out'
+    )
 
 
 def pressure_warning(labelled: Sequence[Atoms]) -> str | None:

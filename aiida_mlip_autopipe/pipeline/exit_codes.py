@@ -208,8 +208,7 @@ STAGE_FAILED = ProcessExitCode(
 ISOLATED_ATOMS = ProcessExitCode(
     351,
     'ERROR_ISOLATED_ATOMS',
-    'No label for the isolated atom of {elements}: without its energy no potential can be trained; `mlip-autopipe '
-    'status` shows why its calculation failed.',
+    'No label for the isolated atom of {elements}, without whose energy no potential can be trained: {reasons}',
     'The isolated atom of an element has no label.',
     advice='check generation.isolated_atom_box_A and the labelling parameters of isolated atoms',
 )

@@ -25,6 +25,14 @@ class Label:
         The first eight characters of the UUID of the job that computed it; empty where no job did.
     converged : bool
         Whether the calculation reached self-consistency.
+    total_magnetization_uB, absolute_magnetization_uB : float or None
+        Integral of the spin density of the cell, and of its absolute value, in µB; None without spin polarisation.
+    fermi_energy_eV : float or None
+        None where there is none, or one for each spin.
+    n_scf_steps : int or None
+        Steps to self-consistency.
+    site_moments_uB : numpy.ndarray or None, shape (N,)
+        Moment in a sphere around each atom, in µB: the sign tells the order, the size depends on the radius.
     """
 
     energy: float
@@ -32,6 +40,11 @@ class Label:
     stress: np.ndarray
     job: str = ''
     converged: bool = True
+    total_magnetization_uB: float | None = None
+    absolute_magnetization_uB: float | None = None
+    fermi_energy_eV: float | None = None
+    n_scf_steps: int | None = None
+    site_moments_uB: np.ndarray | None = None
 
     @property
     def is_finite(self) -> bool:

@@ -15,7 +15,7 @@ from aiida_mlip_autopipe.calculations.functions.physics import physics_structure
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of
-from aiida_mlip_autopipe.labelling.labels import pressure_warning
+from aiida_mlip_autopipe.labelling.labels import branch_warning, pressure_warning
 from aiida_mlip_autopipe.pipeline.exit_codes import (
     ISOLATED_ATOMS,
     NOTHING_NEW,
@@ -47,7 +47,7 @@ from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
+from aiida_mlip_autopipe.science.systems import is_isolated_atom, isolated_atom_id
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
@@ -189,6 +189,7 @@ class AutoPipeWorkChain(SubmitsStages):
         self.ctx.structures = generate_structures(
             structure=self.inputs.structure,
             parameters=self.ctx.parameters['generation'],
+            labelling=self.ctx.parameters['labelling'],
             metadata={'call_link_label': GENERATE_SEEDS.label},
         )
         if 'surrogate' in self.inputs:
@@ -236,9 +237,6 @@ class AutoPipeWorkChain(SubmitsStages):
 
     def explore_test(self) -> ToContext | ExitCode:
         """Draw test frames at random from the dynamics of seeds that are used for nothing else."""
-        missing = self.elements_without_isolated_atom()
-        if missing:
-            return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing))
         if warning := pressure_warning(self.ctx.labelled['round_0'].get_atoms()):
             self.report(warning)
         return self.submit_exploration(EXPLORE_TEST, self.ctx.structures['test_seeds'])
@@ -335,6 +333,7 @@ class AutoPipeWorkChain(SubmitsStages):
         warnings = (
             functional_mismatch(self.inputs.get('surrogate'), labeller),
             pressure_warning(self.ctx.labelled['round_0'].get_atoms()),
+            branch_warning([atoms for node in self.ctx.labelled.values() for atoms in node.get_atoms()]),
         )
         if any(warnings):
             self.ctx.summary['warning'] = orm.Str('. '.join(filter(None, warnings)))
@@ -359,6 +358,7 @@ class AutoPipeWorkChain(SubmitsStages):
         structures = physics_structures(
             structure=self.inputs.structure,
             parameters=self.ctx.parameters['physics'],
+            labelling=self.ctx.parameters['labelling'],
             metadata={'call_link_label': 'physics_structures'},
         )
         return self.submit_labelling(LABEL_PHYSICS, structures)
@@ -378,6 +378,10 @@ class AutoPipeWorkChain(SubmitsStages):
             )
         if stage.is_trained_on:
             self.ctx.labelled[f'round_{stage.round}'] = node.outputs.labelled
+            if stage == LABEL_INITIAL and (missing := self.elements_without_isolated_atom()):
+                rejected = node.outputs.rejected.get_dict()
+                reasons = '; '.join(rejected.get(isolated_atom_id(symbol), 'no candidate') for symbol in missing)
+                return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing), reasons=reasons)
         elif stage.kind is Kind.TRAIN:
             self.take_potential(stage, node.outputs)
         elif stage.judges_labels:

@@ -137,6 +137,9 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: object) -> str | None
         labeller = labeller_of(inputs['configuration']['labelling'], inputs.get('labelling', {}))
         if problem := labeller.problem(elements):
             return problem
+        frames = inputs['data'].get_atoms() if 'data' in inputs else []
+        if problem := next(filter(None, map(labeller.unfit, frames)), None):
+            return f'data: {problem}'
     if 'data' in inputs and 'configuration' in inputs:
         labelling = labelling_parameters(**inputs['configuration']['labelling'])
         if problem := data_problem(inputs['data'], elements, labelling):

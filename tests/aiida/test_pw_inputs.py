@@ -68,7 +68,8 @@ def test_spin_where_the_elements_call_for_it():
     system = pw_parameters(oxide, polarised, Z_VALENCE)['SYSTEM']
     assert system['nspin'] == 2 and list(system['starting_magnetization']) == ['Fe']
     assert list(pw_parameters(bulk('Si'), polarised, Z_VALENCE)['SYSTEM']['starting_magnetization']) == ['Si']
-    assert re.search(r'starting_magnetization\(1\) = +5\.0', pw_input(oxide, polarised, Z_VALENCE))
+    assert system['starting_magnetization'] == {'Fe': pytest.approx(5 / 16)}
+    assert re.search(r'starting_magnetization\(1\) = +3\.125', pw_input(oxide, polarised, Z_VALENCE))
 
 
 @pytest.mark.parametrize(('symbol', 'unpaired'), [('Si', 2), ('O', 2), ('N', 3), ('Fe', 4)])
@@ -78,6 +79,100 @@ def test_isolated_atoms_have_the_multiplicity_of_their_ground_state(symbol, unpa
     system = pw_parameters(isolated(symbol), labelling, Z_VALENCE)['SYSTEM']
     assert (system['nspin'], system['tot_magnetization']) == (2, unpaired)
     assert system['nbnd'] > (Z_VALENCE[symbol] + unpaired) / 2
+
+
+@pytest.mark.parametrize(('symbol', 'electrons'), [('H', 1), ('Li', 1), ('Na', 1), ('Cr', 6), ('Nb', 5)])
+def test_an_atom_without_minority_electrons_starts_polarised(symbol, electrons):
+    """To impose its moment would leave a channel without electrons, whose Fermi energy pw.x cannot find."""
+    labelling = EspressoParameters(atomic_magnetization={symbol: unpaired_electrons(symbol)})
+    system = pw_parameters(isolated(symbol), labelling, {symbol: electrons})['SYSTEM']
+    assert 'tot_magnetization' not in system and system['starting_magnetization'] == {symbol: 1.0}
+    assert system['nbnd'] > electrons
+    semicore = pw_parameters(isolated(symbol), labelling, {symbol: electrons + 2})['SYSTEM']
+    assert semicore['tot_magnetization'] == unpaired_electrons(symbol)
+
+
+def test_closed_shells_are_not_polarised():
+    """Helium, and what has no unpaired electron."""
+    labelling = EspressoParameters(atomic_magnetization={'He': unpaired_electrons('He')})
+    assert 'nspin' not in pw_parameters(isolated('He'), labelling, {'He': 2})['SYSTEM']
+
+
+@pytest.mark.parametrize(
+    ('formula', 'electrons', 'majority'),
+    [
+        ('Mn32O32', {'Mn': 15, 'O': 6}, 416),
+        ('Gd36', {'Gd': 18}, 36 * 13),
+        ('Eu32', {'Eu': 17}, 32 * 12),
+        ('Fe2', {'Fe': 16}, 19),
+        ('V4O8', {'V': 13, 'O': 6}, 54),
+        ('O2', {'O': 6}, 7),
+    ],
+)
+def test_bands_hold_the_majority_of_high_spin_cells(formula, electrons, majority):
+    """As many as the majority has electrons with the largest moments, and at least four more."""
+    labelling = EspressoParameters(spin_polarised=True)
+    system = pw_parameters(Atoms(formula, cell=[20.0] * 3, pbc=True), labelling, electrons)['SYSTEM']
+    assert system['nbnd'] >= majority + 4
+
+
+def nickel_oxide(moments: list[float]) -> Atoms:
+    """Return two formula units of nickel oxide with initial moments."""
+    atoms = Atoms('Ni2O2', scaled_positions=[[0] * 3, [0.5] * 3, [0.25] * 3, [0.75] * 3], cell=[5.0] * 3, pbc=True)
+    atoms.set_initial_magnetic_moments(moments)
+    return atoms
+
+
+def test_moments_of_their_own_make_species_of_their_own():
+    """One for each moment of an element, in the file and in the nodes; the pseudopotential is that of the element."""
+    labelling = EspressoParameters(spin_polarised=True, magnetic_order='from_file')
+    atoms = nickel_oxide([-1.8, 1.8, 0, 0])
+    text = pw_input(atoms, labelling, {'Ni': 18, 'O': 6})
+    assert re.search(r'ntyp = 3', text)
+    assert re.search(r'starting_magnetization\(1\) = +1\.0.*starting_magnetization\(2\) = +-1\.0', text, re.DOTALL)
+    assert 'Ni1 58.6934 Ni.upf' in text and 'Ni2 58.6934 Ni.upf' in text and 'O 15.9990 O.upf' in text
+    assert re.findall(r'^(\w+) +\d+\.\d+ +\d', text, re.MULTILINE) == ['Ni2', 'Ni1', 'O', 'O']
+    parameters = EspressoParameters(spin_polarised=True)
+    assert 'ntyp = 2' in pw_input(Atoms('Ni2O2', cell=[5.0] * 3, pbc=True), parameters, {'Ni': 18, 'O': 6})
+
+
+def test_a_structure_without_the_moments_of_its_order_is_refused():
+    """It is named, with the way out; so are more moments than pw.x has species."""
+    labelling = EspressoParameters(spin_polarised=True, magnetic_order='antiferromagnetic')
+    bare = Atoms('NiO', cell=[4.0] * 3, pbc=True, info={'frame_id': 'lonely'})
+    told = EspressoLabeller(labelling).unfit(bare)
+    assert 'NiO (lonely) has no initial moments' in told and 'leave it out' in told
+    assert EspressoLabeller(labelling).unfit(nickel_oxide([1, -1, 0, 0])) is None
+    many = Atoms('Ni11', cell=[20.0] * 3, pbc=True)
+    many.set_initial_magnetic_moments(np.arange(11) / 10)
+    with pytest.raises(ValueError, match=r'11 different ones .* pw\.x takes 10 species'):
+        pw_parameters(many, labelling, {'Ni': 18})
+
+
+def test_the_magnetic_order_is_part_of_the_level_of_theory():
+    """Two orders are two levels; the words say which."""
+    orders = [
+        EspressoParameters(spin_polarised=True, magnetic_order=order, magnetic_pattern=pattern)
+        for order, pattern in (('auto', None), ('ferromagnetic', None), ('from_file', 'a'), ('from_file', 'b'))
+    ]
+    labellers = [EspressoLabeller(parameters) for parameters in orders]
+    assert len({labeller.fingerprint() for labeller in labellers}) == 4
+    assert 'ferromagnetic' in labellers[1].sentence() and 'moments of the structure file; b' in labellers[3].sentence()
+
+
+@pytest.mark.parametrize(
+    ('values', 'told'),
+    [
+        ({'magnetic_order': 'non_magnetic', 'spin_polarised': True}, 'non_magnetic, but spin_polarised is true'),
+        ({'magnetic_order': 'ferromagnetic'}, 'ferromagnetic, but spin_polarised is false'),
+        ({'magnetic_moments': {'Fe': 2.2}}, 'but spin_polarised is false'),
+        ({'magnetic_moments': {'Fe': 0.0}, 'spin_polarised': True}, 'all zero; give magnetic_order: non_magnetic'),
+    ],
+)
+def test_moments_that_contradict_each_other_are_refused(values, told):
+    """Each error names the keys and the way out."""
+    with pytest.raises(ValueError, match=told):
+        EspressoParameters(**values)
 
 
 def test_a_closed_shell_needs_no_spin():

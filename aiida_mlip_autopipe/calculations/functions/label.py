@@ -14,6 +14,7 @@ from ase.io import iread
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
 from aiida_mlip_autopipe.labelling.labels import check_label, energy_outliers, labelled_atoms, labels_of_batch
+from aiida_mlip_autopipe.science.branches import other_branches
 from aiida_mlip_autopipe.science.label import Label
 
 __all__ = ['collect_labels', 'data_of', 'frame_at', 'pick_structure', 'single_result']
@@ -66,7 +67,8 @@ def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.
         ``failed_I``, why there are none; a candidate with neither has its label in one of the ``batch_J``.
         ``node_NAME``: what the labelling code has of the profile, but its code. ``only``: the candidates that were to
         be labelled; all if it is not given.
-    :returns: ``labelled`` (if any label is sound) and ``rejected``, ``frame_id`` -> reason, of each candidate that was
+    :returns: ``labelled`` (if any label is sound; those of another electronic solution than their like have ``branch``,
+        in words, in ``info``) and ``rejected``, ``frame_id`` -> reason, of each candidate that was
         to be labelled and is not in the set.
     """
     labeller = _labeller(parameters, results)
@@ -85,12 +87,16 @@ def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.
         label = alone.get(index) or (in_batches.get(labeller.key(atoms)) if in_batches else None)
         if label is None:
             rejected[atoms.info['frame_id']] = 'it was not computed: its sequence of labels ended first'
-        elif reason := check_label(atoms, label, labeller.parameters):
+        elif reason := check_label(atoms, label, labeller.parameters) or labeller.doubt(atoms, label):
             rejected[atoms.info['frame_id']] = reason
         else:
             labelled.append(labelled_atoms(atoms, label, level))
     rejected |= energy_outliers(labelled, labeller.parameters.energy_window_eV)
     labelled = [atoms for atoms in labelled if atoms.info['frame_id'] not in rejected]
+    branches = other_branches(labelled)
+    for atoms in labelled:
+        if (name := atoms.info['frame_id']) in branches:
+            atoms.info['branch'] = branches[name]
     outputs: dict[str, orm.Data] = {'rejected': orm.Dict(rejected)}
     if labelled:
         outputs['labelled'] = FramesData.from_atoms(labelled, level)

@@ -7,23 +7,27 @@ from aiida.engine import calcfunction
 
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
+from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 
 __all__ = ['physics_structures']
 
 
 @calcfunction
-def physics_structures(structure: orm.Data, parameters: orm.Dict) -> FramesData:
+def physics_structures(structure: orm.Data, parameters: orm.Dict, labelling: orm.Dict | None = None) -> FramesData:
     """Make the structures that need a label for the physics checks.
 
     :param structure: ``StructureData``, or ``FramesData`` of one frame: the crystal.
     :param parameters: ``PhysicsParameters``.
+    :param labelling: those of the labelling code, which prepares the crystal for its labels.
     :returns: the crystal, and its strained, displaced and defective copies.
     :raises ValueError: if there are several structures.
     """
     from aiida_mlip_autopipe.science.evaluation.physics import reference_structures
 
     sources = source_atoms(structure)
+    if labelling is not None:
+        sources = labeller_of(labelling.get_dict()).prepare(sources)
     if len(sources) != 1:
         raise ValueError(f'structure: {len(sources)} frames; the physics checks take one crystal: give one for each')
     return FramesData.from_atoms(reference_structures(sources[0], PhysicsParameters(**parameters.get_dict())))

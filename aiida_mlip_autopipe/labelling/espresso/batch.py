@@ -56,8 +56,9 @@ class PwBatchCalculation(CalcJob):
             'labels',
             valid_type=orm.ArrayData,
             help='Arrays energy (eV), forces (eV/Å, of all one after the other), stress (eV/Å³, as xx, yy, zz, yz, '
-            'xz, xy, with the sign of ASE) and n_atoms, a row for each label; attributes index and keys, of the '
-            'labels, and failed, the reason of each candidate without one.',
+            'xz, xy, with the sign of ASE) and n_atoms, a row for each label, with magnetisation and moments (µB), '
+            'Fermi energy (eV) and SCF steps, NaN where there is none; attributes index and keys, of the labels, and '
+            'failed, the reason of each candidate without one.',
         )
         add_exit_codes(spec, NO_LABEL, NOT_ALL_LABELLED)
 

@@ -1,6 +1,6 @@
 """The labels of a batch, and why a candidate of it has none.
 
-Read are the four things that a label is made of, from the XML file of each pw.x. aiida-quantumespresso's reader takes
+Read are the few things that a label is made of, from the XML file of each pw.x. aiida-quantumespresso's reader takes
 all of it and validates it against its schema: 0.2 s of the daemon's worker for each file, where this takes 1 ms. The
 two give the same labels, and a test says so.
 """
@@ -20,6 +20,7 @@ from qe_tools import CONSTANTS
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
 from aiida_mlip_autopipe.labelling.espresso.inputs import label_key
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.espresso.results import electrons_of, occupied_top_band
 from aiida_mlip_autopipe.labelling.espresso.units import ase_stress
 from aiida_mlip_autopipe.labelling.labels import batch_array
 from aiida_mlip_autopipe.science.label import Label
@@ -75,7 +76,7 @@ def read_label(result: Path, printed: Path, with_stress: bool = True) -> Label:
     :param result: the XML file.
     :param printed: what pw.x printed; it tells why there is no label.
     :param with_stress: whether the stress was asked for; else it is NaN.
-    :raises NoLabelError: if there is none, or none to believe.
+    :raises NoLabelError: if there is none, or none to believe: among these one whose highest band holds electrons.
     """
     try:
         output = ElementTree.parse(result).find('output')
@@ -83,11 +84,14 @@ def read_label(result: Path, printed: Path, with_stress: bool = True) -> Label:
         raise NoLabelError(_why(printed)) from None
     if output is None or _text(output, 'convergence_info/scf_conv/convergence_achieved') != 'true':
         raise NoLabelError(f'the SCF cycle did not converge, or was stopped ({_why(printed)})')
+    if reason := occupied_top_band(output):
+        raise NoLabelError(reason)
     try:
         label = Label(
             float(_text(output, 'total_energy/etot')) * CONSTANTS.hartree_to_ev,
             _numbers(output, 'forces') * CONSTANTS.hartree_to_ev / CONSTANTS.bohr_to_ang,
             ase_stress(_numbers(output, 'stress') * CONSTANTS.au_gpa) if with_stress else np.full(6, np.nan),
+            **electrons_of(output, printed),
         )
     except ValueError:
         raise NoLabelError(f'energy, forces or stress are missing ({_why(printed)})') from None

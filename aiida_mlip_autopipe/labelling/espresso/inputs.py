@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
-from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS
+from aiida_mlip_autopipe.labelling.espresso.magnetism import element_of, n_bands, species_of, spin_of
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.systems import filled_axes, fills_its_cell, is_isolated_atom
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 __all__ = ['PSEUDO_FOLDER', 'kpoints_mesh', 'label_key', 'pseudo_file', 'pw_input', 'pw_parameters']
 
 PSEUDO_FOLDER = 'pseudo'
-SPARE_BANDS = 1.2
-LEAST_SPARE_BANDS = 4
-STARTING_MAGNETIZATION = 0.5
 
 
 def pw_parameters(atoms: Atoms, labelling: EspressoParameters, z_valence: Mapping[str, float]) -> dict[str, Any]:
@@ -45,9 +42,9 @@ def pw_parameters(atoms: Atoms, labelling: EspressoParameters, z_valence: Mappin
         'occupations': 'smearing',
         'smearing': labelling.smearing,
         'degauss': labelling.degauss_Ry,
-        'nbnd': ceil(SPARE_BANDS * n_electrons / 2) + LEAST_SPARE_BANDS,
+        'nbnd': n_bands(atoms, labelling, n_electrons),
     }
-    system.update(_spin(atoms, labelling))
+    system.update(spin_of(atoms, labelling, z_valence))
     return {
         'CONTROL': {'calculation': 'scf', 'tprnfor': True, 'tstress': fills_its_cell(atoms)},
         'SYSTEM': system,
@@ -57,18 +54,6 @@ def pw_parameters(atoms: Atoms, labelling: EspressoParameters, z_valence: Mappin
             'electron_maxstep': 120,
         },
     }
-
-
-def _spin(atoms: Atoms, labelling: EspressoParameters) -> dict[str, Any]:
-    symbols = sorted(set(atoms.symbols))
-    if is_isolated_atom(atoms):
-        unpaired = labelling.atomic_magnetization.get(symbols[0], 0)
-        return {'nspin': 2, 'tot_magnetization': unpaired} if unpaired else {}
-    if labelling.spin_polarised:
-        # A moment on each oxygen of an oxide would be a bad start; without a magnetic element, all must do.
-        magnetic = [symbol for symbol in symbols if symbol in MAGNETIC_ELEMENTS] or symbols
-        return {'nspin': 2, 'starting_magnetization': dict.fromkeys(magnetic, STARTING_MAGNETIZATION)}
-    return {}
 
 
 def kpoints_mesh(atoms: Atoms, distance: float) -> list[int]:
@@ -105,19 +90,22 @@ def pw_input(
     """
     from aiida_quantumespresso.utils.convert import convert_input_to_namelist_entry
 
-    symbols = sorted(set(atoms.symbols))
+    kinds = species_of(atoms, labelling)
+    names = sorted(set(kinds))
     namelists = pw_parameters(atoms, labelling, z_valence)
     namelists['CONTROL'] |= {'outdir': f'./{outdir}/', 'prefix': prefix, 'pseudo_dir': f'./{PSEUDO_FOLDER}/'}
-    namelists['SYSTEM'] |= {'ibrav': 0, 'nat': len(atoms), 'ntyp': len(symbols)}
-    species = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    namelists['SYSTEM'] |= {'ibrav': 0, 'nat': len(atoms), 'ntyp': len(names)}
+    species = {symbol: number for number, symbol in enumerate(names, start=1)}
     lines = []
     for name, values in namelists.items():
         entries = (convert_input_to_namelist_entry(key, value, mapping=species) for key, value in values.items())
         lines += [f'&{name}', *(entry.rstrip('\n') for entry in entries), '/']
-    masses = {symbol: atomic_masses[atomic_numbers[symbol]] for symbol in symbols}
-    lines += ['ATOMIC_SPECIES', *(f'{symbol} {masses[symbol]:.4f} {pseudo_file(symbol)}' for symbol in symbols)]
+    elements = {kind: element_of(kind) for kind in names}
+    masses = {kind: atomic_masses[atomic_numbers[element]] for kind, element in elements.items()}
+    lines += ['ATOMIC_SPECIES']
+    lines += [f'{kind} {masses[kind]:.4f} {pseudo_file(element)}' for kind, element in elements.items()]
     lines += ['ATOMIC_POSITIONS angstrom']
-    lines += [f'{symbol} {_row(position)}' for symbol, position in zip(atoms.symbols, atoms.positions, strict=True)]
+    lines += [f'{kind} {_row(position)}' for kind, position in zip(kinds, atoms.positions, strict=True)]
     lines += ['K_POINTS automatic', ' '.join(map(str, [*kpoints_mesh(atoms, labelling.kpoints_distance), 0, 0, 0]))]
     lines += ['CELL_PARAMETERS angstrom', *map(_row, atoms.cell.array)]
     return '\n'.join(lines) + '\n'

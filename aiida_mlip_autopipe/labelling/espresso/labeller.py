@@ -65,10 +65,12 @@ class EspressoLabeller(Labeller):
         from aiida import orm
 
         from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh, pw_parameters
+        from aiida_mlip_autopipe.labelling.espresso.magnetism import species_of
 
         structure = orm.StructureData(cell=atoms.cell.array, pbc=[True, True, True])
-        for symbol, position in zip(atoms.symbols, atoms.positions, strict=True):
-            structure.append_atom(symbols=symbol, position=position)
+        kinds = species_of(atoms, self.parameters)
+        for symbol, kind, position in zip(atoms.symbols, kinds, atoms.positions, strict=True):
+            structure.append_atom(symbols=symbol, name=kind, position=position)
         structure.label = str(atoms.info['frame_id'])
         kpoints = orm.KpointsData()
         kpoints.set_kpoints_mesh(kpoints_mesh(atoms, self.parameters.kpoints_distance))
@@ -120,20 +122,50 @@ class EspressoLabeller(Labeller):
 
         from aiida_mlip_autopipe.labelling.espresso.units import ase_stress
 
-        told, trajectory = outputs['output_parameters'], outputs['output_trajectory']
-        scf = told.get_dict().get('convergence_info', {}).get('scf_conv', {})
+        trajectory, told = outputs['output_trajectory'], outputs['output_parameters'].get_dict()
+        scf = told.get('convergence_info', {}).get('scf_conv', {})
         has_stress = 'stress' in trajectory.get_arraynames()
+        polarised = bool(told.get('lsda'))
+        sites = polarised and 'atomic_magnetic_moments' in trajectory.get_arraynames()
         return Label(
             float(told['energy']),
             np.array(trajectory.get_array('forces')[-1]),
             ase_stress(np.array(trajectory.get_array('stress')[-1])) if has_stress else np.full(6, np.nan),
             converged=scf.get('convergence_achieved', True),
+            total_magnetization_uB=told['total_magnetization'] if polarised else None,
+            absolute_magnetization_uB=told['absolute_magnetization'] if polarised else None,
+            fermi_energy_eV=told.get('fermi_energy'),
+            n_scf_steps=scf.get('n_scf_steps'),
+            site_moments_uB=np.array(trajectory.get_array('atomic_magnetic_moments')[-1]) if sites else None,
         )
+
+    def doubt(self, atoms: Atoms, label: Label) -> str | None:
+        """Return what moment a label has lost."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetism import lost_moment
+
+        return lost_moment(atoms, label, self.parameters)
 
     def level_of_theory(self) -> dict[str, object]:
         """Return the level of theory; a set that lacks an element has another one, as pseudopotentials are part."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetism import magnetic_level
+
         checksums = {element: pseudo.md5 for element, pseudo in sorted(self.pseudos.items())}
-        return {**super().level_of_theory(), 'pseudos': checksums}
+        return {**super().level_of_theory(), **magnetic_level(self.parameters), 'pseudos': checksums}
+
+    def prepare(self, sources: Sequence[Atoms]) -> list[Atoms]:
+        """Return the structures with the initial moments of the magnetic order."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetic_order import ordered, without_moments
+
+        asked = self.parameters
+        if not asked.spin_polarised:
+            return without_moments(sources)
+        return ordered(sources, asked.magnetic_order, asked.magnetic_moments)
+
+    def unfit(self, atoms: Atoms) -> str | None:
+        """Return that a structure lacks its moments."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetism import unfit
+
+        return unfit(atoms, self.parameters)
 
     def key(self, atoms: Atoms) -> str:
         """Return what pw.x is asked, and the pseudopotentials that it names, as a checksum."""
@@ -145,8 +177,13 @@ class EspressoLabeller(Labeller):
     def find_nodes(cls, parameters: EspressoParameters, elements: Sequence[str]) -> dict[str, Data]:
         """Return a pseudopotential of the family for each element."""
         from aiida_mlip_autopipe.labelling.espresso.family import family_pseudos
+        from aiida_mlip_autopipe.labelling.espresso.magnetism import atom_problem
 
         pseudos = family_pseudos(parameters.pseudo_family, elements)
+        moments = parameters.atomic_magnetization
+        wrong = [atom_problem(one, moments.get(one, 0), pseudos[one].z_valence) for one in elements if one in moments]
+        if problems := list(filter(None, wrong)):
+            raise ValueError('; '.join(problems))
         return {f'{PSEUDO}{element}': pseudo for element, pseudo in pseudos.items()}
 
     def problem(self, elements: Sequence[str]) -> str | None:
@@ -172,11 +209,15 @@ class EspressoLabeller(Labeller):
     ) -> list[str]:
         """Return the elements without a pseudopotential, and the moments of those that are not there."""
         from aiida_mlip_autopipe.config.elements import elements_not_there
+        from aiida_mlip_autopipe.labelling.espresso.magnetic_order import MOMENTS
         from aiida_mlip_autopipe.labelling.espresso.suggestions import missing_pseudos
 
-        moments = [key.removeprefix(MAGNETIZATION) for key in given if key.startswith(MAGNETIZATION)]
         missing = [] if recommended is None else missing_pseudos(elements, recommended, _family(given))
-        return [*missing, *elements_not_there(moments, elements, f'labelling.{MAGNETIZATION}')]
+        for prefix in (MAGNETIZATION, MOMENTS):
+            named = [key.removeprefix(prefix) for key in given if key.startswith(prefix)]
+            symbols = [name.rstrip('0123456789') if prefix == MOMENTS else name for name in named]
+            missing += elements_not_there(symbols, elements, f'labelling.{prefix}')
+        return missing
 
     @classmethod
     def suggest(
@@ -193,6 +234,13 @@ class EspressoLabeller(Labeller):
         if recommended is not None:
             found |= suggested_cutoffs(elements, recommended, rules.cutoff_factor, given.get('ecutwfc_Ry'))
         return found
+
+    @classmethod
+    def suggest_for(cls, sources: Sequence[Atoms], given: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+        """Return the magnetic order of the structures."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetic_order import suggested_order
+
+        return suggested_order(sources, given)
 
     @classmethod
     def setup_options(cls) -> tuple[SetupOption, ...]:
@@ -241,8 +289,11 @@ class EspressoLabeller(Labeller):
 
     def record(self) -> dict[str, object]:
         """Return the level of theory for the model card."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetism import magnetic_level
+
         return {
             **super().level_of_theory(),
+            **magnetic_level(self.parameters),
             'pseudo_family': self.parameters.pseudo_family,
             'pseudopotentials': [
                 {'element': element, 'file': pseudo.filename, 'md5': pseudo.md5}

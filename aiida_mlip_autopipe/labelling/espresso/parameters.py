@@ -29,9 +29,37 @@ class EspressoParameters(LabellingParameters):
         1e-8, description='Convergence threshold of the energy, in Ry per atom.'
     )
     spin_polarised: bool = Field(False, description='Spin-polarised bulk; isolated atoms always are spin-polarised.')
+    magnetic_order: Literal['auto', 'ferromagnetic', 'antiferromagnetic', 'from_file', 'non_magnetic'] = Field(
+        'auto',
+        description='Order of the moments that each label must have, one for all labels. auto: with spin_polarised, '
+        'moments start parallel and may end in any way. antiferromagnetic: signs are chosen in the source structure. '
+        'from_file: the initial moments of the structure file.',
+    )
+    magnetic_moments: dict[str, float] = Field(
+        default_factory=dict,
+        description='Initial moment of the atoms of an element, or of one species of it (Ni1: element and tag), in µB. '
+        'By default, the largest that a magnetic element has.',
+    )
+    magnetic_pattern: str | None = Field(
+        None, description='The order of the initial moments in the source structure; found when the input is read.'
+    )
     atomic_magnetization: dict[str, int] = Field(
         default_factory=dict, description='Unpaired electrons of each isolated atom (element: number).'
     )
+
+    @model_validator(mode='after')
+    def _spin(self) -> EspressoParameters:
+        order, moments = self.magnetic_order, self.magnetic_moments
+        if self.spin_polarised and order == 'non_magnetic':
+            raise ValueError('magnetic_order: non_magnetic, but spin_polarised is true; remove one of them')
+        if not self.spin_polarised and (order not in ('auto', 'non_magnetic') or moments):
+            given = f'magnetic_order: {order}' if order != 'auto' else f'magnetic_moments: {moments}'
+            raise ValueError(f'{given}, but spin_polarised is false: labels would have no moments; set it to true')
+        if moments and order in ('from_file', 'non_magnetic'):
+            raise ValueError(f'magnetic_moments: {moments}, but magnetic_order is {order}; remove one of them')
+        if moments and not any(moments.values()):
+            raise ValueError(f'magnetic_moments: {moments} are all zero; give magnetic_order: non_magnetic instead')
+        return self
 
     @model_validator(mode='after')
     def _density_cutoff(self) -> EspressoParameters:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aiida_mlip_autopipe.config.elements import MAGNETIC_ELEMENTS, unpaired_electrons
+from aiida_mlip_autopipe.config.elements import unpaired_electrons
+from aiida_mlip_autopipe.science.systems import magnetic_elements
 
 __all__ = ['missing_pseudos', 'suggested_cutoffs', 'suggested_spins']
 
@@ -15,7 +16,7 @@ MAX_NAMED = 12
 
 def suggested_spins(elements: Sequence[str]) -> dict[str, tuple[Any, str]]:
     """Return whether the bulk is spin-polarised, and the unpaired electrons of each free atom."""
-    magnetic = [symbol for symbol in elements if symbol in MAGNETIC_ELEMENTS]
+    magnetic = magnetic_elements(elements)
     reason = f'magnetic: {", ".join(magnetic)}' if magnetic else f'no magnetic element in {", ".join(elements)}'
     found: dict[str, tuple[Any, str]] = {'spin_polarised': (bool(magnetic), reason)}
     for symbol in elements:

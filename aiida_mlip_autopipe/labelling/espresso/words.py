@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from aiida_mlip_autopipe.labelling.espresso.magnetism import order_words
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.science.references import Reference
 
@@ -42,9 +43,8 @@ PSLIBRARY = Reference('A. Dal Corso, Comput. Mater. Sci. 95, 337 (2014)', f'{DOI
 
 def sentence(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> str:
     """Return what the methods section of a paper says of the labels."""
-    spin = 'spin-polarised' if asked.spin_polarised else 'without spin polarisation'
     return (
-        f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {asked.functional}, {spin}, '
+        f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {asked.functional}, {order_words(asked)}, '
         f'{asked.smearing} smearing of {asked.degauss_Ry:g} Ry, cutoffs of {asked.ecutwfc_Ry:g} and '
         f'{asked.ecutrho_Ry:g} Ry, k-points at most {asked.kpoints_distance:g} Å⁻¹ apart, with the pseudopotentials '
         f'{_files(pseudos)} of the family {asked.pseudo_family}.'
@@ -70,7 +70,7 @@ def rows(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> list[tupl
         ('cutoffs', f'{asked.ecutwfc_Ry:g} Ry (wavefunctions), {asked.ecutrho_Ry:g} Ry (density)'),
         ('k-points', f'at most {asked.kpoints_distance:g} 1/Å apart'),
         ('smearing', f'{asked.smearing}, {asked.degauss_Ry:g} Ry'),
-        ('spin', 'polarised' if asked.spin_polarised else 'isolated atoms only'),
+        ('spin', order_words(asked) if asked.spin_polarised else 'isolated atoms only'),
         *(
             (f'pseudopotential of {element}', f'{pseudo.filename}, md5 {pseudo.md5}')
             for element, pseudo in sorted(pseudos.items())

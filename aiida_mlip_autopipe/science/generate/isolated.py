@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from aiida_mlip_autopipe.science.systems.isolated_atom import isolated_atom_id
+
 __all__ = ['isolated_atom', 'isolated_atoms']
 
 
@@ -39,5 +41,6 @@ def isolated_atoms(elements: Iterable[str], box_A: float) -> list[Atoms]:
 def isolated_atom(symbol: str, box_A: float) -> Atoms:
     """Return an atom in the middle of a cubic periodic box with edge ``box_A``, in Å."""
     atoms = Atoms(symbol, positions=[[box_A / 2] * 3], cell=[box_A] * 3, pbc=True)
-    atoms.info = {'frame_id': f'atom-{symbol}', 'origin': f'atom-{symbol}', 'config_type': 'IsolatedAtom'}
+    name = isolated_atom_id(symbol)
+    atoms.info = {'frame_id': name, 'origin': name, 'config_type': 'IsolatedAtom'}
     return atoms

@@ -66,7 +66,7 @@ def build_prototype(prototype: str, composition: str, lattice_constant_A: float 
     if covera and lattice_constant_A is None and prototype == 'hcp':
         covera = (_reference_state(name, prototype) or {}).get('c/a', covera)
     atoms = bulk(name, prototype, a=a, covera=covera)
-    atoms.arrays.pop('initial_magmoms', None)  # ASE has them for iron, cobalt and nickel
+    atoms.arrays.pop('initial_magmoms', None)  # ASE's own, of the element as a ferromagnet: nobody asked for an order
     return atoms
 
 

@@ -101,9 +101,12 @@ class LabellingEngineWorkChain(WorkChain):
 def _can_be_labelled(inputs: Mapping[str, Any], _namespace: object) -> str | None:
     if 'candidates' not in inputs:
         return None
-    if problem := labeller_for(inputs).problem(inputs['candidates'].elements):
+    labeller, frames = labeller_for(inputs), inputs['candidates'].get_atoms()
+    if problem := labeller.problem(inputs['candidates'].elements):
         return problem
-    unusable = [name for atoms in inputs['candidates'].get_atoms() if '.' in (name := atoms.info['frame_id'])]
+    if problem := next(filter(None, map(labeller.unfit, frames)), None):
+        return problem
+    unusable = [name for atoms in frames if '.' in (name := atoms.info['frame_id'])]
     if unusable:
         return f'candidates: the frame_id {unusable[0]!r} holds a dot, which no key of a Dict may; rename the frame'
     if 'only' in inputs:

@@ -1,0 +1,134 @@
+"""Labels of another electronic solution: a calculation that ended in another magnetic or charge order than its like.
+
+Two solutions of one structure differ in energy, and often in moment, where forces look alike. A label is compared with
+those of its nearest structures: between two frames i and j of one solution the energy follows from the forces and
+stresses at both ends,
+
+    E_j - E_i = -1/2 (F_i + F_j) . u + 1/2 (V_i s_i + V_j s_j) : e,
+
+with the displacements u and the strain e from one to the other; the trapezoidal rule is exact to second order. What is
+left over is third order in the displacement, or a step from one solution to the other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
+
+__all__ = ['other_branches']
+
+N_NEIGHBOURS = 8
+FEWEST = 6
+FURTHEST_A = 0.6
+"""Root mean square displacement beyond which two frames are not compared, in Å."""
+STRAIN_SCALE_A = 2.0
+"""By which a strain counts as a displacement."""
+LEAST_EV, LEAST_UB = 0.005, 0.1
+"""Differences per atom that are never told, in eV and µB."""
+N_DEVIATIONS = 6
+"""A difference is told above so many median absolute deviations."""
+MOMENTS = ('total_magnetization_uB', 'absolute_magnetization_uB')
+
+
+class Pair(NamedTuple):
+    """How far two frames are apart (Å), and the energy of the second over what the first lets expect (eV per atom)."""
+
+    distance: float
+    excess: float
+
+
+def other_branches(frames: Sequence[Atoms]) -> dict[str, str]:
+    """Return the labelled frames that are on another branch than their nearest neighbours: ``frame_id`` -> figures.
+
+    Frames of the same atoms in the same order are compared, such as all that descend from one supercell; isolated
+    atoms, and frames with too few or too distant neighbours, are not.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        With ``REF_energy``, ``REF_forces``, ``REF_stress`` and, of magnets, the magnetisation.
+    """
+    groups = defaultdict(list)
+    for atoms in frames:
+        if not is_isolated_atom(atoms):
+            groups[tuple(atoms.numbers.tolist())].append(atoms)
+    found: dict[str, str] = {}
+    for group in groups.values():
+        if len(group) >= FEWEST:
+            found |= _in_group(group)
+    return found
+
+
+def _in_group(group: Sequence[Atoms]) -> dict[str, str]:
+    n_frames, n_atoms = len(group), len(group[0])
+    distances, excess = np.full((n_frames, n_frames), np.inf), np.zeros((n_frames, n_frames))
+    for j in range(n_frames):
+        for i in range(j):
+            pair = _compare(group[i], group[j])
+            distances[i, j] = distances[j, i] = pair.distance
+            excess[i, j], excess[j, i] = pair.excess, -pair.excess
+    nearest = np.argsort(distances, axis=1, kind='stable')[:, :N_NEIGHBOURS]
+    close = [row[distances[number, row] < FURTHEST_A] for number, row in enumerate(nearest)]
+    energies = [float(np.median(excess[row, number])) for number, row in enumerate(close) if len(row) >= FEWEST - 1]
+    found: dict[str, list[str]] = defaultdict(list)
+    _tell(found, group, close, energies, LEAST_EV, 'energy {:+.3f} eV per atom')
+    for name in MOMENTS:
+        if all(name in atoms.info for atoms in group):
+            values = np.array([abs(atoms.info[name]) for atoms in group]) / n_atoms
+            steps = [float(values[n] - np.median(values[row])) for n, row in enumerate(close) if len(row) >= FEWEST - 1]
+            _tell(found, group, close, steps, LEAST_UB, name.split('_')[0] + ' magnetisation {:+.2f} µB per atom')
+    return {
+        name: f'{" and ".join(told)} from what the {N_NEIGHBOURS} most similar labels let expect'
+        for name, told in found.items()
+    }
+
+
+def _tell(
+    found: dict[str, list[str]],
+    group: Sequence[Atoms],
+    close: Sequence[np.ndarray],
+    differences: Sequence[float],
+    least: float,
+    words: str,
+) -> None:
+    """Add the words of each difference that stands out to what was found."""
+    if not differences:
+        return
+    compared = [atoms for atoms, row in zip(group, close, strict=True) if len(row) >= FEWEST - 1]
+    bound = max(least, N_DEVIATIONS * float(np.median(np.abs(differences))))
+    for atoms, difference in zip(compared, differences, strict=True):
+        if abs(difference) > bound:
+            found[atoms.info['frame_id']].append(words.format(difference))
+
+
+def _compare(one: Atoms, other: Atoms) -> Pair:
+    """Return how far two frames of the same atoms are apart, and what their energies do not owe to forces."""
+    steps = other.get_scaled_positions(wrap=False) - one.get_scaled_positions(wrap=False)
+    steps -= np.round(steps)
+    mean_cell = (one.cell.array + other.cell.array) / 2
+    displacements = steps @ mean_cell
+    strain = np.linalg.solve(mean_cell, other.cell.array - one.cell.array)
+    strain = (strain + strain.T) / 2
+    forces = (one.arrays['REF_forces'] + other.arrays['REF_forces']) / 2
+    virial = (_virial(one) + _virial(other)) / 2
+    expected = -float((forces * displacements).sum()) + float((virial * strain).sum())
+    excess = (other.info['REF_energy'] - one.info['REF_energy'] - expected) / len(one)
+    relative = displacements - displacements.mean(axis=0)
+    distance = float(np.sqrt((relative**2).sum() / len(one)) + STRAIN_SCALE_A * np.linalg.norm(strain))
+    return Pair(distance, float(excess))
+
+
+def _virial(atoms: Atoms) -> np.ndarray:
+    """Return volume times stress, (3, 3), in eV; zero where the label has no stress."""
+    stress = atoms.info.get('REF_stress')
+    if stress is None or not np.isfinite(stress).all():
+        return np.zeros((3, 3))
+    full: np.ndarray = atoms.get_volume() * voigt_6_to_full_3x3_stress(np.asarray(stress))
+    return full

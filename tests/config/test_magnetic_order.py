@@ -1,0 +1,104 @@
+"""Magnetic order, from the input and the structure file to the configuration, and what is refused on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, make_supercell, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Expansion
+
+NIO_MOMENTS = [2.0, 0.0, -2.0, 0.0]
+
+
+def nickel_oxide(moments: list[float] | None = None) -> Atoms:
+    """Return the cell of two formula units that holds antiparallel planes (111)."""
+    atoms = make_supercell(bulk('NiO', 'rocksalt', a=4.18), [[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    atoms.set_initial_magnetic_moments(moments)
+    return atoms
+
+
+def expand(folder: Path, frames: Atoms | list[Atoms], labelling: str = '') -> Expansion:
+    """Return the expansion of an input that names a file of these frames."""
+    write(folder / 'source.extxyz', frames)
+    return ConfigExpander(f'system: {{structure: source.extxyz}}\n{labelling}', base=folder).expand()
+
+
+def test_moments_of_the_file_are_its_order(tmp_path):
+    """They are not passed over: the configuration says where the order is from, and which it is; twice the same."""
+    expansion = expand(tmp_path, nickel_oxide(NIO_MOMENTS))
+    labelling = expansion.configuration.labelling
+    assert (labelling.magnetic_order, labelling.spin_polarised) == ('from_file', True)
+    assert labelling.magnetic_pattern == 'Ni -2, 2 µB; antiparallel neighbours 6/12, 6/6'
+    assert expansion.reasons['labelling.magnetic_order'] == 'the structure has initial moments'
+    again = ConfigExpander(expansion.configuration.model_dump(), base=tmp_path).expand().configuration
+    assert again == expansion.configuration
+
+
+def test_moments_that_a_calculation_in_the_file_ended_with_count_too(tmp_path):
+    """As in a file that another code has left."""
+    atoms = nickel_oxide()
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, magmoms=[1.6, 0.0, -1.6, 0.0])
+    labelling = expand(tmp_path, atoms).configuration.labelling
+    assert labelling.magnetic_order == 'from_file' and labelling.magnetic_pattern.startswith('Ni -1.6, 1.6 µB')
+
+
+def test_the_user_may_pass_over_the_moments_of_the_file(tmp_path):
+    """By another order, or without spin."""
+    for text, polarised in (('magnetic_order: non_magnetic', False), ('spin_polarised: false', False)):
+        labelling = expand(tmp_path, nickel_oxide(NIO_MOMENTS), f'labelling: {{{text}}}').configuration.labelling
+        assert labelling.spin_polarised is polarised and labelling.magnetic_pattern is None
+
+
+def test_an_antiferromagnet_is_made(tmp_path):
+    """The signs are chosen, and told; the size is that which is given."""
+    text = 'labelling: {magnetic_order: antiferromagnetic, magnetic_moments: {Ni: 1.8}}'
+    labelling = expand(tmp_path, nickel_oxide(), text).configuration.labelling
+    assert labelling.spin_polarised and labelling.magnetic_pattern == (
+        'Ni -1.8, 1.8 µB; antiparallel neighbours 6/12, 6/6'
+    )
+
+
+def test_species_of_the_file_have_moments_of_their_own(tmp_path):
+    """By element and tag."""
+    atoms = nickel_oxide()
+    atoms.set_tags([1, 0, 2, 0])
+    text = 'labelling: {magnetic_moments: {Ni1: 2.0, Ni2: -2.0}}'
+    labelling = expand(tmp_path, atoms, text).configuration.labelling
+    assert labelling.magnetic_pattern == 'Ni -2, 2 µB; antiparallel neighbours 6/12, 6/6'
+
+
+@pytest.mark.parametrize(
+    ('moments', 'text', 'told'),
+    [
+        (None, 'magnetic_order: from_file', 'it has no initial moments'),
+        (None, 'magnetic_moments: {Ni3: 1.0}', 'names Ni3, but its species are Ni, O'),
+        (None, 'magnetic_moments: {Fe: 1.0}', r'magnetic_moments\.Fe: Fe is not in the system'),
+        (None, 'magnetic_order: antiferomagnetic', 'magnetic_order'),
+        (NIO_MOMENTS, 'magnetic_moments: {Ni: 1.0}', 'the structure has initial moments, too'),
+        (NIO_MOMENTS, 'magnetic_order: from_file, magnetic_moments: {Ni: 1.0}', 'magnetic_order is from_file'),
+        (NIO_MOMENTS, 'magnetic_order: from_file, spin_polarised: false', 'spin_polarised is false'),
+    ],
+)
+def test_an_order_that_the_structure_does_not_have_is_refused(tmp_path, moments, text, told):
+    """Each error names the key and the way out."""
+    with pytest.raises(ConfigError, match=told):
+        expand(tmp_path, nickel_oxide(moments), f'labelling: {{{text}}}')
+
+
+def test_two_orders_in_one_file_are_refused(tmp_path):
+    """A potential cannot tell them apart."""
+    with pytest.raises(ConfigError, match='make one data set for each order'):
+        expand(tmp_path, [nickel_oxide(NIO_MOMENTS), nickel_oxide([2, 0, 2, 0])])
+
+
+def test_molecular_oxygen_is_a_triplet_and_the_oxygen_of_water_is_not(tmp_path):
+    """Oxygen alone is spin-polarised."""
+    for name, polarised in (('O2', True), ('H2O', False)):
+        atoms = molecule(name, vacuum=4.0, pbc=True)
+        atoms.set_initial_magnetic_moments(None)
+        assert expand(tmp_path, atoms).configuration.labelling.spin_polarised is polarised
