@@ -84,7 +84,8 @@ def prepare(path: Path) -> Launch:
     nodes, problems = load_nodes(expansion)
     if problems:
         raise ConfigError(problems, str(path))
-    if warning := functional_mismatch(nodes['surrogate'], labeller_of(configuration.labelling)):
+    mismatch = functional_mismatch(nodes['surrogate'], labeller_of(configuration.labelling), expansion.elements)
+    for warning in filter(None, (mismatch, *expansion.warnings())):
         console.print(f'[yellow]Warning:[/] {warning}', soft_wrap=True)
     builder: Any = build_inputs(AutoPipeWorkChain.get_builder(), configuration, **nodes)
     builder.metadata.label = path.stem
@@ -94,6 +95,7 @@ def prepare(path: Path) -> Launch:
 
 def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
     """Return the nodes that a configuration names, by the names of ``build_inputs``, and what is wrong with others."""
+    from aiida_mlip_autopipe.labelling.base import labeller_of
     from aiida_mlip_autopipe.science.frames import read_any
     from aiida_mlip_autopipe.workflows.inputs import find_code
 
@@ -105,7 +107,7 @@ def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
             'structure': lambda: _structure(expansion),
             'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
             'replay': lambda: _frames(configuration.replay, 'replay', read_any),
-            'data': lambda: _data(configuration.data, expansion.elements),
+            'data': lambda: _data(configuration.data, expansion.elements, labeller_of(configuration.labelling).charge),
         }
     )
 
@@ -280,13 +282,13 @@ def _frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> F
         raise ValueError(f'{key}: {error}') from error
 
 
-def _data(name: str | None, elements: list[str]) -> FramesData | None:
+def _data(name: str | None, elements: list[str], charge: int) -> FramesData | None:
     """Return labelled frames to begin with as a node; None where there are none."""
     from aiida_mlip_autopipe.science.existing_data import read_labelled
     from aiida_mlip_autopipe.workflows.inputs import data_problem
 
     frames = _frames(name, 'data', read_labelled)
-    if frames is not None and (problem := data_problem(frames, elements)):
+    if frames is not None and (problem := data_problem(frames, elements, charge)):
         raise ValueError(problem)
     return frames
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -61,17 +61,25 @@ class Expansion:
         Flat key -> the reason of a heuristic, or what a value comes to.
     sources : list of Atoms
         The structures that the seeds are made from.
+    remarks : dict
+        Flat key -> what to beware of in a value that the user gave.
     """
 
     configuration: Configuration
     origins: dict[str, str]
     reasons: dict[str, str]
     sources: list[Atoms]
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @property
     def elements(self) -> list[str]:
         """Return the elements of the system, sorted."""
         return _elements(self.sources)
+
+    def warnings(self) -> list[str]:
+        """Return what to beware of in values that the user gave, one line for each."""
+        given = flatten(self.configuration.model_dump())
+        return [f'{key}: {show(given[key])} is {remark}' for key, remark in self.remarks.items()]
 
     def dump(self) -> str:
         """Return the configuration as YAML, each value followed by its origin."""
@@ -147,9 +155,10 @@ class ConfigExpander:
         fractions, twofold = _take_melting_fractions(user)
         problems += twofold
         suggestions: dict[str, Suggestion] = {}
+        remarks: dict[str, str] = {}
         if structures:
             elements = _elements(structures)
-            of_labels, lacking = _of_labels(user, elements, recommended, protocol.heuristics)
+            of_labels, lacking, remarks = _of_labels(user, elements, recommended, protocol.heuristics)
             problems += lacking + _element_problems(given, elements)
             suggestions = suggest(structures, protocol.heuristics, given, fractions) | of_labels
             suggestions |= _lattice(user['system'])
@@ -165,7 +174,8 @@ class ConfigExpander:
         reasons = {key: item.reason for key, item in suggestions.items() if origins.get(key) == 'heuristic'}
         if fractions is not None:
             reasons[MELTING_FRACTIONS] = f'{fractions}, in K in temperatures_K'
-        return Expansion(configuration, origins, reasons | _notes(configuration, origins, structures), structures)
+        reasons |= _notes(configuration, origins, structures) | remarks
+        return Expansion(configuration, origins, reasons, structures, remarks)
 
     def _sources(self, user: dict[str, Any], sources: Sequence[Atoms] | None) -> tuple[list[Atoms], list[str]]:
         """Return the structures and the problems; make a path in ``user`` absolute."""
@@ -304,22 +314,33 @@ def _lattice(system: Mapping[str, Any]) -> dict[str, Suggestion]:
 
 def _of_labels(
     user: Mapping[str, Any], elements: Sequence[str], recommended: Any, rules: HeuristicRules
-) -> tuple[dict[str, Suggestion], list[str]]:
-    """Return what the labelling code suggests, and what is wrong with its section."""
+) -> tuple[dict[str, Suggestion], list[str], dict[str, str]]:
+    """Return what the labelling code suggests, what is wrong with its section, and what to beware of in it."""
     section = user.get('labelling', {})
     if kind_of(section) not in LABELLERS:
-        return {}, []
+        return {}, [], {}
     labeller, given = LABELLERS[kind_of(section)], flatten(section) if isinstance(section, Mapping) else {}
     problems: list[str] = []
     if callable(recommended):
         try:
-            recommended = recommended(given)
+            recommended = recommended({**given, 'code': _given_code(user)})
         except ValueError as error:
             recommended = None
             problems.append(str(error))
     problems += labeller.problems(elements, given, recommended)
     found = labeller.suggest(elements, given, None if problems else recommended, rules)
-    return {LABELLING_PREFIX + key: Suggestion(*item) for key, item in found.items()}, problems
+    remarks = labeller.remarks(elements, given, None if problems else recommended)
+    return (
+        {LABELLING_PREFIX + key: Suggestion(*item) for key, item in found.items()},
+        problems,
+        {LABELLING_PREFIX + key: remark for key, remark in remarks.items()},
+    )
+
+
+def _given_code(user: Mapping[str, Any]) -> Any:
+    """Return the label of the labelling code that the user gave."""
+    codes = user.get('codes')
+    return codes.get('labelling') if isinstance(codes, Mapping) else None
 
 
 def _protocol_of_labels(user: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,7 +367,8 @@ def _source_problems(configuration: Configuration, sources: Sequence[Atoms]) -> 
         StructureGenerator(configuration.generation).check(sources)
     except ValueError as error:
         return [f'system: {error}']
-    return _budget_problems(configuration, sources)
+    misfits: list[str] = LABELLERS[configuration.labelling.kind](configuration.labelling).misfits(sources)
+    return misfits or _budget_problems(configuration, sources)
 
 
 def _budget_problems(configuration: Configuration, sources: Sequence[Atoms]) -> list[str]:

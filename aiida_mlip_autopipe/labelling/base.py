@@ -234,6 +234,16 @@ class Labeller(ABC):
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
+    def charge(self) -> int:
+        """Return the total charge of each structure, in units of e; isolated atoms are neutral."""
+        return int(getattr(self.parameters, 'charge', 0))
+
+    @property
+    def with_plus_u(self) -> set[str]:
+        """Return the elements whose labels have a Hubbard U."""
+        return set()
+
+    @property
     def functional(self) -> str | None:
         """Return the exchange-correlation functional; None where there is none to speak of."""
         return getattr(self.parameters, 'functional', None)
@@ -266,7 +276,8 @@ class Labeller(ABC):
         Parameters
         ----------
         given : mapping
-            The section ``labelling`` as the user gave it, flat (``atomic_magnetization.Si``).
+            The section ``labelling`` as the user gave it, flat (``atomic_magnetization.Si``), and in ``code`` the
+            label of its code if one was given.
 
         Raises
         ------
@@ -284,11 +295,25 @@ class Labeller(ABC):
         return []
 
     @classmethod
+    def remarks(cls, elements: Sequence[str], given: Mapping[str, Any], recommended: Any) -> dict[str, str]:
+        """Return what to beware of in values that the user gave, by their keys in the section ``labelling``."""
+        return {}
+
+    def misfits(self, sources: Sequence[Atoms]) -> list[str]:
+        """Return what keeps the structures of the system from being labelled so, each with the way out."""
+        return []
+
+    @classmethod
     def suggest(
         cls, elements: Sequence[str], given: Mapping[str, Any], recommended: Any, rules: HeuristicRules
     ) -> dict[str, tuple[Any, str]]:
         """Return parameters that follow from the elements, each with its reason: they stand below the user's."""
         return {}
+
+    @classmethod
+    def coverage(cls) -> list[tuple[str, str]]:
+        """Return which elements the loaded profile can label: what has them, and in words which there are."""
+        return []
 
     # What init sets up
 

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 
+from aiida_mlip_autopipe.science.charge import CHARGE
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -68,14 +69,19 @@ def labels_of_batch(node: ArrayData) -> dict[str, Label]:
     return {key: Label(float(energy), of_frame, stress, job) for key, energy, of_frame, stress in rows}
 
 
-def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
-    """Return a copy of a candidate with its label, the level of theory and the calculation that it is from."""
+def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str, charge: int = 0) -> Atoms:
+    """Return a copy of a candidate with its label, the level of theory and the calculation that it is from.
+
+    The charge of the run, in units of e, is in ``info`` where there is one; isolated atoms are neutral.
+    """
     frame = atoms.copy()
     frame.info['REF_energy'] = label.energy
     frame.arrays['REF_forces'] = label.forces
     frame.info['REF_stress'] = label.stress
     frame.info['label_fingerprint'] = label_fingerprint
     frame.info['label_job'] = label.job
+    if charge and not is_isolated_atom(atoms):
+        frame.info[CHARGE] = charge
     return frame
 
 
@@ -83,6 +89,8 @@ def check_label(atoms: Atoms, label: Label, labelling: LabellingParameters) -> s
     """Return why a label is not fit for training; None if it is."""
     if not label.converged:
         return 'the SCF cycle did not converge'
+    if label.problem:
+        return label.problem
     if not label.is_finite:
         return 'energy, forces or stress are not finite'
     largest = float(np.linalg.norm(label.forces, axis=1).max())

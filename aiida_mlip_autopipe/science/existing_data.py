@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 
+from aiida_mlip_autopipe.science.charge import CHARGE, told_charge
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -111,6 +112,8 @@ def _labelled(frame: Atoms) -> Atoms:
     own = str(frame.info.get('frame_id', '.'))
     atoms.info = {'frame_id': name if '.' in own else own, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}
     atoms.info |= {key: frame.info[key] for key in KEPT if key in frame.info}
+    if (charge := told_charge(frame)) is not None:
+        atoms.info[CHARGE] = charge
     atoms.info['REF_energy'] = float(labels['energy'])
     atoms.info['REF_stress'] = stress if len(stress) == 6 else stress[[0, 4, 8, 5, 2, 1]]
     atoms.arrays['REF_forces'] = np.asarray(labels['forces'], dtype=float)

@@ -25,6 +25,8 @@ class Label:
         The first eight characters of the UUID of the job that computed it; empty where no job did.
     converged : bool
         Whether the calculation reached self-consistency.
+    problem : str
+        What is wrong with it beside its numbers; empty if nothing is.
     """
 
     energy: float
@@ -32,6 +34,7 @@ class Label:
     stress: np.ndarray
     job: str = ''
     converged: bool = True
+    problem: str = ''
 
     @property
     def is_finite(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiida import orm
@@ -14,8 +14,10 @@ from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
+from aiida_mlip_autopipe.science.charge import charge_problem
 from aiida_mlip_autopipe.science.existing_data import existing_data
 from aiida_mlip_autopipe.science.parameters.labelling import LABELLERS, kind_of
+from aiida_mlip_autopipe.science.potential.foundation import FOUNDATIONS, plus_u_elements
 
 __all__ = [
     'build_inputs',
@@ -123,12 +125,13 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
     """Return what keeps the pipeline from being submitted, if anything."""
     if 'structure' not in inputs:
         return None
-    elements = elements_of(inputs['structure'])
+    elements, charge = elements_of(inputs['structure']), 0
     if 'configuration' in inputs:
         labeller = labeller_of(inputs['configuration']['labelling'], inputs.get('labelling', {}))
+        charge = labeller.charge
         if problem := labeller.problem(elements):
             return problem
-    if 'data' in inputs and (problem := data_problem(inputs['data'], elements)):
+    if 'data' in inputs and (problem := data_problem(inputs['data'], elements, charge)):
         return problem
     surrogate = inputs.get('surrogate')
     if surrogate is None:
@@ -142,8 +145,8 @@ def validate_inputs(inputs: Mapping[str, Any], _namespace: Any) -> str | None:
     return None
 
 
-def data_problem(data: FramesData, elements: list[str]) -> str | None:
-    """Return what keeps existing data from being trained on, if anything."""
+def data_problem(data: FramesData, elements: list[str], charge: int = 0) -> str | None:
+    """Return what keeps existing data from being trained on in a run with labels of a charge, if anything."""
     if others := sorted(set(data.elements) - set(elements)):
         return (
             f'data: it holds {", ".join(others)}, but system has {", ".join(elements)} alone: leave these frames out, '
@@ -152,6 +155,8 @@ def data_problem(data: FramesData, elements: list[str]) -> str | None:
     frames = data.get_atoms()
     if any('frame_id' not in atoms.info for atoms in frames):
         return 'data: a frame has no frame_id; make the node with FramesData.from_atoms(read_labelled(PATH))'
+    if problem := charge_problem(frames, charge):
+        return f'data: {problem}'
     try:
         existing_data(frames)
     except ValueError as error:
@@ -159,19 +164,39 @@ def data_problem(data: FramesData, elements: list[str]) -> str | None:
     return None
 
 
-def functional_mismatch(surrogate: PotentialData | None, labeller: Labeller) -> str | None:
-    """Return a warning where the surrogate was trained on labels of another functional than the run's; else None.
+def functional_mismatch(
+    surrogate: PotentialData | None, labeller: Labeller, elements: Iterable[str] = ()
+) -> str | None:
+    """Return a warning where the surrogate was trained on labels of another functional, or with U; else None.
 
     Of a potential that does not say what it was trained on, and of a labelling code without one, nothing can be said.
     """
     functional = None if surrogate is None else surrogate.base.attributes.get('functional', None)
     own = labeller.functional
-    if functional is None or own is None or functional.lower() == own.lower():
+    if functional is None or own is None:
         return None
+    if functional.lower() == own.lower():
+        return _plus_u_mismatch(surrogate, labeller, elements)
     return (
         f'surrogate: it was trained on labels of {functional}, but labelling.functional is {own}. It '
         'explores the volumes and barriers of its own functional, and its errors in the summary are those of the '
         f'functionals, too. Choose a surrogate of {own}, or go on: all that it finds is labelled anew'
+    )
+
+
+def _plus_u_mismatch(surrogate: PotentialData | None, labeller: Labeller, elements: Iterable[str]) -> str | None:
+    """Return a warning where a published model has learned oxides with U, and the labels have none."""
+    name = None if surrogate is None else surrogate.base.attributes.get('origin', None)
+    if name not in FOUNDATIONS or not FOUNDATIONS[name].has_plus_u:
+        return None
+    without = {one: u_eV for one, u_eV in plus_u_elements(elements).items() if one not in labeller.with_plus_u}
+    if not without:
+        return None
+    told = ', '.join(f'{one} {u_eV:g} eV' for one, u_eV in without.items())
+    return (
+        f'surrogate: {name} was trained on oxides and fluorides with a Hubbard U ({told}), and the labels have none: '
+        'it explores other volumes, moments and barriers than those of the labels. Give labelling.hubbard, or go on: '
+        'all that it finds is labelled anew'
     )
 
 

@@ -62,9 +62,12 @@ def crystal(labeller: Labeller, shift: float = 0.0) -> Atoms:
 def with_other(labeller: Labeller, name: str) -> Labeller:
     """Return the same code with another value of one parameter."""
     value = getattr(labeller.parameters, name)
-    annotation = type(labeller.parameters).model_fields[name].annotation
+    field = type(labeller.parameters).model_fields[name]
+    annotation = field.annotation
     other: Any = value
-    if get_origin(annotation) is Literal:
+    if field.examples:
+        other = field.examples[0]
+    elif get_origin(annotation) is Literal:
         other = next(one for one in annotation.__args__ if one != value)
     elif isinstance(value, bool):
         other = not value

@@ -18,6 +18,7 @@ from aiida.parsers import Parser
 from qe_tools import CONSTANTS
 
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
+from aiida_mlip_autopipe.labelling.espresso.hubbard import U_IGNORED, manifolds
 from aiida_mlip_autopipe.labelling.espresso.inputs import label_key
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.labelling.espresso.units import ase_stress
@@ -40,11 +41,13 @@ class PwBatchParser(Parser):
         """Read the results of each candidate; a batch that was cut short gives those that it came to."""
         folder = Path(kwargs['retrieved_temporary_folder'])
         indices = self.node.inputs.indices.get_list()
-        labels, failed = {}, {}
+        labels, failed, with_u = {}, {}, self.with_u(indices)
         for index in indices:
             try:
                 labels[index] = read_label(
-                    folder / PwBatchCalculation.result_file(index), folder / PwBatchCalculation.output_file(index)
+                    folder / PwBatchCalculation.result_file(index),
+                    folder / PwBatchCalculation.output_file(index),
+                    with_u=index in with_u,
                 )
             except NoLabelError as problem:
                 failed[index] = str(problem)
@@ -57,6 +60,14 @@ class PwBatchParser(Parser):
         # The scheduler's own word, if it has one, says more: out of memory, out of time.
         return None if self.node.exit_status else self.exit_codes.ERROR_NO_LABEL.format(**words)
 
+    def with_u(self, indices: list[int]) -> set[int]:
+        """Return the candidates that have an element with U."""
+        given = set(manifolds(EspressoParameters(**self.node.inputs.parameters.get_dict()).hubbard))
+        if not given:
+            return set()
+        frames = self.node.inputs.candidates.get_atoms()
+        return {index for index in indices if given & set(frames[index].symbols)}
+
     def keys(self, indices: list[int]) -> dict[int, str]:
         """Return the key of each candidate of the batch."""
         inputs = self.node.inputs
@@ -66,11 +77,12 @@ class PwBatchParser(Parser):
         return {index: label_key(frames[index], labelling, pseudos) for index in indices}
 
 
-def read_label(result: Path, printed: Path) -> Label:
+def read_label(result: Path, printed: Path, with_u: bool = False) -> Label:
     """Return the label in the results of one pw.x.
 
     :param result: the XML file.
     :param printed: what pw.x printed; it tells why there is no label.
+    :param with_u: whether it was told of a Hubbard U.
     :raises NoLabelError: if there is none, or none to believe.
     """
     try:
@@ -79,6 +91,8 @@ def read_label(result: Path, printed: Path) -> Label:
         raise NoLabelError(_why(printed)) from None
     if output is None or _text(output, 'convergence_info/scf_conv/convergence_achieved') != 'true':
         raise NoLabelError(f'the SCF cycle did not converge, or was stopped ({_why(printed)})')
+    if with_u and output.find('dft/dftU') is None:
+        raise NoLabelError(U_IGNORED)
     try:
         label = Label(
             float(_text(output, 'total_energy/etot')) * CONSTANTS.hartree_to_ev,

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
 from aiida_mlip_autopipe.labelling.base import Labeller
+from aiida_mlip_autopipe.labelling.espresso.hubbard import U_IGNORED, manifolds
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.espresso.recipe import RECIPE_FIELDS, given_parts, pseudo_problems
+from aiida_mlip_autopipe.labelling.espresso.recommendation import Recommendation
 from aiida_mlip_autopipe.science.label import Label
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ __all__ = ['PSEUDO', 'EspressoLabeller']
 PSEUDO = 'pseudo_'
 """The node ``pseudo_Si`` is the pseudopotential of silicon."""
 MAGNETIZATION = 'atomic_magnetization.'
+HUBBARD = 'hubbard.'
 
 
 class EspressoLabeller(Labeller):
@@ -42,6 +46,7 @@ class EspressoLabeller(Labeller):
         'smearing',
         'degauss_Ry',
         'spin_polarised',
+        *RECIPE_FIELDS,
     )
     job_type = 'aiida.calculations:quantumespresso.pw'
     batch_type = 'aiida.calculations:mlip_autopipe.pw_batch'
@@ -63,7 +68,8 @@ class EspressoLabeller(Labeller):
         """Return the structure, the namelists and the k-points."""
         from aiida import orm
 
-        from aiida_mlip_autopipe.labelling.espresso.inputs import kpoints_mesh, pw_parameters
+        from aiida_mlip_autopipe.labelling.espresso.inputs import dft_of, kpoints_mesh, pw_parameters
+        from aiida_mlip_autopipe.labelling.espresso.structures import with_hubbard
 
         structure = orm.StructureData(cell=atoms.cell.array, pbc=[True, True, True])
         for symbol, position in zip(atoms.symbols, atoms.positions, strict=True):
@@ -72,8 +78,12 @@ class EspressoLabeller(Labeller):
         kpoints = orm.KpointsData()
         kpoints.set_kpoints_mesh(kpoints_mesh(atoms, self.parameters.kpoints_distance))
         z_valence = {element: pseudo.z_valence for element, pseudo in self.pseudos.items()}
-        namelists = pw_parameters(atoms, self.parameters, z_valence)
-        return {'structure': structure, 'parameters': orm.Dict(namelists), 'kpoints': kpoints}
+        namelists = pw_parameters(atoms, self.parameters, z_valence, dft_of(self.parameters, self.pseudos))
+        return {
+            'structure': with_hubbard(structure, self.parameters),
+            'parameters': orm.Dict(namelists),
+            'kpoints': kpoints,
+        }
 
     def single(self, picked: Mapping[str, Data], parameters: Dict, key: str, options: Mapping[str, Any]) -> Task:
         """Return aiida-quantumespresso's WorkChain with handlers."""
@@ -126,12 +136,28 @@ class EspressoLabeller(Labeller):
             np.array(trajectory.get_array('forces')[-1]),
             ase_stress(np.array(trajectory.get_array('stress')[-1])),
             converged=scf.get('convergence_achieved', True),
+            problem=U_IGNORED if self._lost_u(trajectory, told.get_dict()) else '',
         )
+
+    def _lost_u(self, trajectory: Any, told: Mapping[str, Any]) -> bool:
+        """Return whether pw.x printed no Hubbard energy for a structure that has an element with U."""
+        symbols = {name.rstrip('0123456789') for name in trajectory.base.attributes.get('symbols', [])}
+        return bool(set(manifolds(self.parameters.hubbard)) & symbols) and 'energy_hubbard' not in told
+
+    @property
+    def with_plus_u(self) -> set[str]:
+        """Return the elements with a Hubbard U."""
+        return set(manifolds(self.parameters.hubbard))
 
     def level_of_theory(self) -> dict[str, Any]:
         """Return the level of theory; a set that lacks an element has another one, as pseudopotentials are part."""
         checksums = {element: pseudo.md5 for element, pseudo in sorted(self.pseudos.items())}
-        return {**super().level_of_theory(), 'pseudos': checksums}
+        return {**self._told_level(), 'pseudos': checksums}
+
+    def _told_level(self) -> dict[str, Any]:
+        """Return the fields that decide the energies, without the parts of the recipe that are off."""
+        always = {name: getattr(self.parameters, name) for name in self.level_fields if name not in RECIPE_FIELDS}
+        return always | given_parts(self.parameters)
 
     def key(self, atoms: Atoms) -> str:
         """Return what pw.x is asked, and the pseudopotentials that it names, as a checksum."""
@@ -143,8 +169,12 @@ class EspressoLabeller(Labeller):
     def find_nodes(cls, parameters: EspressoParameters, elements: Sequence[str]) -> dict[str, Data]:
         """Return a pseudopotential of the family for each element."""
         from aiida_mlip_autopipe.labelling.espresso.family import family_pseudos
+        from aiida_mlip_autopipe.labelling.espresso.upf import header_of
 
         pseudos = family_pseudos(parameters.pseudo_family, elements)
+        headers = {element: header_of(pseudo) for element, pseudo in pseudos.items()}
+        if problems := pseudo_problems(parameters, parameters.functional, headers):
+            raise ValueError('; '.join(problems))
         return {f'{PSEUDO}{element}': pseudo for element, pseudo in pseudos.items()}
 
     def problem(self, elements: Sequence[str]) -> str | None:
@@ -158,11 +188,14 @@ class EspressoLabeller(Labeller):
         )
 
     @classmethod
-    def recommended(cls, given: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-        """Return the cutoffs (wavefunctions, density) of each element of the family, in Ry."""
+    def recommended(cls, given: Mapping[str, Any]) -> Recommendation:
+        """Return the cutoffs (wavefunctions, density) of each element of the family, in Ry, and the version of pw.x."""
         from aiida_mlip_autopipe.labelling.espresso.family import family_cutoffs
+        from aiida_mlip_autopipe.labelling.espresso.version import version_of_code
 
-        return family_cutoffs(_family(given))
+        found = Recommendation(family_cutoffs(_family(given)))
+        found.pw_version = version_of_code(str(given.get('code') or cls.default_code))
+        return found
 
     @classmethod
     def problems(
@@ -170,11 +203,40 @@ class EspressoLabeller(Labeller):
     ) -> list[str]:
         """Return the elements without a pseudopotential, and the moments of those that are not there."""
         from aiida_mlip_autopipe.config.elements import elements_not_there
-        from aiida_mlip_autopipe.labelling.espresso.suggestions import missing_pseudos
+        from aiida_mlip_autopipe.labelling.espresso.suggestions import missing_pseudos, version_problems
 
         moments = [key.removeprefix(MAGNETIZATION) for key in given if key.startswith(MAGNETIZATION)]
         missing = [] if recommended is None else missing_pseudos(elements, recommended, _family(given))
-        return [*missing, *elements_not_there(moments, elements, f'labelling.{MAGNETIZATION}')]
+        with_u = {key.removeprefix(HUBBARD).partition('-')[0] for key in given if key.startswith(HUBBARD)}
+        return [
+            *missing,
+            *elements_not_there(moments, elements, f'labelling.{MAGNETIZATION}'),
+            *elements_not_there(sorted(with_u), elements, f'labelling.{HUBBARD}'),
+            *(version_problems(given, recommended.pw_version) if isinstance(recommended, Recommendation) else []),
+        ]
+
+    @classmethod
+    def remarks(
+        cls, elements: Sequence[str], given: Mapping[str, Any], recommended: Mapping[str, Any] | None
+    ) -> dict[str, str]:
+        """Return where the recipe is below what the family and the balanced protocol ask for."""
+        from aiida_mlip_autopipe.labelling.espresso.suggestions import recipe_remarks
+
+        return recipe_remarks(elements, given, recommended or {}, cls.protocols['balanced']['kpoints_distance'])
+
+    def misfits(self, sources: Sequence[Atoms]) -> list[str]:
+        """Return the structures that the boundary condition does not suit."""
+        from aiida_mlip_autopipe.labelling.espresso.boundary import boundary_of, boundary_problem
+
+        boundary = boundary_of(self.parameters.boundary)
+        return list(filter(None, (boundary_problem(boundary, atoms) for atoms in sources)))
+
+    @classmethod
+    def coverage(cls) -> list[tuple[str, str]]:
+        """Return the elements of each installed family."""
+        from aiida_mlip_autopipe.labelling.espresso.coverage import families_covered
+
+        return families_covered()
 
     @classmethod
     def suggest(
@@ -185,9 +247,15 @@ class EspressoLabeller(Labeller):
         rules: HeuristicRules,
     ) -> dict[str, tuple[Any, str]]:
         """Return spins, and the cutoffs of the hardest element."""
-        from aiida_mlip_autopipe.labelling.espresso.suggestions import suggested_cutoffs, suggested_spins
+        from aiida_mlip_autopipe.labelling.espresso.suggestions import (
+            suggested_cutoffs,
+            suggested_spins,
+            suggested_syntax,
+        )
 
         found = suggested_spins(elements)
+        if isinstance(recommended, Recommendation) and any(key.startswith(HUBBARD) for key in given):
+            found |= suggested_syntax(recommended.pw_version)
         if recommended is not None:
             found |= suggested_cutoffs(elements, recommended, rules.cutoff_factor, given.get('ecutwfc_Ry'))
         return found
@@ -206,18 +274,31 @@ class EspressoLabeller(Labeller):
     def code_setup(cls, given: Mapping[str, Path | None]) -> CodeSetup:
         """Return the code of pw.x; the folder of pseudopotentials is looked into, too."""
         from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, find_pw, read_table
+        from aiida_mlip_autopipe.labelling.espresso.version import ask_version
 
         executable = find_pw(given.get('pw'))
         read_table(given.get('pseudos') or DEBIAN_FOLDER)
-        return CodeSetup('pw', executable, 'quantumespresso.pw', 'export OMP_NUM_THREADS=1')
+        version = ask_version(executable)
+        return CodeSetup('pw', executable, 'quantumespresso.pw', 'export OMP_NUM_THREADS=1', version)
 
     @classmethod
     def install(cls, given: Mapping[str, Path | None]) -> list[tuple[str, str, bool]]:
         """Install the family of pseudopotentials."""
-        from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, install_family
+        from aiida_mlip_autopipe.labelling.espresso.coverage import covered
+        from aiida_mlip_autopipe.labelling.espresso.pseudos import (
+            DEBIAN_FOLDER,
+            cutoffs_told,
+            family_label,
+            install_family,
+        )
 
-        family, added = install_family(given.get('pseudos') or DEBIAN_FOLDER)
-        return [('pseudopotentials', f'{family.label}: {" ".join(sorted(family.elements))}', bool(added))]
+        folder = given.get('pseudos') or DEBIAN_FOLDER
+        family, added = install_family(folder, family_label(folder))
+        told = cutoffs_told(folder)
+        return [
+            ('pseudopotentials', f'{family.label}: {" ".join(sorted(family.elements))}{told}', bool(added)),
+            ('elements to label', covered(family.elements), False),
+        ]
 
     def sentence(self) -> str:
         """Return the level of theory in words."""
@@ -240,7 +321,7 @@ class EspressoLabeller(Labeller):
     def record(self) -> dict[str, Any]:
         """Return the level of theory for the model card."""
         return {
-            **super().level_of_theory(),
+            **self._told_level(),
             'pseudo_family': self.parameters.pseudo_family,
             'pseudopotentials': [
                 {'element': element, 'file': pseudo.filename, 'md5': pseudo.md5}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.espresso.recipe_words import recipe_references, recipe_rows, recipe_words
 from aiida_mlip_autopipe.science.references import Reference
 
 __all__ = ['references', 'rows', 'sentence']
@@ -43,8 +44,8 @@ def sentence(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> str:
     return (
         f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {asked.functional}, {spin}, '
         f'{asked.smearing} smearing of {asked.degauss_Ry:g} Ry, cutoffs of {asked.ecutwfc_Ry:g} and '
-        f'{asked.ecutrho_Ry:g} Ry, k-points at most {asked.kpoints_distance:g} Å⁻¹ apart, with the pseudopotentials '
-        f'{_files(pseudos)} of the family {asked.pseudo_family}.'
+        f'{asked.ecutrho_Ry:g} Ry, k-points at most {asked.kpoints_distance:g} Å⁻¹ apart, {recipe_words(asked)}'
+        f'with the pseudopotentials {_files(pseudos)} of the family {asked.pseudo_family}.'
     )
 
 
@@ -55,6 +56,7 @@ def references(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> tuple[R
         found.append(FUNCTIONALS[asked.functional.lower()])
     if asked.smearing == 'cold':
         found.append(COLD_SMEARING)
+    found += recipe_references(asked)
     signs = ((SSSP, 'SSSP' in asked.pseudo_family), (DOJO, 'PseudoDojo' in asked.pseudo_family))
     found += [reference for reference, is_there in signs if is_there]
     return (*found, PSLIBRARY) if '_psl.' in _files(pseudos) else tuple(found)
@@ -68,6 +70,7 @@ def rows(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> list[tuple[st
         ('k-points', f'at most {asked.kpoints_distance:g} 1/Å apart'),
         ('smearing', f'{asked.smearing}, {asked.degauss_Ry:g} Ry'),
         ('spin', 'polarised' if asked.spin_polarised else 'isolated atoms only'),
+        *recipe_rows(asked),
         *(
             (f'pseudopotential of {element}', f'{pseudo.filename}, md5 {pseudo.md5}')
             for element, pseudo in sorted(pseudos.items())
