@@ -46,11 +46,13 @@ from aiida_mlip_autopipe.pipeline.stages import (
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
+from aiida_mlip_autopipe.science.evaluation.label_consistency import cutoff_warning
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
+    elements_of,
     expand_for,
     functional_mismatch,
     validate_configuration,
@@ -239,7 +241,8 @@ class AutoPipeWorkChain(SubmitsStages):
         missing = self.elements_without_isolated_atom()
         if missing:
             return self.exit_codes.ERROR_ISOLATED_ATOMS.format(elements=', '.join(missing))
-        if warning := pressure_warning(self.ctx.labelled['round_0'].get_atoms()):
+        seeds = self.ctx.labelled['round_0'].get_atoms()
+        for warning in filter(None, (pressure_warning(seeds), cutoff_warning(seeds))):
             self.report(warning)
         return self.submit_exploration(EXPLORE_TEST, self.ctx.structures['test_seeds'])
 
@@ -333,8 +336,9 @@ class AutoPipeWorkChain(SubmitsStages):
         self.hand_on()
         labeller = labeller_of(self.ctx.configuration['labelling'])
         warnings = (
-            functional_mismatch(self.inputs.get('surrogate'), labeller),
+            functional_mismatch(self.inputs.get('surrogate'), labeller, elements_of(self.inputs.structure)),
             pressure_warning(self.ctx.labelled['round_0'].get_atoms()),
+            cutoff_warning(self.ctx.labelled['round_0'].get_atoms()),
         )
         if any(warnings):
             self.ctx.summary['warning'] = orm.Str('. '.join(filter(None, warnings)))
