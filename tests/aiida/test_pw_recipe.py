@@ -244,6 +244,7 @@ def test_u_reaches_pw_and_a_label_without_it_is_rejected(pw_code):
     atoms.info.update(frame_id='c', origin='c', config_type='seed')
     asked = {'hubbard': {'C-2p': 3.0}, 'max_stress_GPa': None}
     single, batch = (label(pw_code, carbon, atoms, **asked, batch_size=size) for size in (1, 2))
+    assert [stage.outputs.rejected.get_dict() for stage in (single, batch)] == [{}, {}]
     energies = [stage.outputs.labelled.get_atoms()[0].info['REF_energy'] for stage in (single, batch)]
     assert energies[0] == pytest.approx(energies[1], abs=1e-6)
     ignored = label(pw_code, carbon, atoms, **asked, hubbard_syntax='card', batch_size=2)

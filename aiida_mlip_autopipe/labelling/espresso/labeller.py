@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
 from aiida_mlip_autopipe.labelling.base import Labeller
-from aiida_mlip_autopipe.labelling.espresso.hubbard import U_IGNORED, manifolds
+from aiida_mlip_autopipe.labelling.espresso.functionals import input_dft
+from aiida_mlip_autopipe.labelling.espresso.hubbard import FIRST_WITH_CARD, U_IGNORED, manifolds
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.labelling.espresso.recipe import RECIPE_FIELDS, given_parts, pseudo_problems
 from aiida_mlip_autopipe.labelling.espresso.recommendation import Recommendation
+from aiida_mlip_autopipe.labelling.espresso.upf import Header, header_of
+from aiida_mlip_autopipe.labelling.espresso.version import version_tuple
 from aiida_mlip_autopipe.science.label import Label
 
 if TYPE_CHECKING:
@@ -140,9 +143,11 @@ class EspressoLabeller(Labeller):
         )
 
     def _lost_u(self, trajectory: Any, told: Mapping[str, Any]) -> bool:
-        """Return whether pw.x printed no Hubbard energy for a structure that has an element with U."""
+        """Return whether a structure with U was computed by a version of pw.x that passes over its card."""
         symbols = {name.rstrip('0123456789') for name in trajectory.base.attributes.get('symbols', [])}
-        return bool(set(manifolds(self.parameters.hubbard)) & symbols) and 'energy_hubbard' not in told
+        version = version_tuple(str(told.get('creator_version', '')))
+        with_card = self.parameters.hubbard_syntax == 'card' and bool(self.with_plus_u & symbols)
+        return with_card and (0, 0) < version < FIRST_WITH_CARD
 
     @property
     def with_plus_u(self) -> set[str]:
@@ -152,7 +157,13 @@ class EspressoLabeller(Labeller):
     def level_of_theory(self) -> dict[str, Any]:
         """Return the level of theory; a set that lacks an element has another one, as pseudopotentials are part."""
         checksums = {element: pseudo.md5 for element, pseudo in sorted(self.pseudos.items())}
-        return {**self._told_level(), 'pseudos': checksums}
+        level = {**self._told_level(), 'pseudos': checksums}
+        dft = input_dft(self.parameters.functional, self._headers())
+        return level if dft is None else level | {'input_dft': dft}
+
+    def _headers(self) -> dict[str, Header]:
+        """Return what the pseudopotential of each element says of itself."""
+        return {element: header_of(pseudo) for element, pseudo in self.pseudos.items()}
 
     def _told_level(self) -> dict[str, Any]:
         """Return the fields that decide the energies, without the parts of the recipe that are off."""
@@ -169,7 +180,6 @@ class EspressoLabeller(Labeller):
     def find_nodes(cls, parameters: EspressoParameters, elements: Sequence[str]) -> dict[str, Data]:
         """Return a pseudopotential of the family for each element."""
         from aiida_mlip_autopipe.labelling.espresso.family import family_pseudos
-        from aiida_mlip_autopipe.labelling.espresso.upf import header_of
 
         pseudos = family_pseudos(parameters.pseudo_family, elements)
         headers = {element: header_of(pseudo) for element, pseudo in pseudos.items()}
@@ -178,10 +188,11 @@ class EspressoLabeller(Labeller):
         return {f'{PSEUDO}{element}': pseudo for element, pseudo in pseudos.items()}
 
     def problem(self, elements: Sequence[str]) -> str | None:
-        """Return the elements that have no pseudopotential."""
+        """Return the elements that have no pseudopotential, or what those that there are cannot do."""
         missing = sorted(set(elements) - set(self.pseudos))
         if not missing:
-            return None
+            wrong = pseudo_problems(self.parameters, self.parameters.functional, self._headers())
+            return '; '.join(wrong) or None
         return (
             f'labelling: no pseudopotential for {", ".join(missing)}; give one for each element, as pseudo_ELEMENT: '
             'all from one family (labelling.pseudo_family)'

@@ -27,7 +27,6 @@ from aiida_mlip_autopipe.labelling.espresso.hubbard import (
     refused_projector,
 )
 from aiida_mlip_autopipe.labelling.espresso.upf import Header
-from aiida_mlip_autopipe.science.parameters.base import FiniteFloat
 from aiida_mlip_autopipe.science.parameters.labelling import LabellingParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
@@ -42,6 +41,7 @@ __all__ = [
 ]
 
 Dispersion = Annotated[Literal['none', 'd2', 'd3', 'd3bj', 'xdm'], BeforeValidator(refused_dispersion)]
+HubbardU = Annotated[float, Field(gt=0, le=20)]
 Projector = Annotated[Literal['atomic', 'ortho-atomic'], BeforeValidator(refused_projector)]
 
 
@@ -50,7 +50,7 @@ class RecipeParameters(LabellingParameters):
 
     dispersion: Dispersion = Field('none', description='Dispersion correction.')
     dispersion_three_body: bool = Field(False, description='Whether d3 and d3bj have their three-body term.')
-    hubbard: dict[str, FiniteFloat] = Field(
+    hubbard: dict[str, HubbardU] = Field(
         default_factory=dict,
         description='Hubbard U of manifolds, in eV, as {Ni-3d: 6.0} (DFT+U of Dudarev).',
         examples=[{'Si-3p': 4.0}],

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiida_mlip_autopipe.labelling.espresso.functionals import input_dft
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.labelling.espresso.recipe_words import recipe_references, recipe_rows, recipe_words
+from aiida_mlip_autopipe.labelling.espresso.upf import header_of
 from aiida_mlip_autopipe.science.references import Reference
 
 __all__ = ['references', 'rows', 'sentence']
@@ -42,7 +44,7 @@ def sentence(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> str:
     """Return what the methods section of a paper says of the labels."""
     spin = 'spin-polarised' if asked.spin_polarised else 'without spin polarisation'
     return (
-        f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {asked.functional}, {spin}, '
+        f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {_functional(asked, pseudos)}, {spin}, '
         f'{asked.smearing} smearing of {asked.degauss_Ry:g} Ry, cutoffs of {asked.ecutwfc_Ry:g} and '
         f'{asked.ecutrho_Ry:g} Ry, k-points at most {asked.kpoints_distance:g} Å⁻¹ apart, {recipe_words(asked)}'
         f'with the pseudopotentials {_files(pseudos)} of the family {asked.pseudo_family}.'
@@ -76,6 +78,15 @@ def rows(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> list[tuple[st
             for element, pseudo in sorted(pseudos.items())
         ),
     ]
+
+
+def _functional(asked: EspressoParameters, pseudos: Mapping[str, Any]) -> str:
+    """Return the functional, and those of the pseudopotentials where they have others."""
+    headers = {element: header_of(pseudo) for element, pseudo in pseudos.items()}
+    if input_dft(asked.functional, headers) is None:
+        return asked.functional
+    own = sorted({header.functional for header in headers.values() if header.functional})
+    return f'{asked.functional} on pseudopotentials made with {" and ".join(own)}'
 
 
 def _files(pseudos: Mapping[str, Any]) -> str:
