@@ -86,7 +86,8 @@ def prepare(path: Path) -> Launch:
     nodes, problems = load_nodes(expansion)
     if problems:
         raise ConfigError(problems, str(path))
-    if warning := functional_mismatch(nodes['surrogate'], labeller_of(configuration.labelling)):
+    mismatch = functional_mismatch(nodes['surrogate'], labeller_of(configuration.labelling), expansion.elements)
+    for warning in filter(None, (mismatch, *expansion.warnings())):
         console.print(f'[yellow]Warning:[/] {warning}', soft_wrap=True)
     builder: Any = build_inputs(AutoPipeWorkChain.get_builder(), configuration, **nodes)
     builder.metadata.label = path.stem

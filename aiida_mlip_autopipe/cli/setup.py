@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiida_mlip_autopipe.labelling.answers import VERSION_EXTRA, CodeSetup
 from aiida_mlip_autopipe.labelling.executable import find_executable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     'ensure_options',
     'ensure_profile',
     'find_worker',
+    'keep_version',
 ]
 
 DEFAULT_PROFILE = 'autopipe'
@@ -191,6 +193,12 @@ def ensure_code(
     ).store()
     report.did(part, f'{executable}')
     return code
+
+
+def keep_version(code: InstalledCode, asked: CodeSetup) -> None:
+    """Store the version of a program with its code, if the code is that program."""
+    if asked.version is not None and Path(str(code.filepath_executable)) == asked.executable:
+        code.base.extras.set(VERSION_EXTRA, asked.version)
 
 
 def ensure_daemon(profile: Profile, n_workers: int, restart: bool, report: Report) -> None:

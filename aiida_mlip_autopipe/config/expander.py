@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.config.elements import elements_not_there
 from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
 from aiida_mlip_autopipe.config.heuristics import Suggestion, displacements, suggest, temperatures
+from aiida_mlip_autopipe.config.labels import LABELLING_PREFIX, of_labels
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.schema import Configuration, HeuristicRules, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
@@ -44,7 +45,6 @@ __all__ = ['ConfigExpander', 'Expansion', 'check_surrogate_elements', 'load_prot
 PROTOCOLS: tuple[str, ...] = get_args(Configuration.model_fields['protocol'].annotation)
 DEFAULT_PROTOCOL: str = Configuration.model_fields['protocol'].default
 TEMPERATURES, MELTING_FRACTIONS = 'exploration.temperatures_K', 'exploration.melting_fractions'
-LABELLING_PREFIX = 'labelling.'
 WEIGHTS_PREFIX = 'exploration.descriptor.compression.species_weighting.'
 HEADER = """The full configuration of the run. Each value is followed by its origin:
 user: the input; protocol: the protocol's file; heuristic: estimated for this system, and from what;
@@ -67,6 +67,8 @@ class Expansion:
         The structures that the seeds are made from.
     found : tuple of Dimensionality
         What each of them is.
+    remarks : dict
+        Flat key -> what to beware of in a value that the user gave.
     """
 
     configuration: Configuration
@@ -74,11 +76,17 @@ class Expansion:
     reasons: dict[str, str]
     sources: list[Atoms]
     found: tuple[Dimensionality, ...] = ()
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @property
     def elements(self) -> list[str]:
         """Return the elements of the system, sorted."""
         return _elements(self.sources)
+
+    def warnings(self) -> list[str]:
+        """Return what to beware of in values that the user gave, one line for each."""
+        given = flatten(self.configuration.model_dump())
+        return [f'{key}: {show(given[key])} is {remark}' for key, remark in self.remarks.items()]
 
     def dump(self) -> str:
         """Return the configuration as YAML, each value followed by its origin."""
@@ -154,14 +162,15 @@ class ConfigExpander:
         fractions, twofold = _take_melting_fractions(user)
         problems += twofold
         suggestions: dict[str, Suggestion] = {}
+        remarks: dict[str, str] = {}
         forced: dict[str, Consequence] = {}
         found: list[Dimensionality] = []
         if structures:
             elements = _elements(structures)
-            of_labels, lacking = _of_labels(user, structures, recommended, protocol.heuristics)
+            asked_of_labels, lacking, remarks = of_labels(user, structures, recommended, protocol.heuristics)
             problems += lacking + _element_problems(given, elements)
             found, grid, forced, unfit = _of_system(structures, protocol.heuristics, given, fractions)
-            suggestions = suggest(structures, given) | grid | of_labels | _lattice(user['system'])
+            suggestions = suggest(structures, given) | grid | asked_of_labels | _lattice(user['system'])
             problems += unfit
         preset = _of_same_kind(merged([protocol.configuration, _protocol_of_labels(user)]), user)
         layers = [_nested(_values(suggestions)), preset, _nested(_values(forced)), user]
@@ -176,8 +185,8 @@ class ConfigExpander:
         reasons = {key: item.reason for key, item in told.items() if origins.get(key) == 'heuristic'}
         if fractions is not None:
             reasons[MELTING_FRACTIONS] = f'{fractions}, in K in temperatures_K'
-        notes = _notes(configuration, origins, structures) | _told_of_system(configuration, structures, found)
-        return Expansion(configuration, origins, reasons | notes, structures, tuple(found))
+        reasons |= _notes(configuration, origins, structures) | _told_of_system(configuration, structures, found)
+        return Expansion(configuration, origins, reasons | remarks, structures, tuple(found), remarks)
 
     def _sources(self, user: dict[str, Any], sources: Sequence[Atoms] | None) -> tuple[list[Atoms], list[str]]:
         """Return the structures and the problems; make a path in ``user`` absolute."""
@@ -333,31 +342,6 @@ def _of_system(
     return found, grid, {} if unfit else consequences(found), unknown + unfit
 
 
-def _of_labels(
-    user: Mapping[str, Any], structures: Sequence[Atoms], recommended: Any, rules: HeuristicRules
-) -> tuple[dict[str, Suggestion], list[str]]:
-    """Return what the labelling code suggests, and what is wrong with its section."""
-    section = user.get('labelling', {})
-    if kind_of(section) not in LABELLERS:
-        return {}, []
-    labeller, given = LABELLERS[kind_of(section)], flatten(section) if isinstance(section, Mapping) else {}
-    problems: list[str] = []
-    if callable(recommended):
-        try:
-            recommended = recommended(given)
-        except ValueError as error:
-            recommended = None
-            problems.append(str(error))
-    elements = _elements(structures)
-    problems += labeller.problems(elements, given, recommended)
-    found = labeller.suggest(elements, given, None if problems else recommended, rules)
-    try:
-        found |= labeller.suggest_for(structures, given)
-    except ValueError as error:
-        problems.append(str(error))
-    return {LABELLING_PREFIX + key: Suggestion(*item) for key, item in found.items()}, problems
-
-
 def _protocol_of_labels(user: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a protocol sets of the labelling code's own parameters."""
     kind = kind_of(user.get('labelling'))
@@ -382,7 +366,8 @@ def _source_problems(configuration: Configuration, sources: Sequence[Atoms]) -> 
         StructureGenerator(configuration.generation).check(sources)
     except ValueError as error:
         return [f'system: {error}']
-    return _budget_problems(configuration, sources)
+    misfits: list[str] = LABELLERS[configuration.labelling.kind](configuration.labelling).misfits(sources)
+    return misfits or _budget_problems(configuration, sources)
 
 
 def _budget_problems(configuration: Configuration, sources: Sequence[Atoms]) -> list[str]:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from aiida.engine import Process
 
-__all__ = ['CodeSetup', 'PastLabel', 'SetupOption', 'Task']
+__all__ = ['VERSION_EXTRA', 'CodeSetup', 'PastLabel', 'SetupOption', 'Task']
+
+VERSION_EXTRA = 'program_version'
+"""Extra of a code: the version of its program."""
 
 
 class Task(NamedTuple):
@@ -41,12 +44,15 @@ class CodeSetup:
         Entry point of its calculation.
     prepend : str
         Shell lines before it runs.
+    version : str or None
+        Version of the program, which is stored with the code; None if it is not known.
     """
 
     label: str
     executable: Path
     plugin: str | None = None
     prepend: str = ''
+    version: str | None = None
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,6 @@ from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LABELLERS,
     LabellingParameters,
-    kind_of,
     labelling_parameters,
 )
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -92,10 +91,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     'Labeller',
-    'job_types',
     'labeller_of',
     'labeller_of_process',
-    'validate_labelling',
 ]
 
 
@@ -264,6 +261,16 @@ class Labeller(ABC):
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
+    def charge(self) -> int:
+        """Return the total charge of each structure, in units of e; isolated atoms are neutral."""
+        return int(getattr(self.parameters, 'charge', 0))
+
+    @property
+    def with_plus_u(self) -> set[str]:
+        """Return the elements whose labels have a Hubbard U."""
+        return set()
+
+    @property
     def functional(self) -> str | None:
         """Return the exchange-correlation functional; None where there is none to speak of."""
         return getattr(self.parameters, 'functional', None)
@@ -296,7 +303,8 @@ class Labeller(ABC):
         Parameters
         ----------
         given : mapping
-            The section ``labelling`` as the user gave it, flat (``atomic_magnetization.Si``).
+            The section ``labelling`` as the user gave it, flat (``atomic_magnetization.Si``), and in ``code`` the
+            label of its code if one was given.
 
         Raises
         ------
@@ -311,6 +319,15 @@ class Labeller(ABC):
 
         ``recommended`` is None where the profile was not asked.
         """
+        return []
+
+    @classmethod
+    def remarks(cls, elements: Sequence[str], given: Mapping[str, Any], recommended: Any) -> dict[str, str]:
+        """Return what to beware of in values that the user gave, by their keys in the section ``labelling``."""
+        return {}
+
+    def misfits(self, sources: Sequence[Atoms]) -> list[str]:
+        """Return what keeps the structures of the system from being labelled so, each with the way out."""
         return []
 
     @classmethod
@@ -330,6 +347,11 @@ class Labeller(ABC):
             If a structure cannot be labelled as asked.
         """
         return {}
+
+    @classmethod
+    def coverage(cls) -> list[tuple[str, str]]:
+        """Return which elements the loaded profile can label: what has them, and in words which there are."""
+        return []
 
     # What init sets up
 
@@ -411,22 +433,3 @@ def labeller_of_process(node: ProcessNode) -> Labeller:
     inputs = node.inputs
     values = inputs.configuration['labelling'] if 'configuration' in inputs else inputs.parameters.get_dict()
     return labeller_of(values, dict(inputs.labelling.items()) if 'labelling' in inputs else {})
-
-
-def job_types() -> set[str]:
-    """Return the process types of the jobs of all labelling codes."""
-    codes = [labeller for _, labeller in LABELLERS.items()]
-    return {labeller.job_type for labeller in codes} | {one.batch_type for one in codes if one.batch_type is not None}
-
-
-def validate_labelling(node: Dict | None, port: object) -> str | None:
-    """Return what is wrong with the parameters of a labelling code, if anything: the validator of a port."""
-    from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
-
-    if node is None:
-        return None
-    try:
-        labeller = LABELLERS[kind_of(node.get_dict())]
-    except ValueError as error:
-        return f'kind: {error}'
-    return validate_parameters(labeller.parameters_class)(node, port)

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 
+from aiida_mlip_autopipe.science.charge import CHARGE
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
@@ -101,11 +102,12 @@ def _electrons_of_batch(node: ArrayData, places: np.ndarray) -> list[dict[str, A
     return found
 
 
-def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
+def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str, charge: int = 0) -> Atoms:
     """Return a copy of a candidate with its label, the level of theory and the calculation that it is from.
 
     It is periodic in three directions, as the cell that was labelled. With vacuum it has no stress: the pressure of a
-    slab in its box depends on the box.
+    slab in its box depends on the box. The charge of the run, in units of e, is in ``info`` where there is one;
+    isolated atoms are neutral.
     """
     frame = atoms.copy()
     frame.pbc = True
@@ -120,6 +122,8 @@ def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str) -> Atoms:
             frame.info[name] = getattr(label, name)
     if label.site_moments_uB is not None:
         frame.arrays[SITES] = label.site_moments_uB
+    if charge and not is_isolated_atom(atoms):
+        frame.info[CHARGE] = charge
     return frame
 
 
@@ -127,6 +131,8 @@ def check_label(atoms: Atoms, label: Label, labelling: LabellingParameters) -> s
     """Return why a label is not fit for training; None if it is."""
     if not label.converged:
         return 'the SCF cycle did not converge'
+    if label.problem:
+        return label.problem
     filled = fills_its_cell(atoms)
     if not label.is_usable(with_stress=filled):
         return f'energy{", forces or stress" if filled else " or forces"} are not finite'

@@ -13,7 +13,8 @@ from typing import Any
 from aiida import orm
 from aiida.manage.caching import get_use_cache
 
-from aiida_mlip_autopipe.labelling.base import Labeller, job_types
+from aiida_mlip_autopipe.labelling.base import Labeller
+from aiida_mlip_autopipe.labelling.kinds import job_types
 from aiida_mlip_autopipe.provenance.states import LABEL_LINK
 
 __all__ = ['computed_alone', 'computed_in_batches', 'failed_jobs', 'job_options']

@@ -14,7 +14,7 @@ from enum import StrEnum
 from aiida import orm
 
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.labelling.base import job_types
+from aiida_mlip_autopipe.labelling.kinds import job_types
 from aiida_mlip_autopipe.pipeline.exit_codes import WARNINGS, advice_on
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of

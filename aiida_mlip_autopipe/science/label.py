@@ -25,6 +25,8 @@ class Label:
         The first eight characters of the UUID of the job that computed it; empty where no job did.
     converged : bool
         Whether the calculation reached self-consistency.
+    problem : str
+        What is wrong with it beside its numbers; empty if nothing is.
     total_magnetization_uB, absolute_magnetization_uB : float or None
         Integral of the spin density of the cell, and of its absolute value, in µB; None without spin polarisation.
     fermi_energy_eV : float or None
@@ -40,6 +42,7 @@ class Label:
     stress: np.ndarray
     job: str = ''
     converged: bool = True
+    problem: str = ''
     total_magnetization_uB: float | None = None
     absolute_magnetization_uB: float | None = None
     fermi_energy_eV: float | None = None

@@ -46,11 +46,13 @@ from aiida_mlip_autopipe.pipeline.stages import (
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
+from aiida_mlip_autopipe.science.evaluation.label_consistency import cutoff_warning
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom, isolated_atom_id
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
     build_inputs,
+    elements_of,
     expand_for,
     functional_mismatch,
     validate_configuration,
@@ -237,7 +239,8 @@ class AutoPipeWorkChain(SubmitsStages):
 
     def explore_test(self) -> ToContext | ExitCode:
         """Draw test frames at random from the dynamics of seeds that are used for nothing else."""
-        if warning := pressure_warning(self.ctx.labelled['round_0'].get_atoms()):
+        seeds = self.ctx.labelled['round_0'].get_atoms()
+        for warning in filter(None, (pressure_warning(seeds), cutoff_warning(seeds))):
             self.report(warning)
         return self.submit_exploration(EXPLORE_TEST, self.ctx.structures['test_seeds'])
 
@@ -331,8 +334,9 @@ class AutoPipeWorkChain(SubmitsStages):
         self.hand_on()
         labeller = labeller_of(self.ctx.configuration['labelling'])
         warnings = (
-            functional_mismatch(self.inputs.get('surrogate'), labeller),
+            functional_mismatch(self.inputs.get('surrogate'), labeller, elements_of(self.inputs.structure)),
             pressure_warning(self.ctx.labelled['round_0'].get_atoms()),
+            cutoff_warning(self.ctx.labelled['round_0'].get_atoms()),
             branch_warning([atoms for node in self.ctx.labelled.values() for atoms in node.get_atoms()]),
         )
         if any(warnings):

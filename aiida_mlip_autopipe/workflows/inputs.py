@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiida import orm
@@ -16,6 +16,7 @@ from aiida_mlip_autopipe.config import ConfigExpander, Configuration, Expansion
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
+from aiida_mlip_autopipe.science.charge import charge_problem
 from aiida_mlip_autopipe.science.existing_data import judged_data
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LABELLERS,
@@ -23,6 +24,7 @@ from aiida_mlip_autopipe.science.parameters.labelling import (
     kind_of,
     labelling_parameters,
 )
+from aiida_mlip_autopipe.science.potential.foundation import FOUNDATIONS, plus_u_elements
 
 __all__ = [
     'build_inputs',
@@ -176,6 +178,8 @@ def data_problem(data: FramesData, elements: list[str], labelling: LabellingPara
 def _frames_problem(frames: list[Atoms], labelling: LabellingParameters) -> str | None:
     if any('frame_id' not in atoms.info for atoms in frames):
         return 'data: a frame has no frame_id; make the node with FramesData.from_atoms(read_labelled(PATH))'
+    if problem := charge_problem(frames, labeller_of(labelling).charge):
+        return f'data: {problem}'
     try:
         judged_data(frames, labelling)
     except ValueError as error:
@@ -183,19 +187,39 @@ def _frames_problem(frames: list[Atoms], labelling: LabellingParameters) -> str 
     return None
 
 
-def functional_mismatch(surrogate: PotentialData | None, labeller: Labeller) -> str | None:
-    """Return a warning where the surrogate was trained on labels of another functional than the run's; else None.
+def functional_mismatch(
+    surrogate: PotentialData | None, labeller: Labeller, elements: Iterable[str] = ()
+) -> str | None:
+    """Return a warning where the surrogate was trained on labels of another functional, or with U; else None.
 
     Of a potential that does not say what it was trained on, and of a labelling code without one, nothing can be said.
     """
     functional = None if surrogate is None else surrogate.base.attributes.get('functional', None)
     own = labeller.functional
-    if functional is None or own is None or functional.lower() == own.lower():
+    if functional is None or own is None:
         return None
+    if functional.lower() == own.lower():
+        return _plus_u_mismatch(surrogate, labeller, elements)
     return (
         f'surrogate: it was trained on labels of {functional}, but labelling.functional is {own}. It '
         'explores the volumes and barriers of its own functional, and its errors in the summary are those of the '
         f'functionals, too. Choose a surrogate of {own}, or go on: all that it finds is labelled anew'
+    )
+
+
+def _plus_u_mismatch(surrogate: PotentialData | None, labeller: Labeller, elements: Iterable[str]) -> str | None:
+    """Return a warning where a published model has learned oxides with U, and the labels have none."""
+    name = None if surrogate is None else surrogate.base.attributes.get('origin', None)
+    if name not in FOUNDATIONS or not FOUNDATIONS[name].has_plus_u:
+        return None
+    without = {one: u_eV for one, u_eV in plus_u_elements(elements).items() if one not in labeller.with_plus_u}
+    if not without:
+        return None
+    told = ', '.join(f'{one} {u_eV:g} eV' for one, u_eV in without.items())
+    return (
+        f'surrogate: {name} was trained on oxides and fluorides with a Hubbard U ({told}), and the labels have none: '
+        'it explores other volumes, moments and barriers than those of the labels. Give labelling.hubbard, or go on: '
+        'all that it finds is labelled anew'
     )
 
 

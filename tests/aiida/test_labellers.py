@@ -15,7 +15,8 @@ from ase.build import bulk
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling import LABELLERS, Labeller, LabellingParameters
-from aiida_mlip_autopipe.labelling.base import job_types, labeller_of, validate_labelling
+from aiida_mlip_autopipe.labelling.base import labeller_of
+from aiida_mlip_autopipe.labelling.kinds import job_types, validate_labelling
 from aiida_mlip_autopipe.science.parameters.labelling import DEFAULT_LABELLER
 
 OPTIONS = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
@@ -62,9 +63,12 @@ def crystal(labeller: Labeller, shift: float = 0.0) -> Atoms:
 def with_other(labeller: Labeller, name: str) -> Labeller:
     """Return the same code with another value of one parameter."""
     value = getattr(labeller.parameters, name)
-    annotation = type(labeller.parameters).model_fields[name].annotation
+    field = type(labeller.parameters).model_fields[name]
+    annotation = field.annotation
     other: Any = value
-    if get_origin(annotation) is Literal:
+    if field.examples:
+        other = field.examples[0]
+    elif get_origin(annotation) is Literal:
         other = next(one for one in annotation.__args__ if one != value)
     elif isinstance(value, bool):
         other = not value

@@ -215,3 +215,22 @@ def test_a_surrogate_of_another_functional_is_told(surrogate, functional, told, 
     assert warning is None or ('r2SCAN' in warning and 'PBE' in warning)
     assert functional_mismatch(PotentialData.from_file(tiny_potential, properties, origin='x'), labelling) is None
     assert functional_mismatch(None, labelling) is None
+
+
+@pytest.mark.parametrize(
+    ('surrogate', 'elements', 'hubbard', 'told'),
+    [
+        ('medium-mpa-0', ['Ni', 'O'], {}, True),
+        ('medium-mpa-0', ['Ni', 'O'], {'Ni-3d': 6.0}, False),
+        ('medium-mpa-0', ['Ni', 'Al'], {}, False),
+        ('medium-mpa-0', ['Si', 'O'], {}, False),
+        ('mace-matpes-pbe-0', ['Ni', 'O'], {}, False),
+    ],
+)
+def test_a_surrogate_with_u_is_told_where_the_labels_have_none(surrogate, elements, hubbard, told, tiny_potential):
+    """For oxides and fluorides of the metals that the Materials Project computes with U, with its values."""
+    properties = inspect_potential(tiny_potential) | {'functional': FOUNDATIONS[surrogate].functional_name}
+    node = PotentialData.from_file(tiny_potential, properties, origin=surrogate)
+    warning = functional_mismatch(node, EspressoLabeller(EspressoParameters(hubbard=hubbard)), elements)
+    assert (warning is not None) is told
+    assert warning is None or ('Ni 6.2 eV' in warning and 'labelling.hubbard' in warning)

@@ -90,7 +90,7 @@ def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.
         elif reason := check_label(atoms, label, labeller.parameters) or labeller.doubt(atoms, label):
             rejected[atoms.info['frame_id']] = reason
         else:
-            labelled.append(labelled_atoms(atoms, label, level))
+            labelled.append(labelled_atoms(atoms, label, level, labeller.charge))
     rejected |= energy_outliers(labelled, labeller.parameters.energy_window_eV)
     labelled = [atoms for atoms in labelled if atoms.info['frame_id'] not in rejected]
     branches = other_branches(labelled)

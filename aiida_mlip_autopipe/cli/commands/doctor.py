@@ -164,10 +164,20 @@ def _tell(job: CalcJobNode) -> None:
         code = job.inputs.code.full_label
         console.print(f'[bold]{code}[/], job {job.pk} of {job.ctime.astimezone():%Y-%m-%d %H:%M}', soft_wrap=True)
         print_report(job.outputs.report.get_dict(), code, _given_options(job))
+    _tell_coverage()
     if not job.is_finished_ok:
         console.print(f'[bold red]job {job.pk}:[/] ', end='')
         console.print(job.exit_message or f'{job.process_state}', markup=False)
         sys.exit(1)
+
+
+def _tell_coverage() -> None:
+    """Tell which elements the profile can label."""
+    from aiida_mlip_autopipe.science.parameters.labelling import LABELLERS
+
+    for _, labeller in LABELLERS.items():
+        for source, words in labeller.coverage():
+            console.print(f'[bold]elements to label[/] with {source}: {words}', soft_wrap=True)
 
 
 def _given_options(job: CalcJobNode) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def examine(path: Path, profile: Profile) -> Examination:
         found.slots_needed = needed_slots(found.expansion.configuration)
         found.problems += [*problems, *_too_few_slots(found)]
         found.warnings += _mismatch(codes, found.expansion)
+        found.warnings += found.expansion.warnings()
     for name in ('worker_code', 'labelling_code'):
         if codes.get(name) is not None:
             found.problems += _unreachable(codes[name])
@@ -130,7 +131,9 @@ def _mismatch(nodes: Mapping[str, Any], expansion: Expansion) -> Iterator[str]:
     from aiida_mlip_autopipe.labelling.base import labeller_of
     from aiida_mlip_autopipe.workflows.inputs import functional_mismatch
 
-    if warning := functional_mismatch(nodes.get('surrogate'), labeller_of(expansion.configuration.labelling)):
+    if warning := functional_mismatch(
+        nodes.get('surrogate'), labeller_of(expansion.configuration.labelling), expansion.elements
+    ):
         yield warning
 
 

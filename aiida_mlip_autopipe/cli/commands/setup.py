@@ -77,9 +77,10 @@ def command(
             computer = setup.ensure_computer(report)
             setup.ensure_code(computer, 'mlip-worker', worker, report)
             for code in codes:
-                setup.ensure_code(
+                made = setup.ensure_code(
                     computer, code.label, code.executable, report, plugin=code.plugin, prepend=code.prepend
                 )
+                setup.keep_version(made, code)
             for part, text, is_new in (one for labeller in labellers for one in labeller.install(given)):
                 (report.did if is_new else report.found)(part, text)
             setup.ensure_daemon(profile, workers, restart, report)

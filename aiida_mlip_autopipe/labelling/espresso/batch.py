@@ -15,7 +15,7 @@ from aiida.plugins import DataFactory
 
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, pseudo_file, pw_input
+from aiida_mlip_autopipe.labelling.espresso.inputs import PSEUDO_FOLDER, dft_of, pseudo_file, pw_input
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.pipeline.exit_codes import NO_LABEL, NOT_ALL_LABELLED, add_exit_codes
 
@@ -86,12 +86,13 @@ class PwBatchCalculation(CalcJob):
         labelling = EspressoParameters(**self.inputs.parameters.get_dict())
         pseudos = self.inputs.pseudos
         z_valence = {element: pseudo.z_valence for element, pseudo in pseudos.items()}
+        dft = dft_of(labelling, pseudos)
         frames = self.inputs.candidates.get_atoms()
         calculation = CalcInfo()
         calculation.codes_info = []
         calculation.codes_run_mode = CodeRunMode.SERIAL
         for index in self.inputs.indices.get_list():
-            text = pw_input(frames[index], labelling, z_valence, self._outdir(index), self.PREFIX)
+            text = pw_input(frames[index], labelling, z_valence, self._outdir(index), self.PREFIX, dft)
             with folder.open(self.input_file(index), 'w') as handle:
                 handle.write(text)
             run = CodeInfo()

@@ -18,6 +18,7 @@ from ase import Atoms
 from qe_tools import CONSTANTS
 
 from aiida_mlip_autopipe.labelling.espresso.batch import PwBatchCalculation
+from aiida_mlip_autopipe.labelling.espresso.hubbard import U_IGNORED, manifolds
 from aiida_mlip_autopipe.labelling.espresso.inputs import label_key
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
 from aiida_mlip_autopipe.labelling.espresso.results import electrons_of, occupied_top_band
@@ -42,14 +43,15 @@ class PwBatchParser(Parser):
         """Read the results of each candidate; a batch that was cut short gives those that it came to."""
         folder = Path(str(kwargs['retrieved_temporary_folder']))
         indices = self.node.inputs.indices.get_list()
-        frames = self.node.inputs.candidates.get_atoms()
-        labels, failed = {}, {}
+        frames, labels, failed = self.node.inputs.candidates.get_atoms(), {}, {}
+        with_u = set(manifolds(EspressoParameters(**self.node.inputs.parameters.get_dict()).hubbard))
         for index in indices:
             try:
                 labels[index] = read_label(
                     folder / PwBatchCalculation.result_file(index),
                     folder / PwBatchCalculation.output_file(index),
                     with_stress=fills_its_cell(frames[index]),
+                    with_u=not with_u.isdisjoint(frames[index].symbols),
                 )
             except NoLabelError as problem:
                 failed[index] = str(problem)
@@ -70,12 +72,13 @@ class PwBatchParser(Parser):
         return {index: label_key(frames[index], labelling, pseudos) for index in indices}
 
 
-def read_label(result: Path, printed: Path, with_stress: bool = True) -> Label:
+def read_label(result: Path, printed: Path, with_stress: bool = True, with_u: bool = False) -> Label:
     """Return the label in the results of one pw.x.
 
     :param result: the XML file.
     :param printed: what pw.x printed; it tells why there is no label.
     :param with_stress: whether the stress was asked for; else it is NaN.
+    :param with_u: whether pw.x was told of a Hubbard U.
     :raises NoLabelError: if there is none, or none to believe: among these one whose highest band holds electrons.
     """
     try:
@@ -84,6 +87,8 @@ def read_label(result: Path, printed: Path, with_stress: bool = True) -> Label:
         raise NoLabelError(_why(printed)) from None
     if output is None or _text(output, 'convergence_info/scf_conv/convergence_achieved') != 'true':
         raise NoLabelError(f'the SCF cycle did not converge, or was stopped ({_why(printed)})')
+    if with_u and output.find('dft/dftU') is None:
+        raise NoLabelError(U_IGNORED)
     if reason := occupied_top_band(output):
         raise NoLabelError(reason)
     try:

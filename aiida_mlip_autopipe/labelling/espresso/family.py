@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from aiida import orm
 from aiida.plugins import GroupFactory
 
 if TYPE_CHECKING:
     from aiida_pseudo.data.pseudo import UpfData
     from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 
-__all__ = ['family_cutoffs', 'family_pseudos', 'load_family']
+__all__ = ['family_cutoffs', 'family_pseudos', 'installed_families', 'load_family']
+
+
+def installed_families() -> dict[str, CutoffsPseudoPotentialFamily]:
+    """Return the installed families with recommended cutoffs, of whatever library, by label."""
+    query = orm.QueryBuilder().append(GroupFactory('pseudo.family'))
+    return {family.label: family for family in query.all(flat=True) if hasattr(family, 'get_recommended_cutoffs')}
 
 
 def load_family(label: str) -> CutoffsPseudoPotentialFamily:
@@ -19,15 +26,14 @@ def load_family(label: str) -> CutoffsPseudoPotentialFamily:
 
     :raises ValueError: if there is none of that label.
     """
-    family_class: Any = GroupFactory('pseudo.family.cutoffs')
-    family = family_class.collection.find({'label': label})
-    if not family:
-        installed = ', '.join(sorted(group.label for group in family_class.collection.all())) or 'none'
+    families = installed_families()
+    if label not in families:
+        installed = ', '.join(sorted(families)) or 'none'
         raise ValueError(
-            f'labelling.pseudo_family: {label!r} is not installed (installed: {installed}); run `mlip-autopipe init`, '
-            'or `aiida-pseudo install`'
+            f'labelling.pseudo_family: {label!r} is not installed (installed: {installed}); run '
+            ' `mlip-autopipe init`, or `aiida-pseudo install`'
         )
-    return family[0]
+    return families[label]
 
 
 def family_cutoffs(label: str) -> dict[str, tuple[float, float]]:

@@ -1,7 +1,8 @@
-"""What ``init`` sets up: pw.x, and a pseudopotential family of one PBE file per element, with cutoffs.
+"""What ``init`` sets up: pw.x, and a pseudopotential family of one file per element, with cutoffs.
 
 Debian's folder holds several files per element and several functionals; mixing them would spoil every label. So a table
-names the file of each element. A folder of one's own brings its own table, ``pseudos.yaml``, in the same form.
+names the file of each element. A folder of one's own may bring its own table, ``pseudos.yaml``, in the same form; of
+one without a table the headers of the files tell the elements and the cutoffs.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from aiida_mlip_autopipe.labelling.espresso.upf import read_element, read_header
 from aiida_mlip_autopipe.labelling.executable import find_executable
 
 if TYPE_CHECKING:
     from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 
-__all__ = ['DEBIAN_FOLDER', 'FAMILY_LABEL', 'STRINGENCY', 'Choice', 'find_pw', 'install_family', 'read_table']
+__all__ = [
+    'DEBIAN_FOLDER',
+    'FAMILY_LABEL',
+    'STRINGENCY',
+    'Choice',
+    'cutoffs_told',
+    'family_label',
+    'find_pw',
+    'install_family',
+    'read_table',
+]
 
 FAMILY_LABEL = 'autopipe/pbe'
 STRINGENCY = 'standard'
@@ -63,7 +75,8 @@ def find_pw(given: Path | None) -> Path:
 def read_table(folder: Path) -> dict[str, Choice]:
     """Return the choice for each element whose file lies in ``folder``.
 
-    The table is ``pseudos.yaml`` in the folder or, where there is none, the one for Debian's folder.
+    The table is ``pseudos.yaml`` in the folder; where there is none, it is the one for Debian's folder, or else what
+    the headers of the files say.
 
     Raises
     ------
@@ -87,12 +100,62 @@ def read_table(folder: Path) -> dict[str, Choice]:
     if own.is_file() and (missing := [row.file for row in table.values() if not (folder / row.file).is_file()]):
         raise ValueError(f'{own}: names {", ".join(missing)}, which are not in {folder}; correct the names')
     present = {element: row for element, row in table.items() if (folder / row.file).is_file()}
-    if not present:
+    if own.is_file() or (present and folder.resolve() == DEBIAN_FOLDER):
+        return present
+    return _table_of_headers(folder)
+
+
+def family_label(folder: Path) -> str:
+    """Return the label of the family of a folder, which names the functional of its files.
+
+    Raises
+    ------
+    ValueError
+        If the files have several functionals.
+    """
+    found: dict[str, list[str]] = {}
+    for element, row in read_table(folder).items():
+        functional = read_header((folder / row.file).read_text(errors='replace')).functional
+        if functional is not None:
+            found.setdefault(functional, []).append(element)
+    if len(found) > 1:
+        told = '; '.join(f'{functional}: {", ".join(sorted(names))}' for functional, names in sorted(found.items()))
+        raise ValueError(f'--pseudos: {folder} has files of several functionals ({told}); give a folder of one')
+    return f'autopipe/{next(iter(found), "pbe").lower()}'
+
+
+def cutoffs_told(folder: Path) -> str:
+    """Return in words where the cutoffs of a folder come from, where nobody wrote them down."""
+    if (folder / TABLE_FILE).is_file() or folder.resolve() == DEBIAN_FOLDER:
+        return ''
+    return '; cutoffs: the suggested minimum in the header of each file, so check their convergence'
+
+
+def _table_of_headers(folder: Path) -> dict[str, Choice]:
+    """Return the choice for each element of a folder of one file for each, with the cutoffs that the files suggest."""
+    files: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() == '.upf' and (element := read_element(path.read_text(errors='replace'))):
+            files.setdefault(element, []).append(path.name)
+    line = 'lines like "Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
+    if not files:
+        raise ValueError(f'--pseudos: {folder} has no UPF file; give a folder that has one for each element')
+    if several := {element: names for element, names in files.items() if len(names) > 1}:
+        told = '; '.join(f'{element}: {", ".join(names)}' for element, names in sorted(several.items()))
         raise ValueError(
-            f'pseudopotentials: {folder} has none of the files of the default table; write a {TABLE_FILE} there with '
-            'lines like "Si: {file: Si.upf, ecutwfc_Ry: 30, ecutrho_Ry: 120}"'
+            f'--pseudos: {folder} has several files for an element ({told}); leave one of each, or write a '
+            f'{TABLE_FILE} there with {line}'
         )
-    return present
+    cutoffs = {
+        element: read_header((folder / names[0]).read_text(errors='replace')).cutoffs()
+        for element, names in files.items()
+    }
+    if silent := sorted(files[element][0] for element, pair in cutoffs.items() if pair is None):
+        raise ValueError(
+            f'--pseudos: {", ".join(silent)} in {folder} suggest no cutoffs in their headers; write a {TABLE_FILE} '
+            f'there with {line} for all files'
+        )
+    return {element: Choice(files[element][0], *pair) for element, pair in cutoffs.items() if pair is not None}
 
 
 def install_family(

@@ -6,9 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiida_mlip_autopipe.config.elements import unpaired_electrons
+from aiida_mlip_autopipe.labelling.espresso.dispersion import dispersion_remark
+from aiida_mlip_autopipe.labelling.espresso.hubbard import FIRST_WITH_CARD
+from aiida_mlip_autopipe.labelling.espresso.version import version_tuple
 from aiida_mlip_autopipe.science.systems import magnetic_elements
 
-__all__ = ['missing_pseudos', 'suggested_cutoffs', 'suggested_spins']
+__all__ = [
+    'missing_pseudos',
+    'recipe_remarks',
+    'suggested_cutoffs',
+    'suggested_spins',
+    'suggested_syntax',
+    'version_problems',
+]
 
 Cutoffs = Mapping[str, tuple[float, float]]
 MAX_NAMED = 12
@@ -41,6 +51,82 @@ def suggested_cutoffs(
         'ecutwfc_Ry': (ecutwfc, f"the family's recommendation for {hardest}{scaled}"),
         'ecutrho_Ry': (max(ecutrho, 4 * ecutwfc) if user_ecutwfc is None else ecutrho, reason),
     }
+
+
+def recipe_remarks(
+    elements: Sequence[str], given: Mapping[str, Any], cutoffs: Cutoffs, kpoints_distance: float
+) -> dict[str, str]:
+    """Return what to beware of in given cutoffs, k-points and charge, by key.
+
+    Parameters
+    ----------
+    elements : sequence of str
+    given : mapping
+        The section ``labelling`` as the user gave it, flat.
+    cutoffs : mapping
+        The family's recommendation (wavefunctions, density) for each element, in Ry.
+    kpoints_distance : float
+        Of the protocol that is meant for production, in 1/Å.
+    """
+    found = {}
+    known = [symbol for symbol in elements if symbol in cutoffs]
+    for place, key in enumerate(('ecutwfc_Ry', 'ecutrho_Ry')):
+        asked = _number(given.get(key))
+        hardest = max(known, key=lambda symbol: cutoffs[symbol][place], default=None)
+        if asked is not None and hardest is not None and asked < (needed := cutoffs[hardest][place]) * (1 - 1e-6):
+            found[key] = (
+                f"below the family's {needed:g} Ry for {hardest}: energies, stress and bulk moduli may be off by tens "
+                'of GPa; check the convergence'
+            )
+    distance = _number(given.get('kpoints_distance'))
+    if distance is not None and distance > kpoints_distance * (1 + 1e-6):
+        found['kpoints_distance'] = f'coarser than the {kpoints_distance:g} 1/Å of the protocol balanced'
+    if remark := dispersion_remark(given.get('dispersion')):
+        found['dispersion'] = remark
+    if given.get('charge') and str(given.get('boundary', 'auto')) in ('auto', '3d'):
+        found['charge'] = (
+            'that of a periodic cell, which has a uniform background: energies of cells of different size cannot be '
+            'compared, and the stress is that of the background, too; keep one cell, or give boundary: 2d or 0d'
+        )
+    return found
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def suggested_syntax(pw_version: str | None) -> dict[str, tuple[Any, str]]:
+    """Return how pw.x is told of U; nothing where its version is not known."""
+    if pw_version is None:
+        return {}
+    return {'hubbard_syntax': (_syntax(pw_version), f'pw.x is version {pw_version}')}
+
+
+def version_problems(given: Mapping[str, Any], pw_version: str | None) -> list[str]:
+    """Return what is wrong with the way in which pw.x is to be told of U, by its version."""
+    if not any(key.startswith('hubbard.') for key in given):
+        return []
+    asked = given.get('hubbard_syntax')
+    if pw_version is None:
+        return (
+            []
+            if asked
+            else [
+                'labelling.hubbard: the version of pw.x is not known, and before 7.1 it is told of U in another way; '
+                'run `mlip-autopipe init --pw PATH` if it is on this computer, or give labelling.hubbard_syntax: '
+                'namelist (before 7.1) or card'
+            ]
+        )
+    if asked in (None, _syntax(pw_version)):
+        return []
+    return [
+        f'labelling.hubbard_syntax: {asked}, but pw.x is version {pw_version} and reads the {_syntax(pw_version)} (the '
+        'card is read from 7.1 on; an older pw.x goes on without U); leave it out'
+    ]
+
+
+def _syntax(pw_version: str) -> str:
+    return 'card' if version_tuple(pw_version) >= FIRST_WITH_CARD else 'namelist'
 
 
 def missing_pseudos(elements: Iterable[str], cutoffs: Cutoffs, family: str) -> list[str]:

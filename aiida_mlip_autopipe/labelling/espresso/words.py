@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from aiida_mlip_autopipe.labelling.espresso.functionals import input_dft
 from aiida_mlip_autopipe.labelling.espresso.magnetism import order_words
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.espresso.recipe_words import recipe_references, recipe_rows, recipe_words
+from aiida_mlip_autopipe.labelling.espresso.upf import header_of
 from aiida_mlip_autopipe.science.references import Reference
 
 if TYPE_CHECKING:
@@ -44,10 +47,11 @@ PSLIBRARY = Reference('A. Dal Corso, Comput. Mater. Sci. 95, 337 (2014)', f'{DOI
 def sentence(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> str:
     """Return what the methods section of a paper says of the labels."""
     return (
-        f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {asked.functional}, {order_words(asked)}, '
+        f'Labels (energy, forces, stress) are from pw.x of Quantum ESPRESSO, {_functional(asked, pseudos)}, '
+        f'{order_words(asked)}, '
         f'{asked.smearing} smearing of {asked.degauss_Ry:g} Ry, cutoffs of {asked.ecutwfc_Ry:g} and '
-        f'{asked.ecutrho_Ry:g} Ry, k-points at most {asked.kpoints_distance:g} Å⁻¹ apart, with the pseudopotentials '
-        f'{_files(pseudos)} of the family {asked.pseudo_family}.'
+        f'{asked.ecutrho_Ry:g} Ry, k-points at most {asked.kpoints_distance:g} Å⁻¹ apart, {recipe_words(asked)}'
+        f'with the pseudopotentials {_files(pseudos)} of the family {asked.pseudo_family}.'
     )
 
 
@@ -58,6 +62,7 @@ def references(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> tup
         found.append(FUNCTIONALS[asked.functional.lower()])
     if asked.smearing == 'cold':
         found.append(COLD_SMEARING)
+    found += recipe_references(asked)
     signs = ((SSSP, 'SSSP' in asked.pseudo_family), (DOJO, 'PseudoDojo' in asked.pseudo_family))
     found += [reference for reference, is_there in signs if is_there]
     return (*found, PSLIBRARY) if '_psl.' in _files(pseudos) else tuple(found)
@@ -71,11 +76,21 @@ def rows(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> list[tupl
         ('k-points', f'at most {asked.kpoints_distance:g} 1/Å apart'),
         ('smearing', f'{asked.smearing}, {asked.degauss_Ry:g} Ry'),
         ('spin', order_words(asked) if asked.spin_polarised else 'isolated atoms only'),
+        *recipe_rows(asked),
         *(
             (f'pseudopotential of {element}', f'{pseudo.filename}, md5 {pseudo.md5}')
             for element, pseudo in sorted(pseudos.items())
         ),
     ]
+
+
+def _functional(asked: EspressoParameters, pseudos: Mapping[str, UpfData]) -> str:
+    """Return the functional, and those of the pseudopotentials where they have others."""
+    headers = {element: header_of(pseudo) for element, pseudo in pseudos.items()}
+    if input_dft(asked.functional, headers) is None:
+        return asked.functional
+    own = sorted({header.functional for header in headers.values() if header.functional})
+    return f'{asked.functional} on pseudopotentials made with {" and ".join(own)}'
 
 
 def _files(pseudos: Mapping[str, UpfData]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from aiida_mlip_autopipe.science.charge import CHARGE, told_charge
 from aiida_mlip_autopipe.science.existing_data.judging import contradictions, unsound
 from aiida_mlip_autopipe.science.frames import content_hash, read_any
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
@@ -149,6 +150,8 @@ def _labelled(frame: Atoms) -> tuple[Atoms, str]:
     name = f'{EXISTING_DATA}-{content}' if '.' in own else own
     atoms.info |= {'frame_id': name, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}
     atoms.info |= {key: frame.info[key] for key in KEPT if key in frame.info}
+    if (charge := told_charge(frame)) is not None:
+        atoms.info[CHARGE] = charge
     labels = _labels(frame, with_stress=fills_its_cell(atoms))
     atoms.arrays['REF_forces'] = labels['forces']
     atoms.info['REF_energy'] = float(labels['energy'].item())

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ['FOUNDATIONS', 'Foundation', 'FoundationError', 'load_foundation']
+__all__ = ['FOUNDATIONS', 'Foundation', 'FoundationError', 'load_foundation', 'plus_u_elements']
 
+#: In eV.
+MATERIALS_PROJECT_U = {'Co': 3.32, 'Cr': 3.7, 'Fe': 5.3, 'Mn': 3.9, 'Mo': 4.38, 'Ni': 6.2, 'V': 3.25, 'W': 6.2}
 _PERIODIC_TABLE = '89 elements, H to Pu'
 
 
@@ -46,6 +49,11 @@ class Foundation:
         """Return the name of the functional alone, as another code would call it: 'PBE' of 'PBE(+U), VASP'."""
         return re.split('[(,]', self.functional)[0]
 
+    @property
+    def has_plus_u(self) -> bool:
+        """Return whether oxides and fluorides of some metals were computed with a Hubbard U."""
+        return '(+U)' in self.functional
+
 
 _ORGANIC = 'H, C, N, O, F, P, S, Cl, Br, I'
 
@@ -73,6 +81,16 @@ FOUNDATIONS: dict[str, Foundation] = {
     'off-medium': Foundation('ASL', 'wB97M-D3BJ', _ORGANIC),
     'off-large': Foundation('ASL', 'wB97M-D3BJ', _ORGANIC),
 }
+
+
+def plus_u_elements(elements: Iterable[str]) -> dict[str, float]:
+    """Return the metals whose oxides and fluorides the Materials Project computes with U, and U in eV.
+
+    Empty for a system without oxygen and fluorine. Source: pymatgen's set of inputs MPRelaxSet, on which the data of
+    the published models rest.
+    """
+    symbols = set(elements)
+    return {one: value for one, value in MATERIALS_PROJECT_U.items() if one in symbols} if symbols & {'O', 'F'} else {}
 
 
 def load_foundation(name: str) -> Path:

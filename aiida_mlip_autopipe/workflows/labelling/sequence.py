@@ -18,7 +18,8 @@ from aiida.engine import ProcessSpec, ToContext, WorkChain, while_
 from aiida_mlip_autopipe.calculations.functions.label import data_of, pick_structure, single_result
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.answers import Task
-from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of, validate_labelling
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
+from aiida_mlip_autopipe.labelling.kinds import validate_labelling
 from aiida_mlip_autopipe.provenance.earlier_labels import computed_alone, computed_in_batches
 from aiida_mlip_autopipe.provenance.states import BATCH_LINK, LABEL_LINK
 

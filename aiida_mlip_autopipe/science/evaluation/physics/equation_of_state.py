@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms, units
 
+from aiida_mlip_autopipe.science.evaluation.label_consistency import RAISE
 from aiida_mlip_autopipe.science.evaluation.physics.base import (
     Check,
     Context,
@@ -27,6 +28,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import strained_crystal, symmetry_of
 from aiida_mlip_autopipe.science.evaluation.physics.figures import POTENTIAL, REFERENCE
+from aiida_mlip_autopipe.science.evaluation.physics.volume_curve import birch_murnaghan, curve_doubts
 from aiida_mlip_autopipe.science.evaluation.records import Row
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
@@ -34,7 +36,7 @@ from aiida_mlip_autopipe.science.references import Reference
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['CHECK', 'birch_murnaghan']
+__all__ = ['CHECK']
 
 MIN_VOLUMES = 5
 N_CURVE = 60
@@ -53,35 +55,6 @@ def structures(crystal: Atoms, parameters: PhysicsParameters) -> list[Atoms]:
         )
         for ratio in np.delete(ratios, parameters.n_volumes // 2)
     ]
-
-
-def birch_murnaghan(volumes: np.ndarray, energies: np.ndarray) -> np.ndarray:
-    """Fit the equation of state.
-
-    Parameters
-    ----------
-    volumes, energies : ndarray, shape (n,)
-        In Å³ and eV, of the same number of atoms.
-
-    Returns
-    -------
-    ndarray, shape (4,)
-        Volume (Å³), bulk modulus (eV/Å³), its derivative (dimensionless) and energy (eV) at the minimum; NaN where
-        there is no minimum.
-    """
-    scale = volumes.mean() ** (-2 / 3)
-    polynomial = np.polynomial.Polynomial.fit(volumes ** (-2 / 3) / scale, energies, 3).convert()
-    slope, curvature = polynomial.deriv(), polynomial.deriv(2)
-    roots: list[complex] = slope.roots().tolist()
-    minima = [float(z.real) for z in roots if abs(z.imag) < 1e-9 and z.real > 0 and curvature(z.real) > 0]
-    if not minima:
-        return np.full(4, np.nan)
-    reduced = min(minima, key=lambda z: abs(z - 1))
-    x, second, third = scale * reduced, curvature(reduced) / scale**2, polynomial.deriv(3)(reduced) / scale**3
-    by_volume_2 = 4 / 9 * x**5 * second
-    by_volume_3 = -20 / 9 * x**6.5 * second - 8 / 27 * x**7.5 * third
-    volume = x**-1.5
-    return np.array([volume, volume * by_volume_2, -1 - volume * by_volume_3 / by_volume_2, polynomial(reduced)])
 
 
 def judge(context: Context) -> Judgement:
@@ -106,6 +79,8 @@ def judge(context: Context) -> Judgement:
         for side, fit in zip(('the potential', 'DFT'), fits, strict=True)
         if not volumes[0] <= fit[0] <= volumes[-1]
     ]
+    if doubts := curve_doubts(volumes, reference, _pressures(frames, context.reference)):
+        notes.append(f'{"; ".join(doubts)}: {RAISE}')
     return Judgement(
         rows=_rows(context, volumes, fits, errors),
         uncertainty='jackknife: each volume left out of both fits in turn',
@@ -116,6 +91,11 @@ def judge(context: Context) -> Judgement:
 
 def _energies(frames: list[Atoms], side: Mapping[str, Label]) -> np.ndarray:
     return np.array([side[atoms.info['frame_id']].energy for atoms in frames])
+
+
+def _pressures(frames: list[Atoms], side: Mapping[str, Label]) -> np.ndarray:
+    """Return the pressure of each frame, in GPa."""
+    return np.array([-side[atoms.info['frame_id']].stress[:3].mean() / units.GPa for atoms in frames])
 
 
 def _limits(parameters: PhysicsParameters, volumes: np.ndarray, reference: np.ndarray) -> tuple[float | None, ...]:
