@@ -56,5 +56,5 @@ class Label:
 
     def is_usable(self, with_stress: bool = True) -> bool:
         """Return whether energy, forces and, where there is to be one, stress are finite."""
-        values = [self.energy, self.forces, self.stress] if with_stress else [self.energy, self.forces]
-        return bool(np.isfinite(np.concatenate([np.ravel(one) for one in values])).all())
+        without_stress = bool(np.isfinite(self.energy) and np.isfinite(self.forces).all())
+        return without_stress and (not with_stress or bool(np.isfinite(self.stress).all()))
