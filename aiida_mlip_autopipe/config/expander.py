@@ -181,7 +181,7 @@ class ConfigExpander:
         if configuration is None or problems:
             raise ConfigError(problems, self.name)
         origins = _origins(configuration, given, flatten(preset), suggestions, forced)
-        told = {**suggestions, **forced}
+        told: dict[str, Suggestion | Consequence] = {**suggestions, **forced}
         reasons = {key: item.reason for key, item in told.items() if origins.get(key) == 'heuristic'}
         if fractions is not None:
             reasons[MELTING_FRACTIONS] = f'{fractions}, in K in temperatures_K'

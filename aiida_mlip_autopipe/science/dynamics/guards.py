@@ -196,7 +196,7 @@ class Guards:
         """Check that energy, forces and stress are finite."""
         if not all(np.isfinite(results[name]).all() for name in ('energy', 'forces', 'stress')):
             raise GuardTripped('finite_forces', math.nan, 0.0)
-        self._latest_eV = float(results['energy']) / self._n_atoms
+        self._latest_eV = float(np.asarray(results['energy']).item()) / self._n_atoms
 
     def after_step(self, atoms: Atoms) -> None:
         """Check the temperature."""
