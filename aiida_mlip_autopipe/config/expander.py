@@ -416,9 +416,6 @@ def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Se
         lengths = ' x '.join(f'{length:.2f}' for length in cell.cell.lengths())
         along = '' if fills_its_cell(cell) else ', repeated along what is filled'
         notes['generation.target_atoms'] = f'{len(cell)} atoms, {lengths} Å{along}'
-        if carried := sorted({name for atoms in sources for name in carried_arrays(atoms)}):
-            told = f'its {", ".join(carried)} are kept up to the labels'
-            notes |= dict.fromkeys(('system.structure', 'system.node'), told)
     for key, note in LABELLERS[configuration.labelling.kind].unsuggested.items():
         if origins[LABELLING_PREFIX + key] == 'default':
             notes[LABELLING_PREFIX + key] = note
@@ -428,7 +425,11 @@ def _notes(configuration: Configuration, origins: Mapping[str, str], sources: Se
 def _told_of_system(
     configuration: Configuration, sources: Sequence[Atoms], found: Sequence[Dimensionality]
 ) -> dict[str, str]:
-    """Return what the structures were taken for, at the key that names them."""
+    """Return what the structures were taken for, and what their atoms carry, at the key that names them."""
     system = configuration.system
     key = next((name for name in ('structure', 'node', 'prototype') if getattr(system, name) is not None), None)
-    return {f'system.{key}': tell_systems(sources, found)} if key and found else {}
+    if not (key and found):
+        return {}
+    carried = sorted({name for atoms in sources for name in carried_arrays(atoms)})
+    kept = f'; its {", ".join(carried)} are kept up to the labels' if carried else ''
+    return {f'system.{key}': tell_systems(sources, found) + kept}

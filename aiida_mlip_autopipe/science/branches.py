@@ -7,7 +7,8 @@ stresses at both ends,
     E_j - E_i = -1/2 (F_i + F_j) . u + 1/2 (V_i s_i + V_j s_j) : e,
 
 with the displacements u and the strain e from one to the other; the trapezoidal rule is exact to second order. What is
-left over is third order in the displacement, or a step from one solution to the other.
+left over is third order in the displacement, or a step from one solution to the other. So what is allowed grows with
+the cube of the distance, for frames that are further from their neighbours than the others are.
 """
 
 from __future__ import annotations
@@ -76,14 +77,19 @@ def _in_group(group: Sequence[Atoms]) -> dict[str, str]:
             excess[i, j], excess[j, i] = pair.excess, -pair.excess
     nearest = np.argsort(distances, axis=1, kind='stable')[:, :N_NEIGHBOURS]
     close = [row[distances[number, row] < FURTHEST_A] for number, row in enumerate(nearest)]
-    energies = [float(np.median(excess[row, number])) for number, row in enumerate(close) if len(row) >= FEWEST - 1]
+    compared = [(number, row) for number, row in enumerate(close) if len(row) >= FEWEST - 1]
+    energies = [float(np.median(excess[row, number])) for number, row in compared]
+    distance = np.array([distances[number, row].mean() for number, row in compared])
+    allowed = np.maximum(1.0, distance / np.median(distance)) ** 3 if compared else distance
     found: dict[str, list[str]] = defaultdict(list)
-    _tell(found, group, close, energies, LEAST_EV, 'energy {:+.3f} eV per atom')
+    names = [str(group[number].info['frame_id']) for number, _ in compared]
+    _tell(found, names, energies, allowed, LEAST_EV, 'energy {:+.3f} eV per atom')
     for name in MOMENTS:
         if all(name in atoms.info for atoms in group):
             values = np.array([abs(atoms.info[name]) for atoms in group]) / n_atoms
-            steps = [float(values[n] - np.median(values[row])) for n, row in enumerate(close) if len(row) >= FEWEST - 1]
-            _tell(found, group, close, steps, LEAST_UB, name.split('_')[0] + ' magnetisation {:+.2f} µB per atom')
+            steps = [float(values[number] - np.median(values[row])) for number, row in compared]
+            words = name.split('_')[0] + ' magnetisation {:+.2f} µB per atom'
+            _tell(found, names, steps, np.ones(len(steps)), LEAST_UB, words)
     return {
         name: f'{" and ".join(told)} from what the {N_NEIGHBOURS} most similar labels let expect'
         for name, told in found.items()
@@ -92,20 +98,19 @@ def _in_group(group: Sequence[Atoms]) -> dict[str, str]:
 
 def _tell(
     found: dict[str, list[str]],
-    group: Sequence[Atoms],
-    close: Sequence[np.ndarray],
+    names: Sequence[str],
     differences: Sequence[float],
+    allowed: np.ndarray,
     least: float,
     words: str,
 ) -> None:
-    """Add the words of each difference that stands out to what was found."""
+    """Add the words of each difference that stands out, by more than it is allowed to, to what was found."""
     if not differences:
         return
-    compared = [atoms for atoms, row in zip(group, close, strict=True) if len(row) >= FEWEST - 1]
-    bound = max(least, N_DEVIATIONS * float(np.median(np.abs(differences))))
-    for atoms, difference in zip(compared, differences, strict=True):
+    bounds = allowed * max(least, N_DEVIATIONS * float(np.median(np.abs(differences))))
+    for name, difference, bound in zip(names, differences, bounds, strict=True):
         if abs(difference) > bound:
-            found[atoms.info['frame_id']].append(words.format(difference))
+            found[name].append(words.format(difference))
 
 
 def _compare(one: Atoms, other: Atoms) -> Pair:

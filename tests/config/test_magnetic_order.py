@@ -101,4 +101,5 @@ def test_molecular_oxygen_is_a_triplet_and_the_oxygen_of_water_is_not(tmp_path):
     for name, polarised in (('O2', True), ('H2O', False)):
         atoms = molecule(name, vacuum=4.0, pbc=True)
         atoms.set_initial_magnetic_moments(None)
-        assert expand(tmp_path, atoms).configuration.labelling.spin_polarised is polarised
+        expansion = expand(tmp_path, atoms, 'exploration: {temperatures_K: [300.0]}')
+        assert expansion.configuration.labelling.spin_polarised is polarised

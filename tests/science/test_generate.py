@@ -70,7 +70,7 @@ def test_counts_order_and_names():
     for seed in seeds:
         assert seed.info['config_type'] == 'seed'
         assert seed.info['origin'] == seed.info['frame_id']
-        assert seed.info['frame_id'].startswith('seed-') and len(seed.info['frame_id']) == 13
+        assert seed.info['frame_id'].startswith('seed-') and len(seed.info['frame_id']) == len('seed-') + 16
     assert len({seed.info['frame_id'] for seed in seeds}) == 6
 
 
