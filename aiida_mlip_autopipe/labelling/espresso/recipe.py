@@ -100,8 +100,6 @@ def given_parts(asked: RecipeParameters) -> dict[str, Any]:
     """Return the parts that are not at their default, as plain data."""
     plain = asked.model_dump(mode='json', include=set(RECIPE_FIELDS))
     default = type(asked)().model_dump(mode='json', include=set(RECIPE_FIELDS))
-    plain['boundary'] = boundary_of(asked.boundary)
-    default['boundary'] = boundary_of(default['boundary'])
     return {name: value for name, value in plain.items() if value != default[name]}
 
 
