@@ -78,6 +78,7 @@ def test_equation_of_state_is_that_of_a_line_search_and_of_ase(edge):
     assert rows['bulk_modulus']['value'] == pytest.approx(modulus / units.GPa, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_error_bar_of_the_equation_of_state_is_that_of_repeated_noise(edge):
     parameters = PhysicsParameters(checks=['equation_of_state'], n_volumes=11)
     exact = labelled_by(EMT(), reference_structures(bulk('Cu', a=edge), parameters))
