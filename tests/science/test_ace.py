@@ -378,6 +378,7 @@ def test_an_isolated_atom_has_no_correlations():
     assert not ACE(['Si'], 5.0, 4, max_degree=3).create(Atoms('Si')).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [

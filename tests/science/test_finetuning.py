@@ -121,6 +121,7 @@ def test_what_does_not_go_with_the_method_is_refused(given, tmp_path, parameters
     assert not (tmp_path / 'mace').exists()
 
 
+@pytest.mark.slow
 def test_foundations_that_do_not_fit_are_refused(given, tmp_path):
     with pytest.raises(TrainingSetError, match='foundation: knows Ge, but the labelled set has Si'):
         fine_tune(given, NAIVE, tmp_path, foundation=foundation_of(tmp_path, ['Ge']))

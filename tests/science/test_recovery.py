@@ -123,6 +123,7 @@ def test_what_is_done_is_not_done_again(tiny_potential, tmp_path):
     assert content(tmp_path / 'b') == content(tmp_path / 'a')
 
 
+@pytest.mark.slow
 def test_another_run_is_no_start(tiny_potential, tmp_path, caplog):
     silicon_run(tmp_path / 'a', tiny_potential, stop=StopAfter(55))
     parameters = few_steps(n_steps=40, sample_interval=2, temperatures_K=[300, 500], random_seed=7)
