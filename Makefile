@@ -108,7 +108,7 @@ test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not nightly' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
 
-test-nightly: $(INSTALLED) pw
+test-nightly: $(INSTALLED) pw slurm
 	$(BIN)/pytest -m nightly $(PYTEST_ARGS)
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)
