@@ -33,10 +33,11 @@ SLURM_PACKAGES := slurm-wlm munge
 BROWSER_PACKAGES := chromium
 COMPILER_PACKAGES := gcc g++ libc6-dev python3-dev
 # What runs file by file beside others, the longest first; and what kills or times processes, one after the other.
-SIDE_BY_SIDE := tests/plugin tests/aiida tests/cli tests/config tests/pipeline tests/science tests/test_docs.py
-ALONE := tests/worker
+SIDE_BY_SIDE := tests/plugin tests/aiida tests/worker/test_alone.py tests/worker/test_worker.py tests/cli tests/config tests/pipeline \
+  tests/science tests/test_docs.py
+ALONE := tests/worker/test_doctor.py tests/worker/test_training_survival.py tests/worker/test_worker_survival.py
 # What `make quick` runs, without what is marked slow, daemon or pw.
-QUICK := tests/config tests/pipeline tests/science tests/worker
+QUICK := tests/config tests/pipeline tests/science
 # Those that run a whole pipeline, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := autopipe provenance fixtures fixtures_daemon
 # Of the whole pipelines the shortest is enough.
@@ -107,7 +108,7 @@ test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not nightly' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
 
-test-nightly: $(INSTALLED) pw
+test-nightly: $(INSTALLED) pw slurm
 	$(BIN)/pytest -m nightly $(PYTEST_ARGS)
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)

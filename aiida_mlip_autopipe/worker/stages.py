@@ -118,7 +118,7 @@ def _physics(job: Job, tell: Tell) -> Mapping[str, object]:
     outcome = check_physics(
         job.path('potential'), read_extxyz(job.path('frames')), job.validated(PhysicsParameters), tell
     )
-    write_physics_figures(outcome.get('figures', {}), job.folder / 'figures')
+    write_physics_figures(outcome['figures'], job.folder / 'figures')
     return {'passed': outcome['passed'], 'checks': outcome['checks']}
 
 

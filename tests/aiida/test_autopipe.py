@@ -289,6 +289,7 @@ def read_back(data: FramesData, energy_shift_eV: float = 0.0) -> FramesData:
         return FramesData.from_atoms(read_labelled(Path(folder) / 'data.extxyz'))
 
 
+@pytest.mark.nightly
 def test_a_run_with_data_that_finds_nothing_new_is_done(submit_and_wait, build, data):
     """Existing data that proves to fit is trained on; finding nothing new ends the run, and well."""
     builder = build(max_rounds=2, bootstrap=True)

@@ -129,6 +129,7 @@ def test_more_gpus_than_a_node_has_are_refused(slurm, md_inputs):
     wait_for(lambda: node.is_terminated, 'the process is killed')
 
 
+@pytest.mark.nightly
 def test_md_goes_on_after_its_wall_clock(slurm, md_inputs, submit_and_wait):
     """The time runs out in the middle: the job leaves a checkpoint, the next one goes on, each frame is there once.
 

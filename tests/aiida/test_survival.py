@@ -162,6 +162,7 @@ def assert_complete(node: orm.ProcessNode) -> None:
     assert [steps for steps, _ in frames_of(folder_of(node)).values()] == [EVERY, EVERY]
 
 
+@pytest.mark.nightly
 def test_a_stopped_job_is_gone_on_from(localhost, job_inputs):
     """A signal to all its processes: the job has the time to say what it left, and the next one takes it up."""
     with Fault(localhost, terminate):

@@ -69,6 +69,7 @@ def oracle_labels(name, number):
     return labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ORACLE_SYSTEMS)
 def test_agrees_with_python_ace(name):
     """The same functions (hence the same span), and each has the same value: orders 1 to 4, one and two species."""
@@ -112,6 +113,7 @@ def test_the_oracle_covers_every_order_for_one_and_two_species():
         assert {label.order for number in numbers for label in oracle_labels(name, number)} == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_order_2_is_the_soap_engine_with_another_radial_table():
     """B = (-1)^l 4 pi / sqrt(2 l + 1) sum_m A A; the power spectrum has pi sqrt(8 / (2 l + 1)) for a prefactor."""
     atoms, r_cut, n_max, l_max = carbide(), 4.0, 3, 3
@@ -140,6 +142,7 @@ def test_order_2_is_the_soap_engine_with_another_radial_table():
     assert place == spectra.shape[1]
 
 
+@pytest.mark.slow
 def test_order_1_is_the_sum_of_radial_functions():
     atoms = cluster()
     rows = ACE(['Si', 'C'], 5.0, 1, n_max=5).create(atoms)
@@ -315,6 +318,7 @@ def test_features_vanish_smoothly_at_the_cutoff():
     assert not outside.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('n_max', [1, 2, 8, 20])
 @pytest.mark.parametrize('r_cut', [3.0, 6.0])
 def test_radial_functions_and_their_table(r_cut, n_max):
@@ -342,6 +346,7 @@ def test_number_of_functions_of_low_orders():
     assert ace.get_number_of_features() == 3 * 5 + comb(3 * 3 + 1, 2) * 5
 
 
+@pytest.mark.slow
 def test_single_precision_threads_and_stacks_change_nothing():
     frames = [rattled(carbide(), seed) for seed in range(9)]
     ace = ACE(**settings_for(frames[0]))
@@ -368,10 +373,12 @@ def test_centers():
     assert_same(lonely.create(atoms, centers=[site]), lonely.create(added)[:1])
 
 
+@pytest.mark.slow
 def test_an_isolated_atom_has_no_correlations():
     assert not ACE(['Si'], 5.0, 4, max_degree=3).create(Atoms('Si')).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [

@@ -55,6 +55,7 @@ def folders(tmp_path):
     return [write_job(tmp_path / 'md_0', 'aaaaaaaa', first), write_job(tmp_path / 'md_1', 'bbbbbbbb', [carbide])]
 
 
+@pytest.mark.slow
 def test_candidates_carry_origin_and_reason(folders, tmp_path):
     told = []
     parameters = SamplingParameters(n_to_select=10, descriptor=DESCRIPTOR)
@@ -131,6 +132,7 @@ def test_scores_are_those_of_the_frames_descriptors(folders):
     np.testing.assert_array_equal(index - (index > 34), sampler.selected_idx_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'descriptor',
     [

@@ -415,6 +415,7 @@ def test_another_seed_gives_other_seeds_of_the_clusters(md, md_sampler):
     assert set(other.selected_idx_.tolist()) != set(again.selected_idx_.tolist())
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing():
     code = """
 import numpy as np
@@ -674,6 +675,7 @@ def described(frames):
     return rows, lambda: atoms_of
 
 
+@pytest.mark.slow
 def test_a_lone_vacancy_that_averages_may_hide_is_found_by_its_atoms():
     found = []
     for seed in range(5):

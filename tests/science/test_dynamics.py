@@ -54,6 +54,7 @@ def test_unknown_element_and_bad_files_are_named(tiny_potential, tmp_path):
         single_point(tmp_path / 'noise.model', bulk('Si'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
 def test_mean_temperature_is_the_target_with_few_atoms(ensemble, tmp_path):
     parameters = DynamicsParameters(ensemble=ensemble, n_steps=1500, sample_interval=10, timestep_fs=4.0,
@@ -64,6 +65,7 @@ def test_mean_temperature_is_the_target_with_few_atoms(ensemble, tmp_path):
     assert (np.ptp(np.linalg.det(frames.cells)) > 0.1) == (ensemble == 'npt')
 
 
+@pytest.mark.slow
 def test_npt_answers_to_pressure(tmp_path):
     means = []
     for pressure in (0.0, 15.0):
@@ -75,6 +77,7 @@ def test_npt_answers_to_pressure(tmp_path):
     assert 100 < bulk_modulus < 250  # GPa; EMT's copper has about 135, and it stiffens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
 def test_a_ramp_is_followed(ensemble, tmp_path):
     parameters = DynamicsParameters(ensemble=ensemble, temperatures_K=[(100, 900)], n_steps=3000, sample_interval=10,
@@ -88,6 +91,7 @@ def test_a_ramp_is_followed(ensemble, tmp_path):
     assert (chunk.shard['temperature_K'], chunk.shard['temperature_end_K']) == (100, 900)
 
 
+@pytest.mark.slow
 def test_equilibration_leaves_no_frame_and_brings_the_temperature(tmp_path):
     parameters = few_steps(temperatures_K=[600], n_steps=20, sample_interval=1, equilibration_steps=1500,
                            timestep_fs=4.0, thermostat_time_fs=50, ensemble='nve')  # fmt: skip
@@ -99,6 +103,7 @@ def test_equilibration_leaves_no_frame_and_brings_the_temperature(tmp_path):
     assert frames.temperatures[-1] < 500  # half of the energy went into the bonds
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_here_and_side_by_side(tiny_potential, tmp_path):
     seeds = [silicon(), silicon('seed-00000002', cubic=False)]
     progress = []
@@ -197,6 +202,7 @@ def test_bad_seeds_are_named(tiny_potential, tmp_path):
     assert run_replicas(tiny_potential, [molecule], few_steps(), tmp_path, md_job='a')['n_frames'] == 4
 
 
+@pytest.mark.slow
 def test_an_unfit_potential_is_told_from_a_process(tiny_potential, tmp_path):
     carbide = bulk('SiC', 'zincblende', a=4.36)
     carbide.info['frame_id'] = 'seed-0000000c'
@@ -204,6 +210,7 @@ def test_an_unfit_potential_is_told_from_a_process(tiny_potential, tmp_path):
         run_replicas(tiny_potential, [carbide, carbide], few_steps(n_processes=2), tmp_path, md_job='a')
 
 
+@pytest.mark.slow
 def test_processes_end_when_their_parent_is_killed(tiny_potential, tmp_path):
     script = tmp_path / 'run.py'
     script.write_text(

@@ -265,6 +265,7 @@ def test_both_engines_are_tested_where_python_has_them():
     assert ('torchsim' in ENGINES) == (sys.version_info >= (3, 12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
 @each_engine
 def test_kinetic_energies_are_those_of_maxwell_and_boltzmann(engine, ensemble):
@@ -273,6 +274,7 @@ def test_kinetic_energies_are_those_of_maxwell_and_boltzmann(engine, ensemble):
         assert deviation < SIGMAS and probability > 1e-4
 
 
+@pytest.mark.slow
 @each_engine
 def test_two_atoms_have_three_momenta_at_constant_pressure(engine):
     deviation, _ = kinetic_deviations(sampled(engine, 'npt', structure='argon of 2 atoms'), COLD[0])
@@ -286,6 +288,7 @@ def test_energies_and_volumes_are_those_of_the_ensemble(engine, ensemble):
     assert ensemble_deviation(ensemble, cold, warm) < SIGMAS
 
 
+@pytest.mark.slow
 @each_engine
 def test_all_momenta_have_the_same_share_of_the_energy(engine):
     mixed = sampled(engine, 'nvt', structure='lithium and argon', timestep_fs=5.0, sample_interval=10)
@@ -298,6 +301,7 @@ def test_all_momenta_have_the_same_share_of_the_energy(engine):
             assert abs(group.mean() - 1) < SIGMAS * error / np.sqrt(group[0].size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ensemble', [name for name, one in ENSEMBLES.items() if one.controls_pressure])
 @each_engine
 def test_volumes_at_two_pressures_differ_as_they_must(engine, ensemble):
@@ -333,6 +337,7 @@ def energy_shares(samples, masses, temperature):
     return squares[:, ::stride].reshape(-1, *squares.shape[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
 @each_engine
 def test_means_are_those_of_plain_ase_and_of_the_other_engine(engine, ensemble):
@@ -366,6 +371,7 @@ def test_energy_is_conserved_to_second_order_in_the_time_step(engine):
     assert physical_validation.integrator.convergence(runs, verbose=False) < 0.1
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_found():
     right = sampled('ase', 'nvt')
     assert kinetic_deviations(right, 1.1 * COLD[0])[0] > SIGMAS

@@ -146,6 +146,7 @@ def test_by_element_compares_the_forces_of_its_atoms(mixed):
     assert shown['n_atoms'] == of_ge.sum()
 
 
+@pytest.mark.slow
 def test_a_committee_disagrees_as_its_forces_say(labelled, tmp_path):
     """By hand: of two forces, each is half their distance from the mean."""
     potentials = [tiny_potential_of(tmp_path, seed=seed) for seed in (1, 2)]  # labelled by a third

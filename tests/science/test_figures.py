@@ -79,6 +79,7 @@ def test_the_radius_falls_to_that_of_the_selection(sampler):
     assert shown['selected'][-1] == pytest.approx(coverage_of(points, picks).covering_radius, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_figures_are_written_alike_each_time(sampler, tmp_path):
     data = figure_data(sampler)
     first = draw_figures(data, tmp_path / 'a' / 'b')
@@ -119,6 +120,7 @@ def test_the_density_is_that_of_a_histogram():
     assert np.abs(np.array(density['counts']) - expected).sum() <= 20  # rounding at the edges of bins
 
 
+@pytest.mark.slow
 def test_many_frames_and_picks_stay_small(tmp_path):
     rows = np.random.default_rng(0).normal(size=(60_000, 3)).astype(np.float32)
     sampler = DirectSampler(3000, min_eigenvalue=0).fit(rows, known=rows[:2500] + 0.05)

@@ -58,6 +58,7 @@ def error_before(given):
     return evaluate(given['foundation'], frames, EvaluationParameters()).metrics['force_rmse_meV_A']
 
 
+@pytest.mark.slow
 def test_naive_fine_tuning_comes_closer_to_the_labels(given, tmp_path):
     result = fine_tune(given, NAIVE, tmp_path)
     assert result.metrics['validation']['force_rmse_meV_A'] < 0.5 * error_before(given)
@@ -69,6 +70,7 @@ def test_naive_fine_tuning_comes_closer_to_the_labels(given, tmp_path):
     assert single_point(result.potential, atom)['energy'] == pytest.approx(atom.info['REF_energy'], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_multihead_fine_tuning_learns_and_does_not_forget(given, tmp_path):
     """Its one head that is left is the one that mace validated; what it rehearses are the foundation's own words."""
     result = fine_tune(given, MULTIHEAD, tmp_path)
@@ -119,6 +121,7 @@ def test_what_does_not_go_with_the_method_is_refused(given, tmp_path, parameters
     assert not (tmp_path / 'mace').exists()
 
 
+@pytest.mark.slow
 def test_foundations_that_do_not_fit_are_refused(given, tmp_path):
     with pytest.raises(TrainingSetError, match='foundation: knows Ge, but the labelled set has Si'):
         fine_tune(given, NAIVE, tmp_path, foundation=foundation_of(tmp_path, ['Ge']))

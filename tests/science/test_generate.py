@@ -183,6 +183,7 @@ def test_bad_prototypes(prototype, composition, message):
         build_prototype(prototype, composition)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('source', 'changes', 'message'),
     [

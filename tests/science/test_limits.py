@@ -88,6 +88,7 @@ def random_structure(seed):
     return Atoms(rng.choice(['H', 'C', 'Si', 'Cs'], n_atoms), positions=positions, cell=cell, pbc=pbc)
 
 
+@pytest.mark.slow
 def test_the_smallest_ratio_is_that_of_ases_neighbour_list():
     found = {}
     for seed in range(120):

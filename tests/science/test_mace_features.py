@@ -102,6 +102,7 @@ def test_single_precision_of_the_file_is_kept(file):
     assert 0 < np.abs(rows - exact).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_layers_are_picked_by_number_or_by_index(layered):
     def rows(layers, invariants_only=True):
         return MACEFeatures(layered, layers=layers, invariants_only=invariants_only).create(carbide())

@@ -54,6 +54,7 @@ def test_of_many_points_the_worst_are_drawn():
     assert max(np.abs(np.array(energy['predicted']) - energy['reference'])) > 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('given', [predictions(), predictions(1, 2, stress=False), predictions(3000)],
                          ids=['few', 'one', 'many'])  # fmt: skip
 def test_figures_are_small_and_written_alike_each_time(given, tmp_path):

@@ -78,6 +78,7 @@ def test_equation_of_state_is_that_of_a_line_search_and_of_ase(edge):
     assert rows['bulk_modulus']['value'] == pytest.approx(modulus / units.GPa, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_error_bar_of_the_equation_of_state_is_that_of_repeated_noise(edge):
     parameters = PhysicsParameters(checks=['equation_of_state'], n_volumes=11)
     exact = labelled_by(EMT(), reference_structures(bulk('Cu', a=edge), parameters))
@@ -183,6 +184,7 @@ CRYSTALS = {
 }
 
 
+@pytest.mark.slow
 def test_the_error_bar_of_constants_is_that_of_repeated_noise(edge):
     parameters = PhysicsParameters(checks=['elastic'], n_elastic_strains=4)
     exact = labelled_by(EMT(), reference_structures(bulk('Cu', a=edge), parameters))
@@ -205,6 +207,7 @@ def test_symmetry_says_how_many_constants_there_are(crystal, n_constants, n_stra
     np.testing.assert_allclose(basis, basis.swapaxes(1, 2), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_potential_is_right_about_itself(tiny_potential, tmp_path):
     parameters = PhysicsParameters(checks=BY_DFT, supercell_atoms=16)
     frames = reference_structures(bulk('Si', a=5.84), parameters)

@@ -107,6 +107,7 @@ def crystal_alone(**settings):
     return reference_structures(bulk('Cu', a=EDGE_A), parameters), parameters
 
 
+@pytest.mark.slow
 def test_energy_is_conserved_by_gradients_only():
     frames, parameters = crystal_alone(checks=['nve'], nve_steps=400, timestep_fs=2.0)
     row = rows_of(outcome := check_calculator(EMT(), frames, parameters), 'nve')['energy_drift']

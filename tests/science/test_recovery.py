@@ -43,6 +43,7 @@ CONDITIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('conditions', CONDITIONS)
 def test_an_interrupted_replica_goes_on_bit_for_bit(conditions, tiny_potential, tmp_path):
     parameters = few_steps(**({'n_steps': 40, 'sample_interval': 2, 'temperatures_K': [500]} | conditions))
@@ -101,6 +102,7 @@ def content(folder):
     return {replica: (steps, np.concatenate(positions).tobytes()) for replica, (steps, positions) in frames.items()}
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_in_another_folder(tiny_potential, tmp_path):
     silicon_run(tmp_path / 'whole', tiny_potential)
     parent = silicon_run(tmp_path / 'a', tiny_potential, stop=StopAfter(55))
@@ -121,6 +123,7 @@ def test_what_is_done_is_not_done_again(tiny_potential, tmp_path):
     assert content(tmp_path / 'b') == content(tmp_path / 'a')
 
 
+@pytest.mark.slow
 def test_another_run_is_no_start(tiny_potential, tmp_path, caplog):
     silicon_run(tmp_path / 'a', tiny_potential, stop=StopAfter(55))
     parameters = few_steps(n_steps=40, sample_interval=2, temperatures_K=[300, 500], random_seed=7)
@@ -130,6 +133,7 @@ def test_another_run_is_no_start(tiny_potential, tmp_path, caplog):
     assert manifest['complete'] and content(tmp_path / 'b')[0] != content(tmp_path / 'a')[0]
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_made_again(tiny_potential, tmp_path, caplog):
     silicon_run(tmp_path / 'a', tiny_potential, stop=StopAfter(55))
     shard = tmp_path / 'a/shards/r000.0.h5'
@@ -169,6 +173,7 @@ def flushed_frames(folder):
     return sum(part['n_frames'] for record in records if record is not None for part in record.facts['parts'])
 
 
+@pytest.mark.slow
 def test_frames_flushed_before_a_kill_are_usable(tiny_potential, tmp_path):
     script, folder = tmp_path / 'run.py', tmp_path / 'job'
     script.write_text(RUN)

@@ -285,6 +285,7 @@ def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path, n):
     check_what_is_left(tmp_path, told[-1])
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_nothing_that_was_flushed(tmp_path):
     """In the middle of a chunk, at the end of a part, while it is cut: 100 moments, half a millisecond apart."""
     process = start(WRITE_AND_DIE, tmp_path, 100, 0.5)
@@ -307,6 +308,7 @@ def small_disk(tmp_path):
     subprocess.run([*as_root, 'umount', str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_what_was_flushed_stays(small_disk, tmp_path):
     writer = writer_of(small_disk)
     n_flushed = 0

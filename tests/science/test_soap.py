@@ -143,6 +143,7 @@ def test_agrees_with_dscribe(name, average):
     assert relative_deviation(SYSTEMS[name], average=average) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'changes',
     [
@@ -393,12 +394,14 @@ def check_against_dscribe(data, rbf, sigma):
     compare(found, expected, tolerance)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_gto_agrees_with_dscribe_on_drawn_cases(data):
     check_against_dscribe(data, 'gto', st.floats(0.3, 1.0))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_polynomials_agree_with_dscribe_on_drawn_cases(data):
@@ -406,6 +409,7 @@ def test_polynomials_agree_with_dscribe_on_drawn_cases(data):
     check_against_dscribe(data, 'polynomial', st.floats(0.3, 0.7))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_agrees_with_the_reference_on_drawn_cases(data):

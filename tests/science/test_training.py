@@ -42,6 +42,7 @@ def sets(labelled, tmp_path):
     return tmp_path / 'training.xyz', tmp_path / 'validation.xyz'
 
 
+@pytest.mark.slow
 def test_training_gives_a_potential_that_was_looked_at(sets, tmp_path):
     progress = []
     result = train(*sets, TINY, tmp_path, progress=progress.append)
@@ -241,6 +242,7 @@ def test_a_training_that_was_asked_something_else_is_no_start(interrupted, tmp_p
     assert 'no usable checkpoint' in caplog.text and not list_checkpoints(work)
 
 
+@pytest.mark.slow
 def test_a_training_that_gets_no_better_is_stopped(sets, tmp_path):
     """With a high learning rate: mace ends the first stage, the second is ended from outside, and the best is kept."""
     restless = {'patience': 3, 'lr': 0.5, 'swa_lr': 0.5, 'lr_gamma': 1.0}

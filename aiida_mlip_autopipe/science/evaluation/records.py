@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict, get_args
+from typing import Literal, TypedDict, get_args
 
-__all__ = ['COMPARED', 'Breakdown', 'Calibration', 'ErrorKey', 'Errors', 'FrameErrors', 'Metrics', 'Physics', 'Row']
+__all__ = [
+    'COMPARED',
+    'Breakdown',
+    'Calibration',
+    'DrawnPhysics',
+    'ErrorKey',
+    'Errors',
+    'FrameErrors',
+    'Metrics',
+    'Physics',
+    'Row',
+]
 
 
 ErrorKey = Literal['energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa']
@@ -96,8 +107,13 @@ class CheckOutcome(TypedDict):
 
 
 class Physics(TypedDict):
-    """The physics checks and their figures, by name; False if one failed, None if one could not be judged."""
+    """The physics checks by name; False if one failed, None if one could not be judged."""
 
     passed: bool | None
     checks: dict[str, CheckOutcome]
-    figures: NotRequired[dict[str, dict[str, object]]]
+
+
+class DrawnPhysics(Physics):
+    """The physics checks, and what the figure of each shows."""
+
+    figures: dict[str, dict[str, object]]

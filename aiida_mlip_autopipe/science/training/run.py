@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
 from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
@@ -45,6 +46,10 @@ __all__ = ['TrainingResult', 'train']
 
 #: How far the errors that mace gives and those found here may be apart: they are of the same weights and frames.
 SAME_ERRORS = {'rel_tol': 0.05, 'abs_tol': 1.0}
+OF_BOTH: tuple[tuple[Literal['energy_rmse_meV', 'force_rmse_meV_A'], str], ...] = (
+    ('energy_rmse_meV', 'rmse_e_meV'),
+    ('force_rmse_meV_A', 'rmse_f_meV_A'),
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def train(
     shas = {f'{name}_sha256': file_sha256(path) for name, path in given.items()}
     asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
     work, stage_two = Path(folder).absolute() / WORK, start_of_stage_two(parameters)
-    n_done = take_up(work, Path(parent) / WORK if parent else None, asked, stage_two)
+    n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, stage_two)
     request = _request(given, parameters, sets, work)
     follower = Follower(work, parameters.max_num_epochs, stage_two, parameters.patience, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
@@ -233,7 +238,8 @@ def _look_at(
 
 
 def _finite_metrics(evaluation: Evaluation, name: str) -> FrameErrors:
-    bad = [key for key, value in evaluation.metrics.items() if isinstance(value, float) and not math.isfinite(value)]
+    values = cast(dict[str, float | None], evaluation.metrics)  # of one potential there is no calibration
+    bad = [key for key, value in values.items() if value is not None and not math.isfinite(value)]
     if bad:
         raise TrainingError(
             f'the trained potential gives no finite {", ".join(bad)} on the {name} set: lower the learning rate, or '
@@ -245,9 +251,8 @@ def _finite_metrics(evaluation: Evaluation, name: str) -> FrameErrors:
 def _check_same(validation: FrameErrors, history: History, epoch: int) -> None:
     """Refuse a potential that is not what mace validated: another head, or other weights."""
     index = history['epoch'].index(epoch)
-    errors = {'energy_rmse_meV': validation['energy_rmse_meV'], 'force_rmse_meV_A': validation['force_rmse_meV_A']}
-    for (ours, found), theirs in zip(errors.items(), ('rmse_e_meV', 'rmse_f_meV_A'), strict=True):
-        expected = history[theirs][index]
+    for ours, theirs in OF_BOTH:
+        found, expected = validation[ours], history[theirs][index]
         if not math.isclose(found, expected, **SAME_ERRORS):
             raise TrainingError(
                 f'the saved potential has {ours} {found:.3f} on the validation set, but mace_run_train found '

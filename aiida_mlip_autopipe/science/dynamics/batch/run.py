@@ -25,7 +25,7 @@ from aiida_mlip_autopipe.science.parameters import DynamicsParameters
 from aiida_mlip_autopipe.science.potential.batch import compressibility, evaluate, is_out_of_memory
 
 if TYPE_CHECKING:
-    from mace.calculators.mace_torchsim import MaceTorchSimModel
+    from aiida_mlip_autopipe.science.potential.batch import MaceTorchSimModel
 
 __all__ = ['BatchRun']
 

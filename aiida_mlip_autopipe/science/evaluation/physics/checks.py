@@ -19,7 +19,7 @@ from aiida_mlip_autopipe.science.evaluation.physics.base import (
     named,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.crystal import bare_crystal
-from aiida_mlip_autopipe.science.evaluation.records import CheckOutcome, Physics
+from aiida_mlip_autopipe.science.evaluation.records import CheckOutcome, DrawnPhysics
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, check_elements, load_calculator
 from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
@@ -66,7 +66,7 @@ def reference_structures(atoms: Atoms, parameters: PhysicsParameters) -> list[At
 
 def check_physics(
     potential: Path, labelled: Sequence[Atoms], parameters: PhysicsParameters, progress: Progress | None = None
-) -> Physics:
+) -> DrawnPhysics:
     """Compare a potential with DFT on the structures of `reference_structures`.
 
     Parameters
@@ -98,7 +98,7 @@ def check_calculator(
     labelled: Sequence[Atoms],
     parameters: PhysicsParameters,
     progress: Progress | None = None,
-) -> Physics:
+) -> DrawnPhysics:
     """Do what `check_physics` does with any ASE calculator of energies, forces and stresses."""
     pristine = [atoms for atoms in labelled if atoms.info.get('check') == 'pristine']
     if len(pristine) != 1:

@@ -176,7 +176,8 @@ def assign(
                 lane = _lowest_bit(bits)
                 bits &= bits - 1
                 leaf = group * LANES + lane
-                if near[lane] > (radii[leaf] + bound) * (radii[leaf] + bound):
+                reach = radii[leaf] + bound
+                if near[lane] > reach * reach:
                     continue
                 least = _distances_to_leaf(point, flat_leaves, leaf * size * LANES, size, inside)
                 if least > smallest:
@@ -186,8 +187,7 @@ def assign(
                     if inside[place] < smallest or (inside[place] == smallest and 0 <= other < best):
                         smallest, best = inside[place], other
                 bound = np.sqrt(smallest) * (1 + _SLACK)
-        labels[i], squared[i] = best, smallest
-        guess = best
+        labels[i], squared[i], guess = best, smallest, best
 
 
 @njit(cache=True, nogil=True)
