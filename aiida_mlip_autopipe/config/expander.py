@@ -23,6 +23,7 @@ from aiida_mlip_autopipe.config.elements import elements_not_there
 from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
 from aiida_mlip_autopipe.config.heuristics import Suggestion, suggest
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
+from aiida_mlip_autopipe.config.relaxation import AUTO, RELAX, suggested_relaxation, unfit_relaxation
 from aiida_mlip_autopipe.config.schema import Configuration, HeuristicRules, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
     check_surrogate_elements,
@@ -156,7 +157,13 @@ class ConfigExpander:
             suggestions |= _lattice(user['system'])
         preset = _of_same_kind(merged([protocol.configuration, _protocol_of_labels(user)]), user)
         layers = [_nested({key: item.value for key, item in suggestions.items()}), preset, user]
-        configuration, invalid = _validated(merged(layers))
+        data = merged(layers)
+        if structures:
+            relaxation, unfit = _relaxation(data, structures, recommended)
+            suggestions |= relaxation
+            problems += unfit
+            given = {key: value for key, value in given.items() if key not in relaxation}
+        configuration, invalid = _validated(data)
         problems += invalid
         if configuration is not None and structures and not problems:
             problems += _source_problems(configuration, structures)
@@ -328,6 +335,25 @@ def _protocol_of_labels(user: Mapping[str, Any]) -> dict[str, Any]:
     kind = kind_of(user.get('labelling'))
     name = user['protocol'] if user.get('protocol') in PROTOCOLS else DEFAULT_PROTOCOL
     return {'labelling': dict(LABELLERS[kind].protocols.get(name, {}))} if kind in LABELLERS else {}
+
+
+def _relaxation(
+    data: dict[str, Any], structures: Sequence[Atoms], recommended: Any
+) -> tuple[dict[str, Suggestion], list[str]]:
+    """Return what of the source is relaxed first where the user leaves it open, put into the data; and problems."""
+    section, system = data.get('labelling', {}), data.get('system')
+    if not isinstance(section, Mapping) or not isinstance(system, Mapping) or kind_of(section) not in LABELLERS:
+        return {}, []
+    if callable(recommended):
+        try:
+            recommended = recommended(flatten(section))
+        except ValueError:  # which is told already
+            recommended = None
+    if system.get('relax') not in (None, AUTO):
+        return {}, unfit_relaxation(system['relax'], structures, section, recommended)
+    suggestion = suggested_relaxation(structures, data, recommended)
+    data['system'] = {**system, 'relax': suggestion.value}
+    return {RELAX: suggestion}, []
 
 
 def _element_problems(given: Mapping[str, Any], elements: Sequence[str]) -> list[str]:

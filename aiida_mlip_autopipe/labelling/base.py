@@ -128,6 +128,8 @@ class Labeller(ABC):
     results : tuple of str
         The outputs of the process for one candidate that `label` reads. The job of ``job_type``, where it is not that
         process itself, has the same outputs.
+    relaxation_results : tuple of str
+        The outputs of the process of `relaxation` that `relaxed` reads; only for a code that relaxes.
     default_code : str or None
         The label of the code that is used where the input names none; None if it needs no code.
     protocols : mapping
@@ -144,6 +146,7 @@ class Labeller(ABC):
     job_type: ClassVar[str]
     batch_type: ClassVar[str | None] = None
     results: ClassVar[tuple[str, ...]]
+    relaxation_results: ClassVar[tuple[str, ...]] = ()
     default_code: ClassVar[str | None] = None
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     unsuggested: ClassVar[Mapping[str, str]] = {}
@@ -211,6 +214,38 @@ class Labeller(ABC):
         words = told.exit_message or told.exception or f'it was {told.process_state.value}'
         status = f' [{told.exit_status}]' if told.is_finished else ''
         return f'{told.process_label}<{told.pk}>{status}: {words.strip()}'
+
+    # What relaxes the source of the seeds; a code without it leaves the source where it is
+
+    @classmethod
+    def relaxation_problem(cls, what: str, atoms: Atoms, given: Mapping[str, Any], recommended: Any) -> str | None:
+        """Return why it cannot relax what it is asked to of a structure, in words; None if it can.
+
+        Parameters
+        ----------
+        what : str
+            'cell' (and the positions in it), 'in-plane' (the cell in the plane of its periodic directions, and
+            positions) or 'positions'.
+        atoms : Atoms
+            The structure.
+        given : mapping
+            The section ``labelling``.
+        recommended : any
+            As for `problems`.
+        """
+        return f'the labelling code {cls.kind} relaxes no structures'
+
+    def pick_relaxation(self, atoms: Atoms, what: str) -> dict[str, Data]:
+        """Return the inputs that are made for the relaxation of one structure, as new nodes that are not stored."""
+        raise NotImplementedError(f'{self.kind} relaxes no structures')
+
+    def relaxation(self, picked: Mapping[str, Data], what: str, parameters: Dict, options: Mapping[str, Any]) -> Task:
+        """Return the process that relaxes one structure; parameters are those of `single`."""
+        raise NotImplementedError(f'{self.kind} relaxes no structures')
+
+    def relaxed(self, outputs: Mapping[str, Data]) -> Atoms:
+        """Return the structure in the `relaxation_results` of a process that ended well, its atoms in their order."""
+        raise NotImplementedError(f'{self.kind} relaxes no structures')
 
     # What a label depends on
 
