@@ -31,6 +31,7 @@ COLUMNS = {
 }
 ROUNDS_SHOWN = 3
 KINDS = {
+    Kind.RELAX: 'relaxation',
     Kind.EXPLORE: 'MD',
     Kind.LABEL: 'labels',
     Kind.TRAIN: 'trainings',

@@ -24,6 +24,7 @@ from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
 from aiida_mlip_autopipe.config.heuristics import Suggestion, displacements, suggest, temperatures
 from aiida_mlip_autopipe.config.labels import LABELLING_PREFIX, of_labels
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
+from aiida_mlip_autopipe.config.relaxation import relaxation_of
 from aiida_mlip_autopipe.config.schema import Configuration, HeuristicRules, Protocol, model_of
 from aiida_mlip_autopipe.config.system import (
     check_surrogate_elements,
@@ -173,8 +174,13 @@ class ConfigExpander:
             suggestions = suggest(structures, given) | grid | asked_of_labels | _lattice(user['system'])
             problems += unfit
         preset = _of_same_kind(merged([protocol.configuration, _protocol_of_labels(user)]), user)
-        layers = [_nested(_values(suggestions)), preset, _nested(_values(forced)), user]
-        configuration, invalid = _validated(merged(layers))
+        data = merged([_nested(_values(suggestions)), preset, _nested(_values(forced)), user])
+        if found:
+            relaxation, unfit = relaxation_of(data, structures, found, recommended)
+            suggestions |= relaxation
+            problems += unfit
+            given = {key: value for key, value in given.items() if key not in relaxation}
+        configuration, invalid = _validated(data)
         problems += invalid
         if configuration is not None and structures and not problems:
             problems += _source_problems(configuration, structures)

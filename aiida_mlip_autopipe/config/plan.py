@@ -13,6 +13,7 @@ from typing import Any
 
 from ase import Atoms
 
+from aiida_mlip_autopipe.config.relaxation import NONE
 from aiida_mlip_autopipe.config.schema import Configuration
 from aiida_mlip_autopipe.pipeline.outline import stages_that_run
 from aiida_mlip_autopipe.pipeline.stages import EVALUATE, LABEL_DATA, LABEL_INITIAL, LABEL_PHYSICS, PHYSICS, Kind, Stage
@@ -26,7 +27,20 @@ __all__ = ['COUNTS', 'Hours', 'Plan', 'PlannedStage', 'Rate', 'Speeds', 'make_pl
 
 SHARD_BYTES = 16_000
 """What an H5MD file takes before its first frame; measured on the shards of a run."""
-COUNTS = ('seeds', 'replicas', 'md_steps', 'frames', 'bytes', 'labels', 'trainings', 'epochs', 'evaluations')
+RELAXATION_LABELS = (4, 40)
+"""So many labels does a relaxation take, in time."""
+COUNTS = (
+    'relaxations',
+    'seeds',
+    'replicas',
+    'md_steps',
+    'frames',
+    'bytes',
+    'labels',
+    'trainings',
+    'epochs',
+    'evaluations',
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ class PlannedStage:
     Attributes
     ----------
     stage : Stage
-    seeds, replicas, md_steps, frames, bytes, labels, trainings, epochs, evaluations : int
+    relaxations, seeds, replicas, md_steps, frames, bytes, labels, trainings, epochs, evaluations : int
         Frames, bytes and labels are upper bounds; epochs are those of all trainings.
     hours : Hours or None
         None where it was not measured.
@@ -107,6 +121,7 @@ class PlannedStage:
     """
 
     stage: Stage
+    relaxations: int = 0
     seeds: int = 0
     replicas: int = 0
     md_steps: int = 0
@@ -234,6 +249,7 @@ class _Planner:
     def holds(self, condition: str) -> bool:
         """Return whether a condition of the outline is taken to hold: all rounds run that the budget admits."""
         known = {
+            'should_relax': lambda: self.configuration.system.relax not in (None, NONE),
             'has_data': lambda: bool(self.data),
             'needs_a_surrogate': lambda: self.configuration.surrogate == 'bootstrap',
             'should_continue': self._should_continue,
@@ -261,6 +277,7 @@ class _Planner:
     def add(self, stage: Stage) -> None:
         """Count a stage."""
         counts = {
+            Kind.RELAX: self._relaxation,
             Kind.GENERATE: self._generation,
             Kind.LABEL: self._labelling,
             Kind.TRAIN: self._training,
@@ -272,6 +289,17 @@ class _Planner:
         self.stages.append(planned)
         if stage.is_trained_on:
             self.n_labelled += planned.labels
+
+    def _relaxation(self, stage: Stage) -> PlannedStage:
+        """Return the relaxations; how many steps each takes is known within a range."""
+        rates = [self.speeds.label(atoms) for atoms in self.sources]
+        planned = PlannedStage(stage, relaxations=len(self.sources))
+        known = [rate for rate in rates if rate is not None]
+        if len(known) < len(rates):
+            return replace(planned, basis=self.speeds.missing.get('label', ''))
+        least, most = RELAXATION_LABELS
+        hours = Hours(least * sum(one.least_s for one in known) / 3600, most * sum(one.most_s for one in known) / 3600)
+        return replace(planned, hours=hours, basis=f'{least} to {most} labels of each structure; {known[0].basis}')
 
     def _generation(self, stage: Stage) -> PlannedStage:
         return PlannedStage(stage, seeds=len(self.seeds) + len(self.test_seeds))

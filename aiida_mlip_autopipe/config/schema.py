@@ -66,6 +66,13 @@ class SystemConfiguration(SparseParameters):
         'not that of the table.',
     )
 
+    relax: Literal['auto', 'cell', 'in-plane', 'positions', 'none'] | None = Field(
+        None,
+        description='What of the structure is relaxed with the method of the labels before seeds are made of it: cell '
+        '(and positions), in-plane (the cell in the plane of a slab, and positions), positions, or none. auto, which '
+        'is the same as no value: what fits the structure and the cutoffs.',
+    )
+
     @model_validator(mode='after')
     def _one_source(self) -> SystemConfiguration:
         given = [name for name in ('structure', 'node', 'prototype') if getattr(self, name) is not None]

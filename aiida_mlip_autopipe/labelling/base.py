@@ -72,6 +72,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlip_autopipe.labelling.answers import CodeSetup, PastLabel, SetupOption, Task
+from aiida_mlip_autopipe.labelling.relaxing import Relaxing
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.parameters.labelling import (
     LABELLERS,
@@ -96,7 +97,7 @@ __all__ = [
 ]
 
 
-class Labeller(ABC):
+class Labeller(Relaxing, ABC):
     """A labelling code, with its parameters and what it has of the profile.
 
     Parameters

@@ -188,6 +188,13 @@ NO_LABEL = ProcessExitCode(
     'All labels of a batch failed; its candidates are labelled one by one.',
     invalidates_cache=True,
 )
+NOT_RELAXED = ProcessExitCode(
+    333,
+    'ERROR_NOT_RELAXED',
+    'Structure {number} of system was not relaxed: {reason}',
+    'The relaxation of the source of the seeds failed.',
+    advice='check the structure and the labelling parameters, or relax less of it, or none (system.relax)',
+)
 DATASET = ProcessExitCode(
     340,
     'ERROR_DATASET',

@@ -22,6 +22,7 @@ from aiida_mlip_autopipe.pipeline.stages import (
     LABEL_PHYSICS,
     LABEL_TEST,
     PHYSICS,
+    RELAX,
     TRAIN,
     TRAIN_BOOTSTRAP,
     Stage,
@@ -49,6 +50,8 @@ class Rounds:
 Step = Stage | str | When | Rounds
 
 OUTLINE: tuple[Step, ...] = (
+    'start',
+    When('should_relax', (RELAX,)),
     GENERATE_SEEDS,
     When('has_data', (LABEL_DATA, 'adopt_data')),
     LABEL_INITIAL,

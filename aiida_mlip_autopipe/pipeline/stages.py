@@ -28,6 +28,7 @@ __all__ = [
     'LABEL_PHYSICS',
     'LABEL_TEST',
     'PHYSICS',
+    'RELAX',
     'TRAIN',
     'TRAIN_BOOTSTRAP',
     'Kind',
@@ -38,6 +39,7 @@ __all__ = [
 class Kind(StrEnum):
     """The kind of work of a stage."""
 
+    RELAX = 'relax'
     GENERATE = 'generate'
     LABEL = 'label'
     TRAIN = 'train'
@@ -111,6 +113,7 @@ class Stage:
         return self.label
 
 
+RELAX = Stage(Kind.RELAX)
 GENERATE_SEEDS = Stage(Kind.GENERATE, 'seeds')
 LABEL_DATA = Stage(Kind.LABEL, 'data')
 LABEL_INITIAL = Stage(Kind.LABEL, 'initial')
@@ -130,6 +133,7 @@ EVALUATE = Stage(Kind.EVALUATE)
 
 _IN_ROUNDS = (EXPLORE, LABEL, EVALUATE_LABELS, TRAIN, EVALUATE)
 _OUTSIDE_ROUNDS = (
+    RELAX,
     GENERATE_SEEDS,
     LABEL_DATA,
     LABEL_INITIAL,

@@ -239,6 +239,14 @@ def _calculations(calls: list[Call]) -> list[Call]:
 Ask = Callable[[int], dict[str, Any]]
 
 
+def _count_relaxations(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    if not stage.is_ok:
+        return {}
+    moved = orm.load_node(stage.pk).outputs.report['structures']
+    told = ', '.join(f'{100 * (one["volume_ratio"] - 1):+.2f} %' for one in moved)
+    return {'done': len(moved), 'total': len(moved), 'unit': 'structures', 'detail': f'volume {told}'}
+
+
 def _count_generation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
     if not stage.is_ok:
         return {}
@@ -361,6 +369,7 @@ def _count_checks(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
 
 
 _COUNTS: dict[Kind, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
+    Kind.RELAX: _count_relaxations,
     Kind.GENERATE: _count_generation,
     Kind.LABEL: _count_labels,
     Kind.EXPLORE: _count_exploration,

@@ -13,6 +13,7 @@ from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data,
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
+from aiida_mlip_autopipe.config.relaxation import NONE
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.labelling.labels import branch_warning, pressure_warning
@@ -38,6 +39,7 @@ from aiida_mlip_autopipe.pipeline.stages import (
     LABEL_PHYSICS,
     LABEL_TEST,
     PHYSICS,
+    RELAX,
     TRAIN,
     TRAIN_BOOTSTRAP,
     Kind,
@@ -58,6 +60,7 @@ from aiida_mlip_autopipe.workflows.inputs import (
     validate_configuration,
     validate_inputs,
 )
+from aiida_mlip_autopipe.workflows.labelling.relaxation import RelaxationWorkChain
 from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling
 from aiida_mlip_autopipe.workflows.stage_inputs import SubmitsStages
 
@@ -178,8 +181,9 @@ class AutoPipeWorkChain(SubmitsStages):
             labelling_code=labelling_code,
         )
 
-    def generate_seeds(self) -> None:
-        """Derive the parameters of what comes first, and generate seeds."""
+    def start(self) -> None:
+        """Derive the parameters of what comes first."""
+        self.ctx.structure = self.inputs.structure
         self.ctx.configuration = self.inputs.configuration
         self.ctx.n_changes = 0
         self.ctx.round = 0
@@ -188,14 +192,32 @@ class AutoPipeWorkChain(SubmitsStages):
         self.ctx.labelled = {}
         self.ctx.summary = {}
         self.ctx.parameters = self.derive_parameters()
+        if 'surrogate' in self.inputs:
+            self.ctx.potential = self.inputs.surrogate
+
+    def should_relax(self) -> bool:
+        """Return whether the structure is relaxed first, with the method of the labels."""
+        return self.ctx.configuration['system'].get('relax') not in (None, NONE)
+
+    def relax(self) -> ToContext:
+        """Relax the structure."""
+        inputs = {
+            'structure': self.inputs.structure,
+            'what': orm.Str(self.ctx.configuration['system']['relax']),
+            'parameters': self.ctx.parameters['labelling'],
+            'labelling': dict(self.inputs.get('labelling', {})),
+            'options': self.ctx.configuration['options']['labelling'],
+        }
+        return self.submit_stage(RELAX, RelaxationWorkChain, inputs)
+
+    def generate_seeds(self) -> None:
+        """Generate seeds."""
         self.ctx.structures = generate_structures(
-            structure=self.inputs.structure,
+            structure=self.ctx.structure,
             parameters=self.ctx.parameters['generation'],
             labelling=self.ctx.parameters['labelling'],
             metadata={'call_link_label': GENERATE_SEEDS.label},
         )
-        if 'surrogate' in self.inputs:
-            self.ctx.potential = self.inputs.surrogate
         self.report(f'{self.ctx.structures["seeds"].n_frames} seeds generated')
 
     def has_data(self) -> bool:
@@ -360,7 +382,7 @@ class AutoPipeWorkChain(SubmitsStages):
     def label_physics(self) -> ToContext:
         """Label the structures from which properties are computed."""
         structures = physics_structures(
-            structure=self.inputs.structure,
+            structure=self.ctx.structure,
             parameters=self.ctx.parameters['physics'],
             labelling=self.ctx.parameters['labelling'],
             metadata={'call_link_label': 'physics_structures'},
@@ -380,7 +402,9 @@ class AutoPipeWorkChain(SubmitsStages):
             return self.exit_codes.ERROR_STAGE_FAILED.format(
                 stage=f'{self.ctx.stage_label} <{node.pk}>', message=node.exit_message or node.process_state.value
             )
-        if stage.is_trained_on:
+        if stage == RELAX:
+            self.ctx.structure = node.outputs.structure
+        elif stage.is_trained_on:
             self.ctx.labelled[f'round_{stage.round}'] = node.outputs.labelled
             if stage == LABEL_INITIAL and (missing := self.elements_without_isolated_atom()):
                 rejected = node.outputs.rejected.get_dict()

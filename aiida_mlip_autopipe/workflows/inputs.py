@@ -70,7 +70,7 @@ def expand_for(
     :raises ValueError: with all problems of the overrides.
     """
     given = {
-        'system': {'node': structure.uuid},
+        'system': {'node': structure.uuid, **_relaxation(overrides)},
         'surrogate': 'bootstrap' if surrogate is None else f'node:{surrogate.uuid}',
         'protocol': protocol,
     }
@@ -78,6 +78,12 @@ def expand_for(
     return ConfigExpander({**overrides, **given}).expand(
         recommended=recommended_in_profile, sources=source_atoms(structure)
     )
+
+
+def _relaxation(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the overrides say of the relaxation: the only word on the system beside the structure itself."""
+    system = overrides.get('system')
+    return {'relax': system['relax']} if isinstance(system, Mapping) and 'relax' in system else {}
 
 
 def build_inputs(

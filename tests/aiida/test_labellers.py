@@ -193,3 +193,19 @@ def test_an_input_is_read_without_aiida():
         'assert not [name for name in sys.modules if name.split(".")[0] in ("aiida", "torch")]'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_it_relaxes_what_it_says(labeller):
+    """Cell, plane and positions, each with a reason where it cannot; what it can is a process that takes its inputs."""
+    atoms = bulk('Cu', 'fcc', a=4.0) if element_of(labeller.kind) == 'Cu' else bulk('Si', a=5.43)
+    atoms.info['frame_id'] = 'source-0'
+    parameters = orm.Dict(labeller.parameters.model_dump(mode='json'))
+    for what in ('cell', 'in-plane', 'positions'):
+        problem = labeller.relaxation_problem(what, atoms, parameters.get_dict(), None)
+        if problem is not None:
+            assert problem and problem[0].islower()
+            continue
+        task = labeller.relaxation(labeller.pick_relaxation(atoms, what), what, parameters, OPTIONS)
+        builder = task.process.get_builder()
+        builder._update(task.inputs)
+        assert labeller.relaxation_results and set(labeller.relaxation_results) <= set(task.process.spec().outputs)

@@ -11,7 +11,7 @@ from aiida_mlip_autopipe.config import ConfigExpander, Expansion
 from aiida_mlip_autopipe.config.plan import Hours, Plan, Rate, Speeds, make_plan
 
 INPUT: dict[str, Any] = {
-    'system': {'prototype': 'diamond', 'composition': 'Si'},
+    'system': {'prototype': 'diamond', 'composition': 'Si', 'relax': 'none'},
     'generation': {'target_atoms': 8, 'strained': {'n': 1}, 'rattled': {'n': 2}, 'n_test_seeds': 2},
     'exploration': {'temperatures_K': [300.0, 600.0], 'n_steps': 100, 'sample_interval': 20, 'n_to_select': 5},
     'training': {'committee_size': 2, 'max_num_epochs': 10},
@@ -48,6 +48,16 @@ def test_the_stages_are_those_of_the_outline():
     names = [stage.name for stage in plan(loop={'max_rounds': 1, 'min_rounds': 1}).stages]
     before = ['generate_seeds', 'label_initial', 'train_bootstrap', 'explore_test', 'label_test', 'evaluate_surrogate']
     assert names == [*before, 'explore_r1', 'label_r1', 'evaluate_labels_r1', 'train_r1', 'evaluate_r1']
+
+
+def test_a_relaxation_comes_first_and_is_counted():
+    """Of each structure one; what it takes is told as a range of labels."""
+    found = plan(MEASURED, system={'prototype': 'diamond', 'composition': 'Si'})
+    first = found.stages[0]
+    assert (first.name, first.relaxations, first.labels) == ('relax', 1, 0)
+    assert (first.hours.least, first.hours.most) == pytest.approx((4 * 20 / 3600, 40 * 40 / 3600))
+    assert first.basis.startswith('4 to 40 labels of each structure')
+    assert found.totals()['labels'] == plan(MEASURED).totals()['labels']
 
 
 def test_counts():

@@ -12,6 +12,7 @@ from aiida_mlip_autopipe.pipeline.outline import OUTLINE, stages_that_run
 from aiida_mlip_autopipe.pipeline.stages import EVALUATE, EVALUATE_LABELS, LABEL, LABEL_TEST, Kind, Stage
 
 LABELS = (
+    'relax',
     'generate_seeds',
     'label_data',
     'label_initial',
@@ -23,7 +24,14 @@ LABELS = (
     'label_physics',
     'physics',
 )
-CONDITIONS = ('has_data', 'needs_a_surrogate', 'should_continue', 'found_something_new', 'should_check_physics')
+CONDITIONS = (
+    'should_relax',
+    'has_data',
+    'needs_a_surrogate',
+    'should_continue',
+    'found_something_new',
+    'should_check_physics',
+)
 #: Labels of stages that are parsed as strings.
 PARSED = re.compile(
     r"""(startswith|removeprefix|replace)\(f?'(label|explore|train|evaluate)_?(r|labels)?'?|(?<!parameters)_r\{"""
@@ -79,8 +87,8 @@ def test_the_workflow_has_a_method_for_each_step():
     from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 
     methods = list(AutoPipeWorkChain.methods_of(OUTLINE))
-    assert methods[0].__name__ == 'generate_seeds'
-    assert all(callable(getattr(AutoPipeWorkChain, name)) for name in (*CONDITIONS, 'adopt_data', 'finish'))
+    assert methods[0].__name__ == 'start'
+    assert all(callable(getattr(AutoPipeWorkChain, name)) for name in (*CONDITIONS, 'start', 'adopt_data', 'finish'))
     assert str(AutoPipeWorkChain.spec().get_outline().get_description())
 
 

@@ -55,6 +55,7 @@ class EspressoLabeller(Labeller):
     job_type = 'aiida.calculations:quantumespresso.pw'
     batch_type = 'aiida.calculations:mlip_autopipe.pw_batch'
     results = ('output_parameters', 'output_trajectory')
+    relaxation_results = ('output_structure',)
     default_code = 'pw@localhost'
     protocols = {
         'fast': {'kpoints_distance': 0.45},
@@ -128,6 +129,33 @@ class EspressoLabeller(Labeller):
             'metadata': {'options': dict(options)},
         }
         return Task(PwBatchCalculation, inputs)
+
+    @classmethod
+    def relaxation_problem(cls, what: str, atoms: Atoms, given: Mapping[str, Any], recommended: Any) -> str | None:
+        """Return why a cell cannot be relaxed: its cutoffs are too low, or its plane is not that of x and y."""
+        from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_problem
+
+        return relaxation_problem(what, atoms, given, recommended)
+
+    def pick_relaxation(self, atoms: Atoms, what: str) -> dict[str, Data]:
+        """Return the structure, the namelists and the k-points."""
+        from aiida import orm
+
+        from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_namelists
+
+        picked: dict[str, Any] = self.pick(atoms)
+        namelists = relaxation_namelists(picked['parameters'].get_dict(), what)
+        return {**picked, 'parameters': orm.Dict(namelists)}
+
+    def relaxation(self, picked: Mapping[str, Data], what: str, parameters: Dict, options: Mapping[str, Any]) -> Task:
+        """Return aiida-quantumespresso's WorkChain, which starts again until the basis fits the cell."""
+        from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_task
+
+        return relaxation_task(self.single(picked, parameters, 'relaxation', options).inputs)
+
+    def relaxed(self, outputs: Mapping[str, Any]) -> Atoms:
+        """Return the relaxed structure."""
+        return outputs['output_structure'].get_ase()
 
     def label(self, outputs: Mapping[str, Any]) -> Label:
         """Return the label in ``output_parameters`` and ``output_trajectory`` of pw.x."""

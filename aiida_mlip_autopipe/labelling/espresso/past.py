@@ -44,6 +44,8 @@ def past_labels(computer: orm.Computer, asked: EspressoParameters) -> list[PastL
         project=['attributes.wall_time_seconds', 'attributes.number_of_atoms'],
     )
     query.append(orm.StructureData, with_outgoing='job', project='attributes.kinds')
+    single = {'attributes.CONTROL.calculation': 'scf'}  # a relaxation takes many times as long
+    query.append(orm.Dict, with_outgoing='job', edge_filters={'label': 'parameters'}, filters=single)
     query.append(orm.KpointsData, with_outgoing='job', project='attributes.mesh')
     query.order_by({'job': {'ctime': 'desc'}})
     return [

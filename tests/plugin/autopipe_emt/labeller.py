@@ -29,6 +29,7 @@ class EmtLabeller(Labeller):
     level_fields = ()
     job_type = 'aiida.calculations:autopipe_emt.emt'
     results = ('label',)
+    relaxation_results = ('relaxed',)
     default_code = 'emt@localhost'
 
     def pick(self, atoms):
@@ -53,6 +54,26 @@ class EmtLabeller(Labeller):
         """Return the label in the array of the job."""
         found = outputs['label']
         return Label(float(found.get_array('energy')), found.get_array('forces'), found.get_array('stress'))
+
+    @classmethod
+    def relaxation_problem(cls, what, atoms, given, recommended):
+        """Return what it does not relax."""
+        return None if what in ('cell', 'positions') else f'emt relaxes cell or positions, but not {what}'
+
+    def pick_relaxation(self, atoms, what):
+        """Return the structure, and what is relaxed."""
+        from aiida import orm
+
+        return {**self.pick(atoms), 'relax': orm.Str(what)}
+
+    def relaxation(self, picked, what, parameters, options):
+        """Return the same job, which is told to relax."""
+        task = self.single(picked, parameters, 'relaxation', options)
+        return Task(task.process, {**task.inputs, 'relax': picked['relax']})
+
+    def relaxed(self, outputs):
+        """Return the structure that the job has relaxed."""
+        return outputs['relaxed'].get_ase()
 
     @classmethod
     def problems(cls, elements, given, recommended):
