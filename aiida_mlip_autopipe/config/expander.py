@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.config.elements import elements_not_there
 from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
-from aiida_mlip_autopipe.config.heuristics import Suggestion, displacements, suggest, temperatures
+from aiida_mlip_autopipe.config.heuristics import Suggestion, displacements, physics_temperature, suggest, temperatures
 from aiida_mlip_autopipe.config.labels import LABELLING_PREFIX, of_labels
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.relaxation import relaxation_of
@@ -342,7 +342,7 @@ def _of_system(
         return [], {}, {}, problems
     grid, unknown = temperatures(structures, found, rules, given, fractions)
     asked = given[TEMPERATURES] if TEMPERATURES in given else grid[TEMPERATURES].value if grid else None
-    grid |= displacements(found, asked)
+    grid |= displacements(found, asked) | physics_temperature(asked)
     unfit = refused(found, given)
     # with what is refused, the schema would only complain of the same again
     return found, grid, {} if unfit else consequences(found), unknown + unfit

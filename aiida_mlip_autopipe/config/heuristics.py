@@ -19,13 +19,19 @@ from aiida_mlip_autopipe.config.elements import timestep_fs
 from aiida_mlip_autopipe.config.melting import MeltingEstimate, melting_estimate
 from aiida_mlip_autopipe.config.schema import HeuristicRules
 from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
-from aiida_mlip_autopipe.science.parameters import GenerationParameters, GuardParameters, LimitParameters
+from aiida_mlip_autopipe.science.parameters import (
+    GenerationParameters,
+    GuardParameters,
+    LimitParameters,
+    PhysicsParameters,
+)
 from aiida_mlip_autopipe.science.registry import ENSEMBLES, GENERATORS
 from aiida_mlip_autopipe.science.systems import Dimensionality
 
-__all__ = ['Suggestion', 'displacements', 'suggest', 'temperatures']
+__all__ = ['Suggestion', 'displacements', 'physics_temperature', 'suggest', 'temperatures']
 
 TEMPERATURES, MELTING_POINT = 'exploration.temperatures_K', 'system.melting_point_K'
+PHYSICS_TEMPERATURE = 'physics.temperature_K'
 TEMPERATURE_STEP_K = 10
 BOND_OF_MOLECULE_eV_A2 = 40.0  # stretching: C-H and C-C about 30, O-H 49
 ASKED_OF_MOLECULES = (
@@ -60,6 +66,7 @@ def suggest(sources: Sequence[Atoms], user: Mapping[str, Any]) -> dict[str, Sugg
     elements = sorted({symbol for atoms in sources for symbol in atoms.symbols}, key=atomic_numbers.__getitem__)
     suggestions = {
         'exploration.timestep_fs': _timestep(elements),
+        'physics.timestep_fs': _timestep(elements, PhysicsParameters.model_fields['timestep_fs'].default),
         **_distances(sources, elements),
     }
     if 'exploration.pressures_GPa' in user:
@@ -111,12 +118,9 @@ def displacements(found: Sequence[Dimensionality], grid: Any) -> dict[str, Sugge
     equilibrium an atom, which has about one bond, has a potential energy of ``3/2 k_B T``. Nothing is suggested where
     there is more than molecules: bonds of a crystal are some five times as soft.
     """
-    asked = grid if isinstance(grid, list) else []
-    ends = [end for one in asked for end in (one if isinstance(one, list | tuple) else (one,))]
-    known = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and end > 0]
-    if not known or not all(one.is_molecular for one in found):
+    lowest = _lowest(grid)
+    if lowest is None or not all(one.is_molecular for one in found):
         return {}
-    lowest = min(known)
     value = round(float(np.sqrt(1.5 * units.kB * lowest / BOND_OF_MOLECULE_eV_A2)), 3)
     reason = f'what bonds of {BOND_OF_MOLECULE_eV_A2:g} eV/Å² hold at {lowest:g} K'
     return {
@@ -124,6 +128,23 @@ def displacements(found: Sequence[Dimensionality], grid: Any) -> dict[str, Sugge
         for name, method in GENERATORS.items()
         for key, changed in method.displacing_by(value).items()
     }
+
+
+def physics_temperature(grid: Any) -> dict[str, Suggestion]:
+    """Return, by key, the temperature of the physics checks where the usual one is above what is explored."""
+    usual, lowest = PhysicsParameters.model_fields['temperature_K'].default, _lowest(grid)
+    if lowest is None or lowest >= usual:
+        return {}
+    return {PHYSICS_TEMPERATURE: Suggestion(lowest, f'the lowest of {TEMPERATURES}')}
+
+
+def _lowest(grid: Any) -> float | None:
+    """Return the lowest temperature of a grid, which may have ramps, as the user wrote it; None if it has none."""
+    asked = grid if isinstance(grid, list) else []
+    ends = [end for one in asked for end in (one if isinstance(one, list | tuple) else (one,))]
+    return min(
+        (end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and end > 0), default=None
+    )
 
 
 def _grid(estimate: MeltingEstimate, rules: HeuristicRules, melting_fractions: Sequence[float] | None) -> Suggestion:
@@ -141,9 +162,9 @@ def _grid(estimate: MeltingEstimate, rules: HeuristicRules, melting_fractions: S
     return Suggestion(sorted(map(float, rounded)), f'{words} of the melting estimate ({estimate})')
 
 
-def _timestep(elements: Sequence[str]) -> Suggestion:
+def _timestep(elements: Sequence[str], longest: float = np.inf) -> Suggestion:
     value, lightest = timestep_fs(elements)
-    return Suggestion(value, f'the lightest element is {lightest}')
+    return Suggestion(min(value, longest), f'the lightest element is {lightest}')
 
 
 def _distances(sources: Sequence[Atoms], elements: Sequence[str]) -> dict[str, Suggestion]:

@@ -13,7 +13,7 @@ from aiida_mlip_autopipe.config.elements import element_problems, formula_proble
 from aiida_mlip_autopipe.config.errors import ConfigError, nearest, show
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.generate import PROTOTYPES, build_prototype
-from aiida_mlip_autopipe.science.systems import Dimensionality, dimensionality
+from aiida_mlip_autopipe.science.systems import Dimensionality, dimensionality, recognised
 
 __all__ = ['check_surrogate_elements', 'find_frames', 'find_sources', 'find_surrogate', 'recognise']
 
@@ -60,6 +60,7 @@ def recognise(sources: Sequence[Atoms]) -> tuple[list[Dimensionality], list[str]
             )
             continue
         try:
+            recognised(atoms)
             found.append(dimensionality(atoms))
         except ValueError as error:
             problems.append(f'{name}: {error}')

@@ -12,7 +12,7 @@ from ase.io import write
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Expansion
 from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_namelists
 
-CUTOFFS = {'Si': (24.0, 96.0), 'C': (40.0, 320.0)}
+CUTOFFS = {'Si': (24.0, 96.0), 'C': (40.0, 320.0), 'H': (46.0, 221.0), 'O': (47.0, 323.0)}
 SILICON = {'prototype': 'diamond', 'composition': 'Si'}
 
 

@@ -164,3 +164,14 @@ def test_a_compound_that_is_not_tabulated_is_asked_and_takes_a_melting_point(exp
 def test_graphene_is_carbon(expand):
     expansion = expand(layer(15), exploration={'temperatures_K': None})
     assert '(4762 K, triple point)' in expansion.reasons['exploration.temperatures_K']
+
+
+def test_physics_checks_follow_the_system(expand):
+    """Hydrogen needs a short time step; what is explored below room temperature is checked there."""
+    hydride = expand(bulk('LiH', 'rocksalt', a=4.08), exploration={'temperatures_K': [300.0, 600.0]})
+    assert (hydride.configuration.physics.timestep_fs, hydride.configuration.physics.temperature_K) == (0.5, 300.0)
+    assert 'the lightest element is H' in hydride.reasons['physics.timestep_fs']
+    argon = expand(bulk('Ar', 'fcc', a=5.3), exploration={'temperatures_K': [[40.0, 80.0], 60.0]})
+    assert (argon.configuration.physics.timestep_fs, argon.configuration.physics.temperature_K) == (1.0, 40.0)
+    asked = expand(bulk('Ar', 'fcc', a=5.3), exploration={'temperatures_K': [40.0]}, physics={'temperature_K': 70.0})
+    assert asked.configuration.physics.temperature_K == 70.0
