@@ -90,6 +90,15 @@ def test_an_order_that_the_structure_does_not_have_is_refused(tmp_path, moments,
         expand(tmp_path, nickel_oxide(moments), f'labelling: {{{text}}}')
 
 
+@pytest.mark.parametrize('order', ['ferromagnetic', 'antiferromagnetic'])
+def test_an_order_of_elements_that_carry_no_moment_is_refused(tmp_path, order):
+    """Before a cell of silicon is labelled and rejected; who gives moments is believed."""
+    with pytest.raises(ConfigError, match=r'none of its elements \(Si\) is expected to carry a moment'):
+        expand(tmp_path, bulk('Si'), f'labelling: {{magnetic_order: {order}}}')
+    text = f'labelling: {{magnetic_order: {order}, magnetic_moments: {{Si: 0.5}}}}'
+    assert expand(tmp_path, bulk('Si'), text).configuration.labelling.spin_polarised
+
+
 def test_two_orders_in_one_file_are_refused(tmp_path):
     """A potential cannot tell them apart."""
     with pytest.raises(ConfigError, match='make one data set for each order'):

@@ -39,10 +39,11 @@ def pick_source(
     :param parameters: those of the labelling code.
     :param nodes: ``node_NAME``, what the labelling code has of the profile, but its code.
     """
-    source = source_atoms(structure)[index.value]
+    labeller = _labeller(parameters, nodes)
+    source = labeller.prepare(source_atoms(structure))[index.value]
     atoms = carry(carried_arrays(source), recognised(source))
     atoms.info |= {'frame_id': f'source-{index.value}'}
-    return _labeller(parameters, nodes).pick_relaxation(atoms, what.value)
+    return labeller.pick_relaxation(atoms, what.value)
 
 
 @calcfunction

@@ -74,6 +74,13 @@ def _moments_of(
     """Return the moments of the atoms, (N,), or None where those of the elements do."""
     if by_species:
         return _by_species(atoms, moments)
+    symbols = sorted(set(map(str, atoms.symbols)))
+    magnetic = [one for one in symbols if one in moments] or magnetic_elements(symbols)
+    if order in ('ferromagnetic', 'antiferromagnetic') and not magnetic:
+        raise ValueError(
+            f'none of its elements ({", ".join(symbols)}) is expected to carry a moment; give magnetic_moments, or '
+            'leave the order out'
+        )
     if order == 'from_file':
         if not has_moments(atoms):
             raise ValueError(
@@ -82,8 +89,6 @@ def _moments_of(
             )
         return _few_values(atoms)
     if order == 'antiferromagnetic':
-        symbols = sorted(set(map(str, atoms.symbols)))
-        magnetic = [one for one in symbols if one in moments] or magnetic_elements(symbols)
         sizes = [moments.get(one, largest_moment(one)) if one in magnetic else 0.0 for one in map(str, atoms.symbols)]
         return antiferromagnetic_signs(atoms, np.abs(sizes))
     return None
