@@ -32,6 +32,7 @@ COLUMNS = {
 ROUNDS_SHOWN = 3
 KINDS = {
     Kind.RELAX: 'relaxation',
+    Kind.CHOOSE: 'labels',
     Kind.EXPLORE: 'MD',
     Kind.LABEL: 'labels',
     Kind.TRAIN: 'trainings',

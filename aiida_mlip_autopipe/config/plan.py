@@ -16,11 +16,20 @@ from ase import Atoms
 from aiida_mlip_autopipe.config.relaxation import NONE
 from aiida_mlip_autopipe.config.schema import Configuration
 from aiida_mlip_autopipe.pipeline.outline import stages_that_run
-from aiida_mlip_autopipe.pipeline.stages import EVALUATE, LABEL_DATA, LABEL_INITIAL, LABEL_PHYSICS, PHYSICS, Kind, Stage
+from aiida_mlip_autopipe.pipeline.stages import (
+    CHOOSE_STATE,
+    EVALUATE,
+    LABEL_DATA,
+    LABEL_INITIAL,
+    LABEL_PHYSICS,
+    PHYSICS,
+    Kind,
+    Stage,
+)
 from aiida_mlip_autopipe.science.dynamics.replicas import Cost, ReplicaPlan
 from aiida_mlip_autopipe.science.existing_data import spread_over
 from aiida_mlip_autopipe.science.generate import StructureGenerator
-from aiida_mlip_autopipe.science.parameters import DynamicsParameters
+from aiida_mlip_autopipe.science.parameters import LABELLERS, DynamicsParameters
 from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 
 __all__ = ['COUNTS', 'Hours', 'Plan', 'PlannedStage', 'Rate', 'Speeds', 'make_plan']
@@ -234,6 +243,7 @@ class _Planner:
         self, configuration: Configuration, sources: Sequence[Atoms], speeds: Speeds, data: Sequence[Atoms]
     ) -> None:
         self.configuration, self.sources, self.speeds, self.data = configuration, sources, speeds, data
+        self.states = LABELLERS[configuration.labelling.kind](configuration.labelling).states(sources[0])
         generator = StructureGenerator(configuration.generation)
         self.seeds = generator.generate(sources)
         self.test_seeds = generator.generate_test_seeds(sources)
@@ -250,6 +260,7 @@ class _Planner:
         """Return whether a condition of the outline is taken to hold: all rounds run that the budget admits."""
         known = {
             'should_relax': lambda: self.configuration.system.relax not in (None, NONE),
+            'should_choose_state': lambda: bool(self.states),
             'has_data': lambda: bool(self.data),
             'needs_a_surrogate': lambda: self.configuration.surrogate == 'bootstrap',
             'should_continue': self._should_continue,
@@ -278,6 +289,7 @@ class _Planner:
         """Count a stage."""
         counts = {
             Kind.RELAX: self._relaxation,
+            Kind.CHOOSE: self._labelling,
             Kind.GENERATE: self._generation,
             Kind.LABEL: self._labelling,
             Kind.TRAIN: self._training,
@@ -342,6 +354,8 @@ class _Planner:
         if stage == LABEL_DATA:
             found = [self.data[index] for index in spread_over(self.data, self.configuration.labelling.n_data_checks)]
             return found, len(found)
+        if stage == CHOOSE_STATE:
+            return [self.sources[0]] * len(self.states), len(self.states)
         if stage == LABEL_INITIAL:
             return self.initial, len(self.initial)
         if stage == LABEL_PHYSICS:

@@ -213,6 +213,13 @@ class Labeller(Relaxing, ABC):
         """
         return list(sources)
 
+    def states(self, source: Atoms) -> dict[str, dict[str, Any]]:
+        """Return parameters that are left open, by the name of each choice: that with the lowest energy is taken.
+
+        Empty where nothing is open. The source has been relaxed; it is labelled once with each choice.
+        """
+        return {}
+
     def unfit(self, atoms: Atoms) -> str | None:
         """Return what keeps one structure from being labelled as asked, and the way out; None if nothing does."""
         return None

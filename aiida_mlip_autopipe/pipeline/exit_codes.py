@@ -195,6 +195,13 @@ NOT_RELAXED = ProcessExitCode(
     'The relaxation of the source of the seeds failed.',
     advice='check the structure and the labelling parameters, or relax less of it, or none (system.relax)',
 )
+NO_STATE = ProcessExitCode(
+    334,
+    'ERROR_NO_STATE',
+    'The source was labelled in no state: {reasons}',
+    'None of the states that were to be compared, such as magnetic orders, has a label.',
+    advice='name the state in the input (labelling.magnetic_order), and check the reasons',
+)
 DATASET = ProcessExitCode(
     340,
     'ERROR_DATASET',

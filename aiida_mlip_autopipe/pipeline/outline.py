@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aiida_mlip_autopipe.pipeline.stages import (
+    CHOOSE_STATE,
     EVALUATE,
     EVALUATE_LABELS,
     EVALUATE_SURROGATE,
@@ -52,6 +53,7 @@ Step = Stage | str | When | Rounds
 OUTLINE: tuple[Step, ...] = (
     'start',
     When('should_relax', (RELAX,)),
+    When('should_choose_state', (CHOOSE_STATE, 'take_state')),
     GENERATE_SEEDS,
     When('has_data', (LABEL_DATA, 'adopt_data')),
     LABEL_INITIAL,

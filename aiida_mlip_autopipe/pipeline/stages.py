@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 __all__ = [
+    'CHOOSE_STATE',
     'EVALUATE',
     'EVALUATE_LABELS',
     'EVALUATE_SURROGATE',
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     """The kind of work of a stage."""
 
     RELAX = 'relax'
+    CHOOSE = 'choose'
     GENERATE = 'generate'
     LABEL = 'label'
     TRAIN = 'train'
@@ -114,6 +116,7 @@ class Stage:
 
 
 RELAX = Stage(Kind.RELAX)
+CHOOSE_STATE = Stage(Kind.CHOOSE, 'state')
 GENERATE_SEEDS = Stage(Kind.GENERATE, 'seeds')
 LABEL_DATA = Stage(Kind.LABEL, 'data')
 LABEL_INITIAL = Stage(Kind.LABEL, 'initial')
@@ -134,6 +137,7 @@ EVALUATE = Stage(Kind.EVALUATE)
 _IN_ROUNDS = (EXPLORE, LABEL, EVALUATE_LABELS, TRAIN, EVALUATE)
 _OUTSIDE_ROUNDS = (
     RELAX,
+    CHOOSE_STATE,
     GENERATE_SEEDS,
     LABEL_DATA,
     LABEL_INITIAL,

@@ -15,6 +15,7 @@ from aiida import orm
 from aiida.common.exceptions import NotExistentAttributeError
 
 from aiida_mlip_autopipe.calculations.monitors import read_progress
+from aiida_mlip_autopipe.labelling.states import tell_states
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree
 from aiida_mlip_autopipe.provenance.changes import changes_of
@@ -247,6 +248,10 @@ def _count_relaxations(stage: Call, calls: list[Call], ask: Ask) -> dict[str, An
     return {'done': len(moved), 'total': len(moved), 'unit': 'structures', 'detail': f'volume {told}'}
 
 
+def _tell_choice(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
+    return {'detail': tell_states(orm.load_node(stage.pk).outputs.report.get_dict())} if stage.is_ok else {}
+
+
 def _count_generation(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
     if not stage.is_ok:
         return {}
@@ -370,6 +375,7 @@ def _count_checks(stage: Call, calls: list[Call], ask: Ask) -> dict[str, Any]:
 
 _COUNTS: dict[Kind, Callable[[Call, list[Call], Ask], dict[str, Any]]] = {
     Kind.RELAX: _count_relaxations,
+    Kind.CHOOSE: _tell_choice,
     Kind.GENERATE: _count_generation,
     Kind.LABEL: _count_labels,
     Kind.EXPLORE: _count_exploration,

@@ -17,7 +17,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.calculations.functions.summarise import Summary
 from aiida_mlip_autopipe.data import FramesData, PotentialData
-from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of_process
+from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of, labeller_of_process
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.calls import Call, call_tree, in_time, stage_of
 from aiida_mlip_autopipe.provenance.dynamics import last_attempts, manifests_of
@@ -188,7 +188,7 @@ class RunRecord:
     @cached_property
     def labeller(self) -> Labeller:
         """Return the labelling code, with the nodes that it was given."""
-        return labeller_of_process(self.run)
+        return labeller_of(self.configuration['labelling'], labeller_of_process(self.run).nodes)
 
     @cached_property
     def summary(self) -> Summary | None:

@@ -13,7 +13,6 @@ from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data,
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
 from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
-from aiida_mlip_autopipe.config.relaxation import NONE
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.labelling.labels import branch_warning, pressure_warning
@@ -60,14 +59,13 @@ from aiida_mlip_autopipe.workflows.inputs import (
     validate_configuration,
     validate_inputs,
 )
-from aiida_mlip_autopipe.workflows.labelling.relaxation import RelaxationWorkChain
 from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling
-from aiida_mlip_autopipe.workflows.stage_inputs import SubmitsStages
+from aiida_mlip_autopipe.workflows.source import PreparesSource
 
 __all__ = ['AutoPipeWorkChain']
 
 
-class AutoPipeWorkChain(SubmitsStages):
+class AutoPipeWorkChain(PreparesSource):
     """Explore, label, train and evaluate until the tolerances hold, nothing new is found, or the budget is spent.
 
     What comes first: seeds are generated and labelled, together with the isolated atoms; without a surrogate a first
@@ -194,21 +192,6 @@ class AutoPipeWorkChain(SubmitsStages):
         self.ctx.parameters = self.derive_parameters()
         if 'surrogate' in self.inputs:
             self.ctx.potential = self.inputs.surrogate
-
-    def should_relax(self) -> bool:
-        """Return whether the structure is relaxed first, with the method of the labels."""
-        return self.ctx.configuration['system'].get('relax') not in (None, NONE)
-
-    def relax(self) -> ToContext:
-        """Relax the structure."""
-        inputs = {
-            'structure': self.inputs.structure,
-            'what': orm.Str(self.ctx.configuration['system']['relax']),
-            'parameters': self.ctx.parameters['labelling'],
-            'labelling': dict(self.inputs.get('labelling', {})),
-            'options': self.ctx.configuration['options']['labelling'],
-        }
-        return self.submit_stage(RELAX, RelaxationWorkChain, inputs)
 
     def generate_seeds(self) -> None:
         """Generate seeds."""

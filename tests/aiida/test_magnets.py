@@ -12,11 +12,14 @@ from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.units import Rydberg
 
+from aiida_mlip_autopipe.calculations.functions.choose_state import choose_state
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.labeller import EspressoLabeller
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.labelling.states import tell_states
 from aiida_mlip_autopipe.workflows.autopipe import AutoPipeWorkChain
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
+from aiida_mlip_autopipe.workflows.labelling.state import StateWorkChain
 from tests.aiida.test_autopipe import TINY
 from tests.support.profiles import PSEUDO_FOLDER
 
@@ -132,6 +135,42 @@ def test_a_label_whose_bands_do_not_suffice_is_rejected_in_a_batch_and_made_agai
     (frame,) = stage.outputs.labelled.get_atoms()
     poor = alone[0].outputs.output_parameters['total_magnetization']
     assert frame.info['total_magnetization_uB'] > poor + 0.1
+
+
+def test_the_magnetic_order_with_the_lowest_energy_is_taken(pw_code, pseudos):
+    """Of iron with parallel, antiparallel and without moments it is the first, by figures; the choice is a change."""
+    outputs, node = engine.run_get_node(
+        StateWorkChain,
+        structure=orm.StructureData(ase=bulk('Fe', cubic=True, a=2.83)),
+        parameters=EspressoParameters(
+            **PLUMBING | {'ecutwfc_Ry': 20, 'kpoints_distance': 0.7}, spin_polarised=True, magnetic_order='try'
+        ).model_dump(mode='json'),
+        labelling={'code': pw_code, 'pseudo_Fe': pseudos['Fe']},
+        options=OPTIONS,
+    )
+    assert node.is_finished_ok, node.exit_message
+    report = outputs['report'].get_dict()
+    assert report['chosen'] == 'ferromagnetic'
+    energies = report['energies_eV_atom']
+    assert energies['non_magnetic'] > energies['ferromagnetic'] + 0.1
+    assert 'antiferromagnetic' in {**energies, **report['rejected']}
+    assert outputs['change'].get_dict() == {'labelling': {'magnetic_order': 'ferromagnetic'}}
+    assert 'ferromagnetic has the lowest energy' in tell_states(report)
+
+
+def test_a_state_without_a_label_is_told(aiida_profile):
+    """The choice is among those that have one; where none has, there is none."""
+    parameters = orm.Dict({'magnetic_order': 'try', 'spin_polarised': True})
+    asked = {'parameters_non_magnetic': orm.Dict({'magnetic_order': 'non_magnetic', 'spin_polarised': False})}
+    rejected = {'rejected_ferromagnetic': orm.Dict({'source-0': 'its moments are gone'})}
+    atoms = iron()
+    atoms.info['REF_energy'] = -2.0
+    labelled = {'labelled_non_magnetic': FramesData.from_atoms([atoms])}
+    chosen = choose_state(parameters=parameters, **asked, **rejected, **labelled)
+    assert chosen['change'].get_dict() == {'labelling': {'magnetic_order': 'non_magnetic', 'spin_polarised': False}}
+    told = tell_states(chosen['report'].get_dict())
+    assert told == 'non_magnetic has the lowest energy; ferromagnetic has no label: its moments are gone'
+    assert set(choose_state(parameters=parameters, **asked, **rejected)) == {'report'}
 
 
 def nickel_oxide(frame_id: str) -> Atoms:

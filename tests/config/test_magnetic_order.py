@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander, Expansion
+from aiida_mlip_autopipe.config.plan import make_plan
 
 NIO_MOMENTS = [2.0, 0.0, -2.0, 0.0]
 
@@ -97,6 +98,22 @@ def test_an_order_of_elements_that_carry_no_moment_is_refused(tmp_path, order):
         expand(tmp_path, bulk('Si'), f'labelling: {{magnetic_order: {order}}}')
     text = f'labelling: {{magnetic_order: {order}, magnetic_moments: {{Si: 0.5}}}}'
     assert expand(tmp_path, bulk('Si'), text).configuration.labelling.spin_polarised
+
+
+def test_orders_are_tried_of_one_structure_that_holds_them(tmp_path):
+    """Three labels are planned; a cell without room for antiparallel moments is refused, and several structures."""
+    text = 'labelling: {magnetic_order: try}'
+    found = expand(tmp_path, nickel_oxide(), text)
+    assert found.configuration.labelling.spin_polarised
+    planned = make_plan(found.configuration, found.sources)
+    (choice,) = [stage for stage in planned.stages if stage.name == 'choose_state']
+    assert choice.labels == 3
+    with pytest.raises(ConfigError, match=r'1 magnetic atom\(s\) cannot be antiparallel'):
+        expand(tmp_path, bulk('NiO', 'rocksalt', a=4.18), text)
+    with pytest.raises(ConfigError, match='try, but there are 2 structures'):
+        expand(tmp_path, [nickel_oxide(), nickel_oxide()], text)
+    with pytest.raises(ConfigError, match='none of its elements'):
+        expand(tmp_path, bulk('Si'), text)
 
 
 def test_two_orders_in_one_file_are_refused(tmp_path):

@@ -227,6 +227,13 @@ class EspressoLabeller(Labeller):
             return without_moments(sources)
         return ordered(sources, asked.magnetic_order, asked.magnetic_moments)
 
+    def states(self, source: Atoms) -> dict[str, dict[str, Any]]:
+        """Return the magnetic orders that are tried."""
+        from aiida_mlip_autopipe.labelling.espresso.magnetic_order import orders_to_try
+
+        asked = self.parameters
+        return orders_to_try(source, asked.magnetic_moments) if asked.magnetic_order == 'try' else {}
+
     def unfit(self, atoms: Atoms) -> str | None:
         """Return that a structure lacks its moments."""
         from aiida_mlip_autopipe.labelling.espresso.magnetism import unfit

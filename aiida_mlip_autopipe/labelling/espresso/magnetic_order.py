@@ -20,9 +20,10 @@ from aiida_mlip_autopipe.science.systems.moments import antiferromagnetic_signs
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['MOMENTS', 'ordered', 'suggested_order', 'without_moments']
+__all__ = ['MOMENTS', 'ordered', 'orders_to_try', 'suggested_order', 'without_moments']
 
 ORDER, MOMENTS = 'magnetic_order', 'magnetic_moments.'
+TRIED = ('ferromagnetic', 'antiferromagnetic')
 
 
 def ordered(sources: Sequence[Atoms], order: str, moments: Mapping[str, float]) -> list[Atoms]:
@@ -68,6 +69,22 @@ def without_moments(sources: Sequence[Atoms]) -> list[Atoms]:
     return copies
 
 
+def orders_to_try(source: Atoms, moments: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each magnetic order that a crystal may have, by the name of the order.
+
+    Raises
+    ------
+    ValueError
+        If its cell does not hold an antiferromagnetic order, or no atom of it is expected to carry a moment.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for order in TRIED:
+        (start,) = ordered([source], order, moments)
+        pattern = {'magnetic_pattern': order_in_words(start)} if has_moments(start) else {}
+        found[order] = {ORDER: order, **pattern}
+    return {**found, 'non_magnetic': {ORDER: 'non_magnetic', 'spin_polarised': False, 'magnetic_moments': {}}}
+
+
 def _moments_of(
     atoms: Atoms, order: str, moments: Mapping[str, float], by_species: Mapping[str, float]
 ) -> np.ndarray | None:
@@ -76,7 +93,7 @@ def _moments_of(
         return _by_species(atoms, moments)
     symbols = sorted(set(map(str, atoms.symbols)))
     magnetic = [one for one in symbols if one in moments] or magnetic_elements(symbols)
-    if order in ('ferromagnetic', 'antiferromagnetic') and not magnetic:
+    if order in TRIED and not magnetic:
         raise ValueError(
             f'none of its elements ({", ".join(symbols)}) is expected to carry a moment; give magnetic_moments, or '
             'leave the order out'
@@ -152,10 +169,15 @@ def suggested_order(sources: Sequence[Atoms], given: Mapping[str, Any]) -> dict[
             )
         order = 'from_file'
         found[ORDER] = (order, 'the structure has initial moments')
-    if order in (*SITE_ORDERS, 'ferromagnetic', 'non_magnetic') or moments:
+    if order in (*SITE_ORDERS, 'ferromagnetic', 'non_magnetic', 'try') or moments:
         polarised = order != 'non_magnetic'
         found['spin_polarised'] = (polarised, f'{ORDER}: {order}' if order else 'magnetic_moments are given')
     if order == 'non_magnetic' or given.get('spin_polarised') is False:
+        return found
+    if order == 'try':
+        if len(sources) > 1:
+            raise ValueError(f'labelling.{ORDER}: try, but there are {len(sources)} structures; give one, or the order')
+        orders_to_try(sources[0], moments)
         return found
     copies = ordered(sources, order or 'auto', moments)
     if copies and has_moments(copies[0]):

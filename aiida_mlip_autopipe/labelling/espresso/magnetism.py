@@ -169,6 +169,8 @@ def order_words(labelling: EspressoParameters) -> str:
     level = magnetic_level(labelling)
     if not level:
         return 'spin-polarised'
+    if labelling.magnetic_order == 'try':
+        return 'with the magnetic order of the lowest energy'
     order = 'moments of the structure file' if labelling.magnetic_order == 'from_file' else labelling.magnetic_order
     given = ', '.join(f'{name} {moment:g}' for name, moment in level.get('magnetic_moments', {}).items())
     told = [order if order != 'auto' else '', given and f'initial moments {given} µB', labelling.magnetic_pattern or '']

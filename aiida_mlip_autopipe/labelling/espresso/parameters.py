@@ -30,11 +30,12 @@ class EspressoParameters(RecipeParameters):
         1e-8, description='Convergence threshold of the energy, in Ry per atom.'
     )
     spin_polarised: bool = Field(False, description='Spin-polarised bulk; isolated atoms always are spin-polarised.')
-    magnetic_order: Literal['auto', 'ferromagnetic', 'antiferromagnetic', 'from_file', 'non_magnetic'] = Field(
+    magnetic_order: Literal['auto', 'ferromagnetic', 'antiferromagnetic', 'from_file', 'non_magnetic', 'try'] = Field(
         'auto',
         description='Order of the moments that each label must have, one for all labels. auto: with spin_polarised, '
         'moments start parallel and may end in any way. antiferromagnetic: signs are chosen in the source structure. '
-        'from_file: the initial moments of the structure file.',
+        'from_file: the initial moments of the structure file. try: the relaxed structure is labelled with parallel '
+        'and antiparallel moments and without, and the order with the lowest energy is taken.',
     )
     magnetic_moments: dict[str, float] = Field(
         default_factory=dict,

@@ -17,7 +17,7 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_mlip_autopipe.data import PotentialData
-from aiida_mlip_autopipe.labelling.base import labeller_of_process
+from aiida_mlip_autopipe.labelling.base import Labeller
 from aiida_mlip_autopipe.pipeline.stages import EXPLORE_TEST, Stage
 from aiida_mlip_autopipe.provenance.cost import core_hours
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
@@ -58,7 +58,7 @@ def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
         'schema_version': SCHEMA_VERSION,
         'potential': _potential(reached),
         'run': _run(run, configuration),
-        'level_of_theory': _level_of_theory(run, reached.potential),
+        'level_of_theory': _level_of_theory(record.labeller, reached.potential),
         'data': _data(reached.splits()),
         'explored': _explored(record.replicas, configuration['exploration']),
         'errors': _errors(record.evaluated, reached.potential, configuration['evaluation'] | changed),
@@ -116,8 +116,7 @@ def _inputs(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[st
     return given | {name: f'node:{run.inputs[name].uuid}' for name in ('surrogate', 'replay') if name in run.inputs}
 
 
-def _level_of_theory(run: orm.WorkChainNode, potential: PotentialData) -> dict[str, Any]:
-    labeller = labeller_of_process(run)
+def _level_of_theory(labeller: Labeller, potential: PotentialData) -> dict[str, Any]:
     return {
         'code': f'{labeller.name}, {labeller.program}',
         'program': labeller.program,
@@ -287,4 +286,4 @@ def _versions(record: RunRecord, potential: PotentialData) -> dict[str, str]:
         if key in told
     }
     labels = versions_of_labels(run, record.calls.values())
-    return versions | ({labeller_of_process(run).program: ', '.join(sorted(labels))} if labels else {})
+    return versions | ({record.labeller.program: ', '.join(sorted(labels))} if labels else {})
