@@ -38,11 +38,28 @@ N_DEVIATIONS = 6
 MOMENTS = ('total_magnetization_uB', 'absolute_magnetization_uB')
 
 
-class Pair(NamedTuple):
-    """How far two frames are apart (Å), and the energy of the second over what the first lets expect (eV per atom)."""
+class _Stack(NamedTuple):
+    """Frames of the same atoms: scaled positions (n, N, 3), cells (n, 3, 3), energies (n,), forces, virials in eV."""
 
-    distance: float
-    excess: float
+    scaled: np.ndarray
+    cells: np.ndarray
+    energies: np.ndarray
+    forces: np.ndarray
+    virials: np.ndarray
+
+    def part(self, frames: slice) -> _Stack:
+        """Return some of them."""
+        return _Stack(*(values[frames] for values in self))
+
+
+def _stacked(group: Sequence[Atoms]) -> _Stack:
+    return _Stack(
+        np.array([atoms.get_scaled_positions(wrap=False) for atoms in group]),
+        np.array([atoms.cell.array for atoms in group]),
+        np.array([atoms.info['REF_energy'] for atoms in group]),
+        np.array([atoms.arrays['REF_forces'] for atoms in group]),
+        np.array([_virial(atoms) for atoms in group]),
+    )
 
 
 def other_branches(frames: Sequence[Atoms]) -> dict[str, str]:
@@ -70,11 +87,11 @@ def other_branches(frames: Sequence[Atoms]) -> dict[str, str]:
 def _in_group(group: Sequence[Atoms]) -> dict[str, str]:
     n_frames, n_atoms = len(group), len(group[0])
     distances, excess = np.full((n_frames, n_frames), np.inf), np.zeros((n_frames, n_frames))
-    for j in range(n_frames):
-        for i in range(j):
-            pair = _compare(group[i], group[j])
-            distances[i, j] = distances[j, i] = pair.distance
-            excess[i, j], excess[j, i] = pair.excess, -pair.excess
+    stack = _stacked(group)
+    for i in range(n_frames - 1):
+        apart, beyond = _compare(stack.part(slice(i, i + 1)), stack.part(slice(i + 1, None)))
+        distances[i, i + 1 :] = distances[i + 1 :, i] = apart
+        excess[i, i + 1 :], excess[i + 1 :, i] = beyond, -beyond
     nearest = np.argsort(distances, axis=1, kind='stable')[:, :N_NEIGHBOURS]
     close = [row[distances[number, row] < FURTHEST_A] for number, row in enumerate(nearest)]
     compared = [(number, row) for number, row in enumerate(close) if len(row) >= FEWEST - 1]
@@ -113,21 +130,24 @@ def _tell(
             found[name].append(words.format(difference))
 
 
-def _compare(one: Atoms, other: Atoms) -> Pair:
-    """Return how far two frames of the same atoms are apart, and what their energies do not owe to forces."""
-    steps = other.get_scaled_positions(wrap=False) - one.get_scaled_positions(wrap=False)
+def _compare(one: _Stack, others: _Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far a frame is from others of the same atoms (Å), and what their energies do not owe to forces.
+
+    Both of shape (n,); the second is the energy of the others over what the one lets expect, in eV per atom.
+    """
+    steps = others.scaled - one.scaled
     steps -= np.round(steps)
-    mean_cell = (one.cell.array + other.cell.array) / 2
-    displacements = steps @ mean_cell
-    strain = np.linalg.solve(mean_cell, other.cell.array - one.cell.array)
-    strain = (strain + strain.T) / 2
-    forces = (one.arrays['REF_forces'] + other.arrays['REF_forces']) / 2
-    virial = (_virial(one) + _virial(other)) / 2
-    expected = -float((forces * displacements).sum()) + float((virial * strain).sum())
-    excess = (other.info['REF_energy'] - one.info['REF_energy'] - expected) / len(one)
-    relative = displacements - displacements.mean(axis=0)
-    distance = float(np.sqrt((relative**2).sum() / len(one)) + STRAIN_SCALE_A * np.linalg.norm(strain))
-    return Pair(distance, float(excess))
+    mean_cells = (one.cells + others.cells) / 2
+    displacements = steps @ mean_cells
+    strains = np.linalg.solve(mean_cells, others.cells - one.cells)
+    strains = (strains + strains.transpose(0, 2, 1)) / 2
+    work = ((one.forces + others.forces) / 2 * displacements).sum(axis=(1, 2))
+    stretching = ((one.virials + others.virials) / 2 * strains).sum(axis=(1, 2))
+    n_atoms = steps.shape[1]
+    excess = (others.energies - one.energies + work - stretching) / n_atoms
+    relative = displacements - displacements.mean(axis=1, keepdims=True)
+    moved = np.sqrt((relative**2).sum(axis=(1, 2)) / n_atoms)
+    return moved + STRAIN_SCALE_A * np.linalg.norm(strains, axis=(1, 2)), excess
 
 
 def _virial(atoms: Atoms) -> np.ndarray:
