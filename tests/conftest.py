@@ -27,6 +27,7 @@ TMPFS_BYTES_NEEDED = 2 * 1024**3
 MARKERS_OF_FIXTURES = {
     'cli': 'slow',
     'daemon': 'daemon',
+    'installed_worker_code': 'slow',
     'profile': 'daemon',
     'pw_code': 'pw',
     'slurm': 'slow',

@@ -53,7 +53,7 @@ def test_profile_backend(request, aiida_profile):
     assert aiida_profile.storage_backend == f'core.{request.config.getoption("--db-backend")}_dos'
 
 
-def test_worker_code_exists(worker_code):
+def test_worker_code_exists(installed_worker_code):
     """The worker's console script is installed beside the interpreter that runs the tests."""
-    assert worker_code.computer.label == 'localhost'
-    assert worker_code.validate_filepath_executable() is None
+    assert installed_worker_code.computer.label == 'localhost'
+    assert installed_worker_code.validate_filepath_executable() is None

@@ -51,12 +51,12 @@ def potential(aiida_profile, tiny_potential) -> PotentialData:
 
 
 @pytest.fixture
-def job_inputs(worker_code, potential) -> Callable[..., dict[str, Any]]:
+def job_inputs(installed_worker_code, potential) -> Callable[..., dict[str, Any]]:
     """Return a function that gives the inputs of an MD job of some seeds; its arguments change the dynamics."""
 
     def factory(n_seeds: int = 1, **changes: Any) -> dict[str, Any]:
         return {
-            'code': worker_code,
+            'code': installed_worker_code,
             'potential': potential,
             'seeds': FramesData.from_atoms([silicon(number) for number in range(n_seeds)]).store(),
             'parameters': orm.Dict(DYNAMICS.model_copy(update=changes).model_dump(mode='json')),

@@ -109,12 +109,12 @@ def seeds(aiida_profile) -> FramesData:
 
 
 @pytest.fixture
-def job_inputs(worker_code, potential, seeds) -> Callable[..., dict[str, Any]]:
+def job_inputs(installed_worker_code, potential, seeds) -> Callable[..., dict[str, Any]]:
     """Return ``job_inputs(n_processes=1, options=None, **inputs)``: the inputs of an MD job of two replicas."""
 
     def factory(n_processes: int = 1, options: dict[str, Any] | None = None, **inputs: Any) -> dict[str, Any]:
         given = {
-            'code': worker_code,
+            'code': installed_worker_code,
             'potential': potential,
             'seeds': seeds,
             'parameters': orm.Dict(MD | {'n_processes': n_processes}),

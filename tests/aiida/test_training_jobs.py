@@ -86,13 +86,13 @@ def epochs_of(job: orm.CalcJobNode) -> list[int]:
     return [entry.epoch for entry in read_results(Path(job.outputs.remote_folder.get_remote_path()) / WORK)[0]]
 
 
-def test_an_interrupted_training_is_finished_by_the_next_job(worker_code, labelled, foundation_of):
+def test_an_interrupted_training_is_finished_by_the_next_job(installed_worker_code, labelled, foundation_of):
     """The signal reaches ``mace_run_train`` first; and the potential knows its data, its foundation and its errors."""
     foundation = foundation_of('Si', 'Ge').store()
-    with terminated_in_the_middle(Path(worker_code.computer.get_workdir())):
+    with terminated_in_the_middle(Path(installed_worker_code.computer.get_workdir())):
         outputs, node = engine.run_get_node(
             TrainingEngineWorkChain,
-            worker_code=worker_code,
+            worker_code=installed_worker_code,
             parameters=as_dict(),
             labelled=labelled,
             foundation=foundation,

@@ -8,7 +8,9 @@ their own, with a broker, and the daemon is stopped after the module.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +26,8 @@ from aiida.tools.pytest_fixtures import (  # fixtures of the same names; without
     config_psql_dos,
     postgres_cluster,
 )
+
+import tests.support.warm_worker as warm_worker_program
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -202,23 +206,48 @@ def _load_or_create_code(
         ).store()
 
 
-def _worker_code(computer: Any) -> Any:
+def _installed_worker(computer: Any, label: str) -> Any:
     executable = Path(sys.executable).with_name('mlip-autopipe-worker')
     if not executable.is_file():
         raise FileNotFoundError(f'{executable} does not exist: install the package into this environment (make test)')
-    return _load_or_create_code(computer, 'mlip-worker', executable, prepend_text='export OMP_NUM_THREADS=1')
+    return _load_or_create_code(computer, label, executable, prepend_text='export OMP_NUM_THREADS=1')
+
+
+@pytest.fixture(scope='session')
+def warm_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a command that does what the worker does, and start the server that it asks."""
+    folder = tmp_path_factory.mktemp('warm')
+    path, command = folder / 'socket', folder / 'mlip-autopipe-worker'
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {warm_worker_program.__file__} {path} "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    server = subprocess.Popen([sys.executable, '-m', warm_worker_program.__name__, path], env=environment)
+    try:
+        while not path.exists():
+            assert server.poll() is None, 'the server of the warm worker has ended'
+            time.sleep(0.1)
+        yield command
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture
-def worker_code(localhost: Any) -> Any:
-    """Return the code ``mlip-worker@localhost``: the worker of the running environment."""
-    return _worker_code(localhost)
+def worker_code(localhost: Any, warm_worker: Path) -> Any:
+    """Return the code ``mlip-worker@localhost``: the worker of this environment, from a server (`warm_worker`)."""
+    return _load_or_create_code(localhost, 'mlip-worker', warm_worker, prepend_text='export OMP_NUM_THREADS=1')
+
+
+@pytest.fixture
+def installed_worker_code(localhost: Any) -> Any:
+    """Return the code ``mlip-installed-worker@localhost``: the command itself, for jobs that are killed or timed."""
+    return _installed_worker(localhost, 'mlip-installed-worker')
 
 
 @pytest.fixture
 def slurm_worker_code(slurm_computer: Any) -> Any:
     """Return the code ``mlip-worker@slurm``: the worker of the running environment."""
-    return _worker_code(slurm_computer)
+    return _installed_worker(slurm_computer, 'mlip-worker')
 
 
 @pytest.fixture
