@@ -32,7 +32,7 @@ COLUMNS = {
 ROUNDS_SHOWN = 3
 KINDS = {
     Kind.RELAX: 'relaxation',
-    Kind.CHOOSE: 'labels',
+    Kind.CHOOSE: 'states',
     Kind.EXPLORE: 'MD',
     Kind.LABEL: 'labels',
     Kind.TRAIN: 'trainings',

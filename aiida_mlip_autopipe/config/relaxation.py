@@ -67,7 +67,8 @@ def _suggested(
     problem = LABELLERS[kind_of(section)].relaxation_problem(what, sources[0], section, recommended)
     if problem is not None:
         return Suggestion(NONE, f'auto: the structure stays as it is given, as {problem}')
-    return Suggestion(what, f'auto: {found[0].kind}, relaxed with the method of the labels')
+    note = '; positions keeps the lattice of a slab that was cut from a crystal' if what == 'in-plane' else ''
+    return Suggestion(what, f'auto: {found[0].kind}, relaxed with the method of the labels{note}')
 
 
 def _unfit(
