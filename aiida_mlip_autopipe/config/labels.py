@@ -55,7 +55,7 @@ def of_labels(
         problems.append(str(error))
     found |= of_structures
     followed = {key: value for key, (value, _) in of_structures.items()}
-    remarks = labeller.remarks(elements, {**followed, **given}, believed)
+    remarks = labeller.remarks(structures, {**followed, **given}, believed)
     return (
         {LABELLING_PREFIX + key: Suggestion(*item) for key, item in found.items()},
         problems,

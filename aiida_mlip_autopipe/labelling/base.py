@@ -330,7 +330,7 @@ class Labeller(Relaxing, ABC):
         return []
 
     @classmethod
-    def remarks(cls, elements: Sequence[str], given: Mapping[str, Any], recommended: Any) -> dict[str, str]:
+    def remarks(cls, sources: Sequence[Atoms], given: Mapping[str, Any], recommended: Any) -> dict[str, str]:
         """Return what to beware of in values that the user gave, by their keys in the section ``labelling``."""
         return {}
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
 
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander
+from aiida_mlip_autopipe.labelling.espresso.boundary import suggested_boundary, uncorrected_dipole
+from aiida_mlip_autopipe.labelling.espresso.dispersion import missing_dispersion
 from aiida_mlip_autopipe.labelling.espresso.hubbard import hubbard_problems
 from aiida_mlip_autopipe.labelling.espresso.recommendation import Recommendation
+from tests.science.test_dimensionality import dry_ice, graphite, in_a_box, layer, selenium, slab
 
 SILICON = 'system: {prototype: diamond, composition: Si}\n'
 
@@ -145,3 +150,40 @@ def test_what_has_a_catch_is_told_before_the_run(labelling, told):
     """As a warning with the key."""
     (warning,) = ConfigExpander(f'{SILICON}labelling: {labelling}').expand().warnings()
     assert told in warning and warning.startswith('labelling.')
+
+
+@pytest.mark.parametrize(
+    ('source', 'is_told'),
+    [
+        *((one, True) for one in (graphite(), dry_ice(), selenium(), bulk('Ar', 'fcc', a=5.3))),
+        (in_a_box('H2O', 8.0) + molecule('H2O', positions=[[1, 1, 1], [1.96, 1, 1], [0.76, 1.93, 1]]), True),
+        *((one, False) for one in (bulk('Si'), bulk('NaCl', 'rocksalt', a=5.64), layer(10.0), slab())),
+        *((one, False) for one in (in_a_box('CH4', 9.0), bulk('Cs'), bulk('Zn'), bulk('NiO', 'rocksalt', a=4.18))),
+    ],
+)
+def test_parts_that_only_dispersion_binds_are_told(source, is_told):
+    """Layers, molecules side by side, rare gases; not what is bonded throughout, nor what is alone."""
+    assert (missing_dispersion([source], {}) is not None) is is_told
+    assert missing_dispersion([source], {'dispersion': 'd3bj'}) is None
+
+
+def test_the_dipole_of_a_slab_with_two_sides_is_told():
+    """Where it is labelled as periodic; a hydrogenated side makes the difference, the same on both does not."""
+    clean = slab()
+    one_side = clean + Atoms('H', [clean.positions[clean.positions[:, 2].argmax()] + [0, 0, 1.5]])
+    assert (
+        uncorrected_dipole([clean], '3d') is None
+        and uncorrected_dipole([bulk('GaAs', 'zincblende', a=5.65)], '3d') is None
+    )
+    assert 'a slab whose two sides differ' in str(uncorrected_dipole([one_side], None))
+    assert uncorrected_dipole([one_side], '2d') is None
+
+
+def test_the_boundary_follows_from_the_vacuum():
+    """2d of a layer and 0d of a molecule in cells that suit them; else 3d, with the reason; nothing of bulk."""
+    assert suggested_boundary([layer(24.0)])['boundary'] == ('2d', 'vacuum along c')
+    value, reason = suggested_boundary([slab()])['boundary']
+    assert value == '3d' and 'add vacuum' in reason
+    assert suggested_boundary([in_a_box('H2O', 9.0)])['boundary'][0] == '0d'
+    assert suggested_boundary([in_a_box('C6H6', 9.5)])['boundary'][0] == '3d'
+    assert suggested_boundary([bulk('Si')]) == {} and suggested_boundary([bulk('Si'), layer(24.0)]) == {}

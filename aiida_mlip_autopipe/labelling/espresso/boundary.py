@@ -10,7 +10,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.science.systems import filled_axes, recognised, vacuum_axes
 
-__all__ = ['boundary_entries', 'boundary_of', 'boundary_problem', 'suggested_boundary']
+__all__ = ['boundary_entries', 'boundary_of', 'boundary_problem', 'suggested_boundary', 'uncorrected_dipole']
 
 ASSUME_ISOLATED = {'2d': '2D', '0d': 'mt'}
 LEAST_HEIGHT_BOHR = 20.0
@@ -54,6 +54,37 @@ def suggested_boundary(sources: Sequence[Atoms]) -> dict[str, tuple[Any, str]]:
     if problems:
         return {'boundary': ('3d', f'{vacuum}, but {problems[0].removeprefix("labelling.boundary: ")}')}
     return {'boundary': (boundary, vacuum)}
+
+
+def uncorrected_dipole(sources: Sequence[Atoms], boundary: Any) -> str | None:
+    """Return what to beware of with slabs whose two sides differ, where nothing corrects their dipole."""
+    if boundary not in (None, 'auto', '3d'):
+        return None
+    for atoms in sources:
+        try:
+            axes = vacuum_axes(recognised(atoms))
+        except ValueError:  # which is told already
+            continue
+        if len(axes) == 1 and not _has_equal_sides(atoms, 'abc'.index(axes)):
+            return (
+                f'periodic, but {atoms.get_chemical_formula()} is a slab whose two sides differ: its dipole and those '
+                'of its images add to energies and forces; give 2d, with vacuum along z in a cell of twice its height'
+            )
+    return None
+
+
+def _has_equal_sides(atoms: Atoms, axis: int) -> bool:
+    """Return whether the heights of the atoms of each element are the same seen from both sides, within 0.1 Å."""
+    scaled = atoms.get_scaled_positions(wrap=True)[:, axis]
+    order = np.sort(scaled)
+    gaps = np.diff(np.append(order, order[0] + 1))
+    heights = (scaled - order[(gaps.argmax() + 1) % len(order)]) % 1.0
+    heights *= np.linalg.norm(atoms.cell.array[axis])
+    top = heights.max()
+    return all(
+        np.allclose(np.sort(heights[atoms.numbers == one]), np.sort(top - heights[atoms.numbers == one]), atol=0.1)
+        for one in set(atoms.numbers.tolist())
+    )
 
 
 def boundary_entries(boundary: str) -> dict[str, dict[str, Any]]:

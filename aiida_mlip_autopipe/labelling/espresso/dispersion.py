@@ -7,10 +7,14 @@ they are off by 5 meV/Å and 2.4 GPa. Tkatchenko-Scheffler leaves its stress out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_autopipe.science.references import Reference
+from aiida_mlip_autopipe.science.systems import dimensionality
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 __all__ = [
     'DISPERSION_NAMES',
@@ -18,6 +22,7 @@ __all__ = [
     'dispersion_problem',
     'dispersion_references',
     'dispersion_remark',
+    'missing_dispersion',
     'refused_dispersion',
     'xdm_problem',
 ]
@@ -78,6 +83,32 @@ def dispersion_remark(dispersion: Any) -> str | None:
         'a correction whose forces and stress in pw.x are not the derivatives of its energy, as its coefficients are '
         'taken as constant (diamond: 5 meV/Å and 2.4 GPa); d3bj has both'
     )
+
+
+def missing_dispersion(sources: Sequence[Atoms], given: Mapping[str, Any]) -> str | None:
+    """Return what to beware of where parts that are not bonded to each other are labelled without dispersion.
+
+    Parameters
+    ----------
+    sources : sequence of Atoms
+    given : mapping
+        The section ``labelling`` of the input, flat.
+    """
+    if given.get('dispersion', 'none') != 'none':
+        return None
+    for atoms in sources:
+        try:
+            found = dimensionality(atoms)
+        except ValueError:  # which is told already
+            continue
+        atoms_alone, chains, layers, networks = found.n_bonded
+        parts = len(found.molecules) + chains + layers + networks
+        if parts > 1 or (not networks and not found.vacuum_axes) or (not parts and atoms_alone > 1):
+            return (
+                f'no van der Waals attraction between the parts of a source ({found}): distances and energies between '
+                'them are those of a functional that lacks it; give dispersion: d3bj'
+            )
+    return None
 
 
 def dispersion_entries(dispersion: str, three_body: bool) -> dict[str, dict[str, Any]]:
