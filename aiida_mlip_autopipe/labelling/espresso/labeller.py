@@ -307,17 +307,9 @@ class EspressoLabeller(Labeller):
         cls, sources: Sequence[Atoms], given: Mapping[str, Any], recommended: Mapping[str, Any] | None
     ) -> dict[str, str]:
         """Return where the recipe is below what the family, the balanced protocol and the structures ask for."""
-        from aiida_mlip_autopipe.labelling.espresso.boundary import uncorrected_dipole
-        from aiida_mlip_autopipe.labelling.espresso.dispersion import missing_dispersion
         from aiida_mlip_autopipe.labelling.espresso.suggestions import recipe_remarks
 
-        elements = sorted({symbol for atoms in sources for symbol in atoms.symbols})
-        found = recipe_remarks(elements, given, recommended or {}, cls.protocols['balanced']['kpoints_distance'])
-        of_structures = {
-            'dispersion': missing_dispersion(sources, given),
-            'boundary': uncorrected_dipole(sources, given.get('boundary')),
-        }
-        return found | {key: remark for key, remark in of_structures.items() if remark}
+        return recipe_remarks(sources, given, recommended or {}, cls.protocols['balanced']['kpoints_distance'])
 
     def misfits(self, sources: Sequence[Atoms]) -> list[str]:
         """Return the structures that the boundary condition does not suit."""

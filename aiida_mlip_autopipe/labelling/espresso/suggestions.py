@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida_mlip_autopipe.config.elements import unpaired_electrons
-from aiida_mlip_autopipe.labelling.espresso.dispersion import dispersion_remark
+from aiida_mlip_autopipe.labelling.espresso.boundary import uncorrected_dipole
+from aiida_mlip_autopipe.labelling.espresso.dispersion import dispersion_remark, missing_dispersion
 from aiida_mlip_autopipe.labelling.espresso.hubbard import FIRST_WITH_CARD
 from aiida_mlip_autopipe.labelling.espresso.version import version_tuple
 from aiida_mlip_autopipe.science.systems import magnetic_elements
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 __all__ = [
     'missing_pseudos',
@@ -54,22 +58,22 @@ def suggested_cutoffs(
 
 
 def recipe_remarks(
-    elements: Sequence[str], given: Mapping[str, Any], cutoffs: Cutoffs, kpoints_distance: float
+    sources: Sequence[Atoms], given: Mapping[str, Any], cutoffs: Cutoffs, kpoints_distance: float
 ) -> dict[str, str]:
-    """Return what to beware of in given cutoffs, k-points and charge, by key.
+    """Return what to beware of in given cutoffs, k-points, charge, dispersion and boundary, by key.
 
     Parameters
     ----------
-    elements : sequence of str
+    sources : sequence of Atoms
     given : mapping
-        The section ``labelling`` as the user gave it, flat.
+        The section ``labelling`` as the user gave it, flat, with what follows from the structures.
     cutoffs : mapping
         The family's recommendation (wavefunctions, density) for each element, in Ry.
     kpoints_distance : float
         Of the protocol that is meant for production, in 1/Å.
     """
     found = {}
-    known = [symbol for symbol in elements if symbol in cutoffs]
+    known = sorted({symbol for atoms in sources for symbol in atoms.symbols if symbol in cutoffs})
     for place, key in enumerate(('ecutwfc_Ry', 'ecutrho_Ry')):
         asked = _number(given.get(key))
         hardest = max(known, key=lambda symbol: cutoffs[symbol][place], default=None)
@@ -81,8 +85,10 @@ def recipe_remarks(
     distance = _number(given.get('kpoints_distance'))
     if distance is not None and distance > kpoints_distance * (1 + 1e-6):
         found['kpoints_distance'] = f'coarser than the {kpoints_distance:g} 1/Å of the protocol balanced'
-    if remark := dispersion_remark(given.get('dispersion')):
+    if remark := dispersion_remark(given.get('dispersion')) or missing_dispersion(sources, given):
         found['dispersion'] = remark
+    if remark := uncorrected_dipole(sources, given.get('boundary')):
+        found['boundary'] = remark
     if given.get('charge') and str(given.get('boundary', 'auto')) in ('auto', '3d'):
         found['charge'] = (
             'that of a periodic cell, which has a uniform background: energies of cells of different size cannot be '
