@@ -39,9 +39,10 @@ class LabellingParameters(StageParameters):
         description='Labels with a larger stress component are rejected, in GPa; not for isolated atoms.',
     )
     energy_window_eV: PositiveFloat | None = Field(
-        20.0,
+        1.0,
         description='Labels whose energy per atom differs more from the median for the same composition in the '
-        'set are rejected, in eV; not for isolated atoms and compositions with fewer than three labels.',
+        'set are rejected, in eV; not for isolated atoms and compositions with fewer than three labels. What dynamics '
+        'and displacements make of a crystal stays within 1; clusters and broken molecules need more.',
     )
     n_data_checks: int = Field(
         3, ge=1, description='Number of frames of the existing data (data) that are labelled again as a check.'
