@@ -22,7 +22,7 @@ from aiida_mlip_autopipe.config.dump import dump_yaml, flatten
 from aiida_mlip_autopipe.config.elements import elements_not_there
 from aiida_mlip_autopipe.config.errors import ConfigError, show, translate
 from aiida_mlip_autopipe.config.heuristics import Suggestion, displacements, physics_temperature, suggest, temperatures
-from aiida_mlip_autopipe.config.labels import LABELLING_PREFIX, of_labels
+from aiida_mlip_autopipe.config.labels import LABELLING_PREFIX, of_labels, recommended_for
 from aiida_mlip_autopipe.config.loader import load_yaml, read_text
 from aiida_mlip_autopipe.config.relaxation import relaxation_of
 from aiida_mlip_autopipe.config.schema import Configuration, HeuristicRules, Protocol, model_of
@@ -162,14 +162,13 @@ class ConfigExpander:
         given = flatten(user)
         fractions, twofold = _take_melting_fractions(user)
         problems += twofold
-        suggestions: dict[str, Suggestion] = {}
-        remarks: dict[str, str] = {}
-        forced: dict[str, Consequence] = {}
+        suggestions, forced, remarks = dict[str, Suggestion](), dict[str, Consequence](), dict[str, str]()
         found: list[Dimensionality] = []
         if structures:
-            elements = _elements(structures)
+            recommended, unknown = recommended_for(user, recommended)
+            problems += unknown
             asked_of_labels, lacking, remarks = of_labels(user, structures, recommended, protocol.heuristics)
-            problems += lacking + _element_problems(given, elements)
+            problems += lacking + _element_problems(given, _elements(structures))
             found, grid, forced, unfit = _of_system(structures, protocol.heuristics, given, fractions)
             suggestions = suggest(structures, given) | grid | asked_of_labels | _lattice(user['system'])
             problems += unfit
@@ -187,8 +186,8 @@ class ConfigExpander:
         if configuration is None or problems:
             raise ConfigError(problems, self.name)
         origins = _origins(configuration, given, flatten(preset), suggestions, forced)
-        told: dict[str, Suggestion | Consequence] = {**suggestions, **forced}
-        reasons = {key: item.reason for key, item in told.items() if origins.get(key) == 'heuristic'}
+        told = {key: item.reason for found_there in (suggestions, forced) for key, item in found_there.items()}
+        reasons = {key: reason for key, reason in told.items() if origins.get(key) == 'heuristic'}
         if fractions is not None:
             reasons[MELTING_FRACTIONS] = f'{fractions}, in K in temperatures_K'
         reasons |= _notes(configuration, origins, structures) | _told_of_system(configuration, structures, found)

@@ -13,9 +13,32 @@ from aiida_mlip_autopipe.config.schema import HeuristicRules
 from aiida_mlip_autopipe.science.parameters import LABELLERS
 from aiida_mlip_autopipe.science.parameters.labelling import kind_of
 
-__all__ = ['LABELLING_PREFIX', 'of_labels']
+__all__ = ['LABELLING_PREFIX', 'of_labels', 'recommended_for']
 
 LABELLING_PREFIX = 'labelling.'
+
+
+def recommended_for(user: Mapping[str, Any], recommended: Any) -> tuple[Any, list[str]]:
+    """Return what the profile recommends to the labelling code of an input, and the problems of asking for it.
+
+    Parameters
+    ----------
+    user : mapping
+        The input.
+    recommended : any
+        The recommendation, or what gives it for the section ``labelling`` (`ConfigExpander.expand`).
+    """
+    section = user.get('labelling', {})
+    if not callable(recommended):
+        return recommended, []
+    if kind_of(section) not in LABELLERS:
+        return None, []
+    try:
+        return recommended(
+            {**(flatten(section) if isinstance(section, Mapping) else {}), 'code': _given_code(user)}
+        ), []
+    except ValueError as error:
+        return None, [str(error)]
 
 
 def of_labels(
@@ -30,22 +53,15 @@ def of_labels(
     structures : sequence of Atoms
         Those of the system.
     recommended : any
-        What the profile recommends to the code, or what gives it (`ConfigExpander.expand`).
+        What the profile recommends to the code; None if it is not known.
     rules : HeuristicRules
     """
     section = user.get('labelling', {})
     if kind_of(section) not in LABELLERS:
         return {}, [], {}
     labeller, given = LABELLERS[kind_of(section)], flatten(section) if isinstance(section, Mapping) else {}
-    problems: list[str] = []
-    if callable(recommended):
-        try:
-            recommended = recommended({**given, 'code': _given_code(user)})
-        except ValueError as error:
-            recommended = None
-            problems.append(str(error))
     elements = sorted({symbol for atoms in structures for symbol in atoms.symbols})
-    problems += labeller.problems(elements, given, recommended)
+    problems = labeller.problems(elements, given, recommended)
     believed = None if problems else recommended
     found = labeller.suggest(elements, given, believed, rules)
     of_structures: dict[str, tuple[Any, str]] = {}

@@ -7,7 +7,6 @@ from typing import Any
 
 from ase import Atoms
 
-from aiida_mlip_autopipe.config.dump import flatten
 from aiida_mlip_autopipe.config.heuristics import Suggestion
 from aiida_mlip_autopipe.science.parameters import LABELLERS
 from aiida_mlip_autopipe.science.parameters.labelling import kind_of
@@ -34,16 +33,11 @@ def relaxation_of(
     found : sequence of Dimensionality
         What they are.
     recommended : any
-        What the profile recommends to the labelling code, or what gives it for the section ``labelling``.
+        What the profile recommends to the labelling code.
     """
     section, system = data.get('labelling', {}), data.get('system')
     if not isinstance(section, Mapping) or not isinstance(system, Mapping) or kind_of(section) not in LABELLERS:
         return {}, []
-    if callable(recommended):
-        try:
-            recommended = recommended(flatten(section))
-        except ValueError:  # which is told already
-            recommended = None
     bare = [recognised(atoms) for atoms in sources]
     if system.get('relax') not in (None, AUTO):
         return {}, _unfit(system['relax'], bare, found, section, recommended)

@@ -13,6 +13,7 @@ from aiida_mlip_autopipe.pipeline.stages import EVALUATE, EVALUATE_LABELS, LABEL
 
 LABELS = (
     'relax',
+    'choose_state',
     'generate_seeds',
     'label_data',
     'label_initial',
@@ -26,6 +27,7 @@ LABELS = (
 )
 CONDITIONS = (
     'should_relax',
+    'should_choose_state',
     'has_data',
     'needs_a_surrogate',
     'should_continue',

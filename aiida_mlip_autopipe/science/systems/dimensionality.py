@@ -146,7 +146,8 @@ def vacuum_gaps_A(atoms: Atoms) -> tuple[float, float, float]:  # noqa: N802  th
     Raises
     ------
     ValueError
-        If there is vacuum, but not along a lattice vector: neither k-points nor repeats could leave it alone.
+        If there is vacuum, but not along a lattice vector: neither k-points nor repeats could leave it alone; or if
+        the cell has no volume.
     """
     gaps = planar_gaps_A(atoms, PLANES)
     along, across = gaps[:3], gaps[3:]
@@ -170,7 +171,14 @@ def planar_gaps_A(atoms: Atoms, planes: np.ndarray) -> np.ndarray:  # noqa: N802
         With three lattice vectors.
     planes : ndarray of int, shape (n, 3)
         Miller indices; (0, 0, 1) are the planes that a and b span.
+
+    Raises
+    ------
+    ValueError
+        If the cell has no volume.
     """
+    if atoms.cell.rank < 3:
+        raise ValueError(f'the cell {atoms.cell.tolist()} has no volume; give three lattice vectors')
     normals = planes @ atoms.cell.reciprocal().array
     spacings = 1 / np.linalg.norm(normals, axis=1)
     middle = (atoms.positions @ normals.T) % 1
