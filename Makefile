@@ -32,7 +32,7 @@ POSTGRES_PACKAGES := postgresql locales
 SLURM_PACKAGES := slurm-wlm munge
 BROWSER_PACKAGES := chromium
 COMPILER_PACKAGES := gcc g++ libc6-dev python3-dev
-# What runs file by file beside others, the longest first; and what kills or times processes, one after the other.
+# What runs file by file beside others, the longest first; and what kills or times processes, with less beside it.
 SIDE_BY_SIDE := tests/plugin tests/aiida tests/worker/test_alone.py tests/worker/test_worker.py tests/cli tests/config tests/pipeline \
   tests/science tests/test_docs.py
 ALONE := tests/worker/test_doctor.py tests/worker/test_training_survival.py tests/worker/test_worker_survival.py
@@ -40,8 +40,8 @@ ALONE := tests/worker/test_doctor.py tests/worker/test_training_survival.py test
 QUICK := tests/config tests/pipeline tests/science
 # Those that run a whole pipeline, start daemons or ask the graph; the others do not depend on the database.
 PSQL_TESTS := autopipe provenance fixtures fixtures_daemon
-# Of the whole pipelines the shortest is enough.
-PSQL_NOT := two_rounds or killed_workers
+# Whole pipelines run on PostgreSQL at night, the shortest of them.
+PSQL_NOT := two_rounds or killed_workers or finds_nothing_new
 
 # Install Debian packages as root; otherwise say what is missing. $(1): what for, $(2): packages.
 define install_packages
@@ -106,10 +106,11 @@ demo: $(INSTALLED) pw
 
 test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not nightly' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
-	$(BIN)/pytest $(ALONE) $(PYTEST_ARGS)
+	$(BIN)/pytest $(ALONE) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-nightly: $(INSTALLED) pw slurm
+test-nightly: $(INSTALLED) pw slurm postgres
 	$(BIN)/pytest -m nightly $(PYTEST_ARGS)
+	$(BIN)/pytest tests/aiida/test_autopipe.py -k finds_nothing_new --db-backend psql $(PYTEST_ARGS)
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)
 	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
