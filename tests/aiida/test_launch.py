@@ -134,7 +134,7 @@ def test_a_family_grows_and_keeps_what_it_has(tmp_path):
 
 def test_a_table_of_pseudopotentials_is_checked(tmp_path):
     """An empty folder, a table that is none, and a table that names a missing file are told apart."""
-    with pytest.raises(ValueError, match='has none of the files'):
+    with pytest.raises(ValueError, match='has no UPF file'):
         read_table(tmp_path)
     table = tmp_path / 'pseudos.yaml'
     table.write_text('Si: 3\n')

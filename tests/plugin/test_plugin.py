@@ -27,10 +27,10 @@ CONFORMANCE = 'pytest tests/aiida/test_labellers.py tests/science/test_generator
 
 
 class Terminal:
-    """A terminal with the package installed: commands run from the root of the project."""
+    """A terminal with the package installed: commands run from the root of the project, jobs by a warm worker."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, worker: Path) -> None:
+        self.folder, self.worker = folder, worker
         self.said: dict[str, str] = {}
         paths = [str(Path(sys.executable).parent), os.environ['PATH']]
         packages = [str(folder / 'packages'), str(ROOT)]
@@ -49,6 +49,8 @@ class Terminal:
             target = ['--no-deps', '--no-build-isolation', '--quiet', '--target', str(self.folder / 'packages')]
             words = [sys.executable, '-m', *words, *target]
         words = [str(self.folder / word) if word in ('results', 'report.html') else word for word in words]
+        if words[1] == 'init':
+            words += ['--worker', str(self.worker)]
         if 'PK' in words:
             words[words.index('PK')] = self.pk
         done = subprocess.run(words, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=1500)
@@ -66,11 +68,11 @@ class Terminal:
 
 
 @pytest.fixture(scope='module')
-def terminal(fast_folder: Path) -> Iterator[Terminal]:
+def terminal(fast_folder: Path, warm_worker: Path) -> Iterator[Terminal]:
     """Return a terminal in which all commands of the page but the last have been run."""
     folder = fast_folder / 'plugin'
     (folder / 'packages').mkdir(parents=True)
-    opened = Terminal(folder)
+    opened = Terminal(folder, warm_worker)
     try:
         for command in COMMAND.findall(PAGE.read_text()):
             if command != CONFORMANCE:
