@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from ase.data import atomic_numbers
@@ -76,13 +75,14 @@ def read_header(text: str) -> Header:
 
 
 def header_of(pseudo: Any) -> Header:
-    """Return what the file of an ``UpfData`` says of itself."""
-    return _header_of(pseudo.md5, pseudo)
+    """Return what the file of an ``UpfData`` says of itself; each file is read once."""
+    if pseudo.md5 not in _headers:
+        _headers[pseudo.md5] = read_header(pseudo.get_content())
+    return _headers[pseudo.md5]
 
 
-@lru_cache(maxsize=256)
-def _header_of(_md5: str, pseudo: Any) -> Header:
-    return read_header(pseudo.get_content())
+_headers: dict[str, Header] = {}
+"""By MD5 and not by node, which would outlive the profile that it is from."""
 
 
 def _attribute(text: str, name: str) -> str | None:
