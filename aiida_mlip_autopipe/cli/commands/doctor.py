@@ -163,8 +163,8 @@ def _tell(job: CalcJobNode) -> None:
     if 'report' in job.outputs:
         code = job.inputs.code.full_label
         console.print(f'[bold]{code}[/], job {job.pk} of {job.ctime.astimezone():%Y-%m-%d %H:%M}', soft_wrap=True)
+        _tell_coverage()
         print_report(job.outputs.report.get_dict(), code, _given_options(job))
-    _tell_coverage()
     if not job.is_finished_ok:
         console.print(f'[bold red]job {job.pk}:[/] ', end='')
         console.print(job.exit_message or f'{job.process_state}', markup=False)
