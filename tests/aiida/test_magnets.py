@@ -196,15 +196,18 @@ def test_an_antiferromagnet_is_labelled_as_one(label):
     assert batch.info['REF_energy'] == pytest.approx(single.info['REF_energy'], abs=1e-4)
 
 
-def test_a_run_without_an_isolated_atom_ends_before_it_trains_and_says_why(worker_code, pw_code, pseudo_family):
-    """Silicon is no quintet: its label is rejected, and the run ends with the reason and an exit code of its own."""
+def test_a_run_without_an_isolated_atom_ends_before_it_trains_and_says_why(
+    worker_code, pw_code, pseudo_family, monkeypatch
+):
+    """With a tolerance that no moment meets the label is rejected, and the run ends with an exit code of its own."""
+    monkeypatch.setattr('aiida_mlip_autopipe.labelling.espresso.magnetism.ATOM_TOLERANCE_UB', -1.0)
     generation = {**TINY['generation'], 'strained': {'n': 0}, 'rattled': {'n': 1}}
-    labelling = {**TINY['labelling'], 'atomic_magnetization': {'Si': 4}, 'batch_size': 9, 'max_concurrent': 1}
+    labelling = {**TINY['labelling'], 'batch_size': 9, 'max_concurrent': 1}
     structure = orm.StructureData(ase=bulk('Si', 'diamond', a=5.43)).store()
     builder = AutoPipeWorkChain.get_builder_from_protocol(
         worker_code, pw_code, structure, 'fast', {**TINY, 'generation': generation, 'labelling': labelling}
     )
     _, run = engine.run_get_node(builder)
     assert run.exit_status == AutoPipeWorkChain.exit_codes.ERROR_ISOLATED_ATOMS.status == 351
-    assert 'the isolated atom of Si has a moment of' in run.exit_message and 'asks for 4' in run.exit_message
+    assert 'the isolated atom of Si has a moment of 2.00' in run.exit_message and 'asks for 2' in run.exit_message
     assert [link.link_label for link in run.base.links.get_outgoing(orm.WorkChainNode).all()] == ['label_initial']
