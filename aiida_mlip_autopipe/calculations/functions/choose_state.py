@@ -8,7 +8,7 @@ from aiida.engine import calcfunction
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import labeller_of
-from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.frames import structure_hash
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.systems import recognised
 
@@ -32,8 +32,7 @@ def ask_states(structure: orm.Data, parameters: orm.Dict) -> dict[str, orm.Data]
         values = {**asked, **choice}
         (prepared,) = labeller_of(values).prepare([source])
         atoms = carry(carried_arrays(prepared), recognised(prepared))
-        parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried_arrays(atoms))
-        frame_id = f'source-{content_hash(*parts)}'
+        frame_id = f'source-{structure_hash(atoms)}'
         atoms.info |= {'frame_id': frame_id, 'origin': frame_id, 'config_type': 'source'}
         inputs |= {PARAMETERS + name: orm.Dict(values), f'{SOURCE}_{name}': FramesData.from_atoms([atoms])}
     return inputs

@@ -17,7 +17,7 @@ from aiida_mlip_autopipe.labelling.labels import check_label, energy_outliers, l
 from aiida_mlip_autopipe.science.branches import other_branches
 from aiida_mlip_autopipe.science.label import Label
 
-__all__ = ['collect_labels', 'data_of', 'frame_at', 'pick_structure', 'single_result']
+__all__ = ['collect_labels', 'data_of', 'frame_at', 'labeller_inside', 'pick_structure', 'single_result']
 
 NODE = 'node_'
 SINGLE = re.compile(r'single_(?P<index>\d+)_(?P<name>.+)')
@@ -50,10 +50,11 @@ def pick_structure(
     :param nodes: ``node_NAME``, what the labelling code has of the profile, but its code.
     :returns: what its labelling code makes for it, such as a structure and k-points.
     """
-    return _labeller(parameters, nodes).pick(frame_at(candidates, index.value))
+    return labeller_inside(parameters, nodes).pick(frame_at(candidates, index.value))
 
 
-def _labeller(parameters: orm.Dict, nodes: Mapping[str, orm.Data]) -> Labeller:
+def labeller_inside(parameters: orm.Dict, nodes: Mapping[str, orm.Data]) -> Labeller:
+    """Return the labelling code of a calcfunction that was given `data_of` its nodes."""
     given = {name.removeprefix(NODE): node for name, node in nodes.items() if name.startswith(NODE)}
     return labeller_of(parameters.get_dict(), given)
 
@@ -71,7 +72,7 @@ def collect_labels(candidates: FramesData, parameters: orm.Dict, **results: orm.
         in words, in ``info``) and ``rejected``, ``frame_id`` -> reason, of each candidate that was
         to be labelled and is not in the set.
     """
-    labeller = _labeller(parameters, results)
+    labeller = labeller_inside(parameters, results)
     level = labeller.fingerprint()
     batches = [labels_of_batch(node) for name, node in results.items() if name.startswith('batch_')]
     in_batches = {key: label for batch in batches for key, label in batch.items()}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
 
-from aiida_mlip_autopipe.calculations.functions.label import NODE
+from aiida_mlip_autopipe.calculations.functions.label import labeller_inside
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
-from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.systems import recognised
 
@@ -39,7 +37,7 @@ def pick_source(
     :param parameters: those of the labelling code.
     :param nodes: ``node_NAME``, what the labelling code has of the profile, but its code.
     """
-    labeller = _labeller(parameters, nodes)
+    labeller = labeller_inside(parameters, nodes)
     source = labeller.prepare(source_atoms(structure))[index.value]
     atoms = carry(carried_arrays(source), recognised(source))
     atoms.info |= {'frame_id': f'source-{index.value}'}
@@ -56,7 +54,7 @@ def collect_relaxed(structure: orm.Data, parameters: orm.Dict, **results: orm.Da
         labelling code has of the profile, but its code.
     :returns: ``structure``; ``report``, how far each has moved.
     """
-    labeller = _labeller(parameters, results)
+    labeller = labeller_inside(parameters, results)
     outputs: dict[int, dict[str, orm.Data]] = {}
     for link, node in results.items():
         if match := RESULT.fullmatch(link):
@@ -65,11 +63,6 @@ def collect_relaxed(structure: orm.Data, parameters: orm.Dict, **results: orm.Da
     relaxed = [_in_place(source, labeller.relaxed(outputs[index])) for index, source in enumerate(sources)]
     moved = [_moved(source, atoms) for source, atoms in zip(sources, relaxed, strict=True)]
     return {'structure': FramesData.from_atoms(relaxed), 'report': orm.Dict({'structures': moved})}
-
-
-def _labeller(parameters: orm.Dict, nodes: Mapping[str, orm.Data]) -> Labeller:
-    given = {name.removeprefix(NODE): node for name, node in nodes.items() if name.startswith(NODE)}
-    return labeller_of(parameters.get_dict(), given)
 
 
 def _in_place(source: Atoms, found: Atoms) -> Atoms:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from aiida_mlip_autopipe.science.dynamics.novelty import Novelty
-from aiida_mlip_autopipe.science.frames import GuardEntry, content_hash
+from aiida_mlip_autopipe.science.frames import GuardEntry, structure_hash
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays
 from aiida_mlip_autopipe.science.frames.records import PartEntry
 from aiida_mlip_autopipe.science.frames.shards import ShardWriter, first_frames
@@ -52,7 +52,7 @@ def run_fingerprint(plan: ReplicaPlan, replica: Replica, engine: str) -> str:
     seed = plan.seeds[replica.seed_index]
     parts = {
         'parameters': plan.parameters.model_dump(mode='json', exclude=OF_NO_EFFECT),
-        'seed': content_hash(seed.numbers, seed.positions, seed.cell.array, seed.pbc, carried_arrays(seed)),
+        'seed': structure_hash(seed),
         'replica': vars(replica),
         'engine': engine,
     }

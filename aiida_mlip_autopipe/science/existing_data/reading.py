@@ -11,7 +11,7 @@ from ase import Atoms
 
 from aiida_mlip_autopipe.science.charge import CHARGE, told_charge
 from aiida_mlip_autopipe.science.existing_data.judging import contradictions, unsound
-from aiida_mlip_autopipe.science.frames import content_hash, read_any
+from aiida_mlip_autopipe.science.frames import read_any, structure_hash
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.systems import VACUUM_AXES, fills_its_cell, is_isolated_atom, recognised
@@ -145,7 +145,7 @@ def _labelled(frame: Atoms) -> tuple[Atoms, str]:
         raise ValueError('has positions or a cell that are not finite')
     carried = carried_arrays(frame)
     atoms = carry(carried, _periodic(frame))
-    content = content_hash(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried)
+    content = structure_hash(atoms)
     own = str(frame.info.get('frame_id', '.'))
     name = f'{EXISTING_DATA}-{content}' if '.' in own else own
     atoms.info |= {'frame_id': name, 'origin': EXISTING_DATA, 'config_type': EXISTING_DATA}

@@ -7,7 +7,7 @@ Labelled frames are files of extended XYZ (`extxyz`). Structures are named by th
 
 from aiida_mlip_autopipe.science.frames.extxyz import read_any, read_extxyz, write_extxyz
 from aiida_mlip_autopipe.science.frames.h5md import ManifestError
-from aiida_mlip_autopipe.science.frames.hashes import content_hash, file_sha256
+from aiida_mlip_autopipe.science.frames.hashes import content_hash, file_sha256, structure_hash
 from aiida_mlip_autopipe.science.frames.manifest import MANIFEST, SCHEMA_VERSION, read_manifest, write_manifest
 from aiida_mlip_autopipe.science.frames.reading import FrameChunk, iter_chunks, load_frames
 from aiida_mlip_autopipe.science.frames.records import GuardEntry, Manifest, ReplicaEntry, ShardEntry
@@ -28,6 +28,7 @@ __all__ = [
     'read_any',
     'read_extxyz',
     'read_manifest',
+    'structure_hash',
     'write_extxyz',
     'write_manifest',
 ]

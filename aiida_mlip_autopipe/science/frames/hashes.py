@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import ArrayLike
 
-__all__ = ['content_hash', 'file_sha256']
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays
+
+__all__ = ['content_hash', 'file_sha256', 'structure_hash']
 
 DIGITS = 16  # of eight, one pair in 1e5 structures is the same more often than not
 
@@ -46,6 +49,11 @@ def content_hash(
     for name, values in sorted((carried or {}).items()):
         digest.update(name.encode() + np.asarray(values, dtype='<f8').tobytes())
     return digest.hexdigest()[:DIGITS]
+
+
+def structure_hash(atoms: Atoms) -> str:
+    """Return the `content_hash` of a structure with what its atoms carry."""
+    return content_hash(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried_arrays(atoms))
 
 
 def file_sha256(path: str | Path) -> str:

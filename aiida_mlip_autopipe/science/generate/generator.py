@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
-from aiida_mlip_autopipe.science.frames import content_hash
+from aiida_mlip_autopipe.science.frames import structure_hash
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.generate.distances import closest_pair
 from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
@@ -146,8 +146,7 @@ def random_stream(random_seed: int, name: str, source_index: int) -> np.random.G
 
 def _named(atoms: Atoms, config_type: str, method: str, base: Atoms) -> Atoms:
     """Return the structure with the identity of a seed in its ``info``."""
-    parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried_arrays(atoms))
-    frame_id = f'seed-{content_hash(*parts)}'
+    frame_id = f'seed-{structure_hash(atoms)}'
     atoms.info = {'frame_id': frame_id, 'origin': frame_id, 'config_type': config_type, 'method': method}
     if vacuum_axes(base):
         atoms.info[VACUUM_AXES] = vacuum_axes(base)

@@ -9,9 +9,8 @@ from aiida_mlip_autopipe.calculations.functions.label import data_of
 from aiida_mlip_autopipe.calculations.functions.relax import collect_relaxed, pick_source, relaxation_result
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
-from aiida_mlip_autopipe.labelling.kinds import validate_labelling
 from aiida_mlip_autopipe.pipeline.exit_codes import NOT_RELAXED, add_exit_codes
-from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling, labeller_for
+from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling_stage, labeller_for
 
 __all__ = ['RelaxationWorkChain']
 
@@ -23,7 +22,7 @@ class RelaxationWorkChain(WorkChain):
     def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and the outline."""
         super().define(spec)
-        define_labelling(spec)
+        define_labelling_stage(spec)
         spec.input('structure', valid_type=(orm.StructureData, FramesData), help='The structure, or several.')
         spec.input(
             'what',
@@ -31,14 +30,6 @@ class RelaxationWorkChain(WorkChain):
             serializer=orm.to_aiida_type,
             help='What is relaxed: cell, in-plane or positions.',
         )
-        spec.input(
-            'parameters',
-            valid_type=orm.Dict,
-            serializer=orm.to_aiida_type,
-            validator=validate_labelling,
-            help='The parameters of the labelling code; `kind` says of which.',
-        )
-        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the jobs.')
         spec.output('structure', valid_type=FramesData, help='The relaxed structure, or structures.')
         spec.output('report', valid_type=orm.Dict, help='Of each structure how far its volume and atoms have moved.')
         spec.outline(

@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.labelling.kinds import validate_labelling
 from aiida_mlip_autopipe.provenance.earlier_labels import computed_alone, computed_in_batches
 from aiida_mlip_autopipe.provenance.states import BATCH_LINK, LABEL_LINK
 
-__all__ = ['LabelSequenceWorkChain', 'define_labelling', 'labeller_for', 'share_of']
+__all__ = ['LabelSequenceWorkChain', 'define_labelling', 'define_labelling_stage', 'labeller_for', 'share_of']
 
 
 def share_of(candidates: FramesData, only: orm.List | None, sequence: int = 0, n_sequences: int = 1) -> list[int]:
@@ -43,6 +43,19 @@ def define_labelling(spec: ProcessSpec) -> None:
     )
 
 
+def define_labelling_stage(spec: ProcessSpec) -> None:
+    """Define the ports for a labelling code: what it needs of the profile, its parameters, options of its jobs."""
+    define_labelling(spec)
+    spec.input(
+        'parameters',
+        valid_type=orm.Dict,
+        serializer=orm.to_aiida_type,
+        validator=validate_labelling,
+        help='The parameters of the labelling code; `kind` says of which.',
+    )
+    spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the jobs.')
+
+
 def labeller_for(inputs: Mapping[str, Any]) -> Labeller:
     """Return the labelling code that the inputs of a WorkChain ask for, with its nodes."""
     return labeller_of(inputs['parameters'].get_dict(), inputs.get('labelling', {}))
@@ -55,7 +68,7 @@ class LabelSequenceWorkChain(WorkChain):
     def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and the outline."""
         super().define(spec)
-        define_labelling(spec)
+        define_labelling_stage(spec)
         spec.input('candidates', valid_type=FramesData, help='The frames to label.')
         spec.input(
             'only',
@@ -64,14 +77,6 @@ class LabelSequenceWorkChain(WorkChain):
             serializer=orm.to_aiida_type,
             help='The places in the set of the candidates to label; all if not given.',
         )
-        spec.input(
-            'parameters',
-            valid_type=orm.Dict,
-            serializer=orm.to_aiida_type,
-            validator=validate_labelling,
-            help='The parameters of the labelling code; `kind` says of which.',
-        )
-        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the jobs.')
         for name, default, text in (
             ('sequence', 0, 'Number of this sequence.'),
             ('n_sequences', 1, 'Number of sequences.'),

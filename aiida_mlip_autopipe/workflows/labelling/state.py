@@ -14,11 +14,10 @@ from aiida_mlip_autopipe.calculations.functions.choose_state import (
     choose_state,
 )
 from aiida_mlip_autopipe.data import FramesData
-from aiida_mlip_autopipe.labelling.kinds import validate_labelling
 from aiida_mlip_autopipe.labelling.states import tell_states
 from aiida_mlip_autopipe.pipeline.exit_codes import NO_STATE, add_exit_codes
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
-from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling
+from aiida_mlip_autopipe.workflows.labelling.sequence import define_labelling_stage
 
 __all__ = ['StateWorkChain']
 
@@ -30,16 +29,8 @@ class StateWorkChain(WorkChain):
     def define(cls, spec: ProcessSpec) -> None:  # type: ignore[override]
         """Define the ports and the outline."""
         super().define(spec)
-        define_labelling(spec)
+        define_labelling_stage(spec)
         spec.input('structure', valid_type=(orm.StructureData, FramesData), help='One structure.')
-        spec.input(
-            'parameters',
-            valid_type=orm.Dict,
-            serializer=orm.to_aiida_type,
-            validator=validate_labelling,
-            help='The parameters of the labelling code; `kind` says of which.',
-        )
-        spec.input('options', valid_type=dict, non_db=True, default=dict, help='metadata.options of the jobs.')
         spec.output('report', valid_type=orm.Dict, help='Energies in eV per atom, reasons of missing ones, the choice.')
         spec.output('change', valid_type=orm.Dict, required=False, help='What becomes of the configuration.')
         spec.outline(cls.label_states, cls.choose)
@@ -71,9 +62,10 @@ class StateWorkChain(WorkChain):
         for link in self.ctx.parameters:
             name = link.removeprefix(PARAMETERS)
             outputs = self.ctx[name].outputs
-            for output, prefix in (('labelled', LABELLED), ('rejected', REJECTED)):
-                if output in outputs and (output == 'labelled' or 'labelled' not in outputs):
-                    found[prefix + name] = outputs[output]
+            if 'labelled' in outputs:
+                found[LABELLED + name] = outputs.labelled
+            elif 'rejected' in outputs:
+                found[REJECTED + name] = outputs.rejected
         chosen = choose_state(
             parameters=self.inputs.parameters,
             **self.ctx.parameters,

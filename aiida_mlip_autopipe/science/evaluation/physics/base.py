@@ -35,8 +35,7 @@ from ase.calculators.calculator import Calculator
 
 from aiida_mlip_autopipe.science.drawing import Drawing
 from aiida_mlip_autopipe.science.evaluation.records import Row
-from aiida_mlip_autopipe.science.frames import content_hash
-from aiida_mlip_autopipe.science.frames.carried import carried_arrays
+from aiida_mlip_autopipe.science.frames import structure_hash
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
@@ -253,7 +252,7 @@ def named(atoms: Atoms, check: str, origin: str, **where: object) -> Atoms:
     **where
         What finds it again: strain, displacement.
     """
-    digest = content_hash(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, carried_arrays(atoms))
+    digest = structure_hash(atoms)
     atoms.info = {
         'frame_id': f'physics-{check}-{digest}',
         'origin': origin,
