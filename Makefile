@@ -13,8 +13,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
-# Processes for the tests that run side by side.
-TEST_PROCESSES ?= 2
+# Processes for the tests that run side by side: one more than cores, as those with a daemon wait much of their time.
+TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -38,10 +38,9 @@ SIDE_BY_SIDE := tests/plugin tests/aiida tests/worker/test_alone.py tests/worker
 ALONE := tests/worker/test_doctor.py tests/worker/test_training_survival.py tests/worker/test_worker_survival.py
 # What `make quick` runs, without what is marked slow, daemon or pw.
 QUICK := tests/config tests/pipeline tests/science
-# Those that run a whole pipeline, start daemons or ask the graph; the others do not depend on the database.
-PSQL_TESTS := autopipe provenance fixtures fixtures_daemon
-# Whole pipelines run on PostgreSQL at night, the shortest of them.
-PSQL_NOT := two_rounds or killed_workers or finds_nothing_new
+# Those that start daemons or ask the graph; the others do not depend on the database. Pipelines run on it at night.
+PSQL_TESTS := provenance fixtures fixtures_daemon
+PSQL_NIGHTLY := finds_nothing_new or another_level_of_theory or states_come
 
 # Install Debian packages as root; otherwise say what is missing. $(1): what for, $(2): packages.
 define install_packages
@@ -53,12 +52,14 @@ define install_packages
 	fi
 endef
 
-.PHONY: help demo test test-nightly quick test-torchsim test-psql lint docs environment pw postgres slurm browser compiler clean
+.PHONY: help demo test test-nightly quick test-torchsim test-psql lint docs environment kmedoids pw postgres slurm browser compiler clean
 
 help:
 	@sed -n '/^$$/q; s/^# \?//p' Makefile
 
 environment: $(INSTALLED)
+
+kmedoids: $(SKLEARN_EXTRA)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -110,7 +111,7 @@ test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 
 test-nightly: $(INSTALLED) pw slurm postgres
 	$(BIN)/pytest -m nightly $(PYTEST_ARGS)
-	$(BIN)/pytest tests/aiida/test_autopipe.py -k finds_nothing_new --db-backend psql $(PYTEST_ARGS)
+	$(BIN)/pytest tests/aiida/test_autopipe.py -k '$(PSQL_NIGHTLY)' --db-backend psql $(PYTEST_ARGS)
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)
 	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -126,7 +127,7 @@ endif
 
 test-psql: $(INSTALLED) pw postgres
 	$(BIN)/pytest $(PSQL_TESTS:%=tests/aiida/test_%.py) -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
-	  -k 'not ($(PSQL_NOT))' --db-backend psql $(PYTEST_ARGS)
+	  --db-backend psql $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -144,6 +144,7 @@ def test_md_goes_on_after_its_wall_clock(slurm, md_inputs, submit_and_wait):
     assert_continued(node)
 
 
+@pytest.mark.nightly
 def test_md_goes_on_after_a_signal(slurm, md_inputs, submit_and_wait):
     """Slurm's SIGTERM to all processes of a job, as before it kills them: there is time to leave a checkpoint.
 
