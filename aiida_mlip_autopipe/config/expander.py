@@ -341,7 +341,7 @@ def _of_system(
         return [], {}, {}, problems
     grid, unknown = temperatures(structures, found, rules, given, fractions)
     asked = given[TEMPERATURES] if TEMPERATURES in given else grid[TEMPERATURES].value if grid else None
-    grid |= displacements(found, asked) | physics_temperature(asked)
+    grid |= displacements(structures, found, asked, given) | physics_temperature(asked)
     unfit = refused(found, given)
     # with what is refused, the schema would only complain of the same again
     return found, grid, {} if unfit else consequences(found), unknown + unfit

@@ -18,7 +18,7 @@ from ase.data import atomic_numbers, covalent_radii
 from aiida_mlip_autopipe.config.elements import timestep_fs
 from aiida_mlip_autopipe.config.melting import MeltingEstimate, melting_estimate
 from aiida_mlip_autopipe.config.schema import HeuristicRules
-from aiida_mlip_autopipe.science.generate.distances import smallest_distance_ratio
+from aiida_mlip_autopipe.science.generate.distances import shortest_distance, smallest_distance_ratio
 from aiida_mlip_autopipe.science.parameters import (
     GenerationParameters,
     GuardParameters,
@@ -34,6 +34,8 @@ TEMPERATURES, MELTING_POINT = 'exploration.temperatures_K', 'system.melting_poin
 PHYSICS_TEMPERATURE = 'physics.temperature_K'
 TEMPERATURE_STEP_K = 10
 BOND_OF_MOLECULE_eV_A2 = 40.0  # stretching: C-H and C-C about 30, O-H 49
+LINDEMANN_RATIO = 450.0  # k d^2 / (k_B T_melting): Na 260, NaCl 280, MgO 320, C 370, Cu 440, Si 470, Fe 520, W 740
+ATOM_OF_CRYSTAL_eV_A2 = 10.0  # where no melting point is known: Pb 2, NaCl 3, Al 5, Cu 8, Si 12, MgO 19, W 31
 ASKED_OF_MOLECULES = (
     'which does not melt; give the temperatures at which the potential is to be used, and some above them'
 )
@@ -97,9 +99,9 @@ def temperatures(
     """
     if TEMPERATURES in user:
         return {}, []
-    given = user.get(MELTING_POINT)
-    if isinstance(given, int | float) and not isinstance(given, bool) and given > 0:
-        return {TEMPERATURES: _grid(MeltingEstimate(round(given), 'given'), rules, melting_fractions)}, []
+    given = _given_melting(user)
+    if given is not None:
+        return {TEMPERATURES: _grid(given, rules, melting_fractions)}, []
     estimates = []
     for atoms, one in zip(sources, found, strict=True):
         estimate = melting_estimate(Counter(atoms.symbols))
@@ -111,23 +113,60 @@ def temperatures(
     return {TEMPERATURES: _grid(min(estimates), rules, melting_fractions)}, []
 
 
-def displacements(found: Sequence[Dimensionality], grid: Any) -> dict[str, Suggestion]:
-    """Return, by key, displacements of seeds of molecules that hold as much energy as at the lowest temperature.
+def displacements(
+    sources: Sequence[Atoms], found: Sequence[Dimensionality], grid: Any, user: Mapping[str, Any]
+) -> dict[str, Suggestion]:
+    """Return, by key, displacements of seeds that hold as much energy as at the lowest temperature.
 
-    Gaussian displacements of standard deviation s stretch a bond of force constant k by ``k s**2`` on average; in
-    equilibrium an atom, which has about one bond, has a potential energy of ``3/2 k_B T``. Nothing is suggested where
-    there is more than molecules: bonds of a crystal are some five times as soft.
+    Gaussian displacements of standard deviation s along each axis give an atom of a crystal, whose force constant is k,
+    the potential energy ``3/2 k s**2``, in equilibrium ``3/2 k_B T``. By Lindemann's rule k follows from the melting
+    point and the shortest bond d, ``k d**2 / (k_B T_melting) = 450``: from the Debye temperatures of 11 elements and
+    compounds 260 to 740, so that s is good to a third. In molecules the displacements stretch one bond an atom of force
+    constant k by ``k s**2`` on average. Of several sources the stiffest counts.
+
+    Parameters
+    ----------
+    sources, found : sequence
+        The structures that the seeds are made from, and what they are.
+    grid : any
+        The temperatures, as the user wrote them or as they were estimated.
+    user : mapping
+        What the user gave, flat.
     """
     lowest = _lowest(grid)
-    if lowest is None or not all(one.is_molecular for one in found):
+    if lowest is None:
         return {}
-    value = round(float(np.sqrt(1.5 * units.kB * lowest / BOND_OF_MOLECULE_eV_A2)), 3)
-    reason = f'what bonds of {BOND_OF_MOLECULE_eV_A2:g} eV/Å² hold at {lowest:g} K'
+    stiffest = min(_thermal_displacement(atoms, one, lowest, user) for atoms, one in zip(sources, found, strict=True))
     return {
-        f'generation.{name}.{key}': Suggestion(min(changed, method.model_fields[key].default), reason)
+        f'generation.{name}.{key}': Suggestion(value, stiffest.reason)
         for name, method in GENERATORS.items()
-        for key, changed in method.displacing_by(value).items()
+        for key, value in method.displacing_by(stiffest.value).items()
     }
+
+
+def _thermal_displacement(atoms: Atoms, found: Dimensionality, lowest: float, user: Mapping[str, Any]) -> Suggestion:
+    """Return the standard deviation of displacements (Å) at the lowest temperature, and what it is estimated from."""
+    if found.is_molecular or 'H' in atoms.symbols:
+        value = np.sqrt(1.5 * units.kB * lowest / BOND_OF_MOLECULE_eV_A2)
+        return Suggestion(
+            round(float(value), 3), f'what bonds of {BOND_OF_MOLECULE_eV_A2:g} eV/Å² hold at {lowest:g} K'
+        )
+    melting, bond = _given_melting(user) or melting_estimate(Counter(atoms.symbols)), shortest_distance(atoms)
+    if melting is None or bond is None:
+        value, estimate = (
+            np.sqrt(units.kB * lowest / ATOM_OF_CRYSTAL_eV_A2),
+            f'{ATOM_OF_CRYSTAL_eV_A2:g} eV/Å² per atom',
+        )
+    else:
+        value = bond * np.sqrt(lowest / (LINDEMANN_RATIO * melting.temperature_K))
+        estimate = f"Lindemann's rule, bonds of {bond:.2f} Å, melting estimate {melting}"
+    return Suggestion(round(float(value), 3), f'the energy of {lowest:g} K ({estimate})')
+
+
+def _given_melting(user: Mapping[str, Any]) -> MeltingEstimate | None:
+    given = user.get(MELTING_POINT)
+    valid = isinstance(given, int | float) and not isinstance(given, bool) and given > 0
+    return MeltingEstimate(round(given), 'given') if valid else None
 
 
 def physics_temperature(grid: Any) -> dict[str, Suggestion]:

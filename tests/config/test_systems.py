@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from ase import units
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from ase.io import write
 
 from aiida_mlip_autopipe.config import ConfigError, ConfigExpander
-from aiida_mlip_autopipe.config.melting import COMPOUND_MELTING_K, melting_estimate
+from aiida_mlip_autopipe.config.melting import COMPOUND_MELTING_K, MELTING_K, melting_estimate
 from tests.science.test_dimensionality import dry_ice, graphite, in_a_box, layer, slab
 
 
@@ -51,7 +53,37 @@ def test_bulk_keeps_what_the_protocol_says(expand):
         assert expansion.configuration.exploration.pressures_GPa == [-1.0, 0.0, 5.0]
         assert expansion.configuration.evaluation.max_stress_rmse_GPa == 0.3
         assert expansion.configuration.exploration.guards.max_bond_stretch is None
-        assert expansion.configuration.generation.rattled.stdev_A == 0.08
+
+
+@pytest.mark.parametrize('element', ['Al', 'Cu', 'Au', 'Ni'])
+@pytest.mark.parametrize('fraction', [0.2, 0.5])
+def test_displacements_of_a_crystal_hold_the_energy_of_the_temperature(expand, element, fraction):
+    """Against ASE's effective medium theory, which knows neither the melting point nor the rule."""
+    crystal = bulk(element, cubic=True)
+    temperature = fraction * MELTING_K[element]
+    expansion = expand(crystal, exploration={'temperatures_K': [temperature, 2 * temperature]})
+    displaced = crystal * (3, 3, 3)
+    energies = []
+    for displacement in (0.0, expansion.configuration.generation.rattled.stdev_A):
+        displaced.rattle(displacement, seed=1)
+        displaced.calc = EMT()
+        energies.append(displaced.get_potential_energy() / len(displaced))
+    assert 0.6 < (energies[1] - energies[0]) / (1.5 * units.kB * temperature) < 1.6
+
+
+def test_displacements_say_from_which_estimate(expand):
+    """The melting point of the tables, one that is given, none at all, and hydrogen."""
+    key = 'generation.rattled.stdev_A'
+    grid = {'exploration': {'temperatures_K': [300.0]}}
+    silicon = expand(bulk('Si'), **grid)
+    assert silicon.configuration.generation.rattled.stdev_A == 0.047  # 2.35 Å sqrt(300 / (450 * 1687))
+    assert silicon.reasons[key] == "the energy of 300 K (Lindemann's rule, bonds of 2.35 Å, melting estimate 1687 K)"
+    unknown = bulk('NiP', 'rocksalt', a=4.9)
+    assert '10 eV/Å² per atom' in expand(unknown, **grid).reasons[key]
+    fractions = {'melting_fractions': [0.25], 'temperatures_K': None}
+    given = expand(unknown, exploration=fractions, system={'melting_point_K': 1200})
+    assert '1200 K, given' in given.reasons[key] and 'of 300 K' in given.reasons[key]
+    assert '40 eV/Å²' in expand(bulk('LiH', 'rocksalt', a=4.08), **grid).reasons[key]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-__all__ = ['ClosePair', 'closest_pair', 'smallest_distance_ratio']
+__all__ = ['ClosePair', 'closest_pair', 'shortest_distance', 'smallest_distance_ratio']
 
 
 class ClosePair(NamedTuple):
@@ -45,3 +45,9 @@ def smallest_distance_ratio(atoms: Atoms, limit: float = 1.5) -> float:
     if not len(distances):
         return limit
     return float(np.min(distances / (covalent_radii[atoms.numbers[i]] + covalent_radii[atoms.numbers[j]])))
+
+
+def shortest_distance(atoms: Atoms, limit: float = 1.5) -> float | None:
+    """Return the smallest distance in Å, or None where none is within ``limit`` times the sum of covalent radii."""
+    distances = neighbor_list('d', atoms, limit * covalent_radii[atoms.numbers])
+    return float(distances.min()) if len(distances) else None
