@@ -66,8 +66,9 @@ def test_example_of_descriptors_alone(tmp_path: Path):
         assert len(written['descriptors']) == 800 and np.bincount(written['frame']).tolist() == [8] * 100
 
 
+@pytest.mark.nightly
 def test_docs_build(tmp_path: Path):
-    """Sphinx builds all pages; a warning is an error."""
+    """Sphinx builds all pages, as `make docs` does; a warning is an error."""
     command = [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', '-b', 'html']
     folders = ['-d', tmp_path / 'doctrees', ROOT / 'docs', tmp_path / 'html']
     done = subprocess.run([*command, *map(str, folders)], capture_output=True, text=True)

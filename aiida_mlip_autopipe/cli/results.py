@@ -14,6 +14,7 @@ from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.records import COMPARED, ErrorKey, Errors, Physics
 from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
+from aiida_mlip_autopipe.science.training.limits import can_forecast, tell_limit
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -189,12 +190,15 @@ def tell_why_it_stopped(summary: Summary) -> str:
 
 
 def tell_what_is_next(summary: Summary) -> str | None:
-    """Return what further labels are likely to be worth, in words; None if it cannot be said yet."""
-    curve = summary['learning_curve']
-    if curve is None:
+    """Return what limits the last potential, and what further labels are likely to be worth where they do."""
+    rounds, curve = summary['rounds'], summary['learning_curve']
+    if not rounds:
         return None
+    told = tell_limit(rounds[-1]['training'])
+    if curve is None or not can_forecast(rounds[-1]['training']['run']['limited_by'], len(rounds)):
+        return told
     return (
-        f'the next {curve["n_more"]} labels are expected to change the force error by {-curve["gain_percent"]:.0f} % '
-        f'({-curve["gain_low_percent"]:.0f} to {-curve["gain_high_percent"]:.0f}), to {curve["expected"]:.0f} meV/Å '
-        f'({curve["low"]:.0f} to {curve["high"]:.0f})'
+        f'{told}; the next {curve["n_more"]} labels are expected to change the force error by '
+        f'{-curve["gain_percent"]:.0f} % ({-curve["gain_low_percent"]:.0f} to {-curve["gain_high_percent"]:.0f}), '
+        f'to {curve["expected"]:.0f} meV/Å ({curve["low"]:.0f} to {curve["high"]:.0f})'
     )

@@ -165,8 +165,9 @@ def _thermal_displacement(atoms: Atoms, found: Dimensionality, lowest: float, us
 
 def _given_melting(user: Mapping[str, Any]) -> MeltingEstimate | None:
     given = user.get(MELTING_POINT)
-    valid = isinstance(given, int | float) and not isinstance(given, bool) and given > 0
-    return MeltingEstimate(round(given), 'given') if valid else None
+    if isinstance(given, int | float) and not isinstance(given, bool) and given > 0:
+        return MeltingEstimate(round(given), 'given')
+    return None
 
 
 def physics_temperature(grid: Any) -> dict[str, Suggestion]:

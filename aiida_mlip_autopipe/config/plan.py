@@ -47,7 +47,7 @@ COUNTS = (
     'bytes',
     'labels',
     'trainings',
-    'epochs',
+    'training_steps',
     'evaluations',
 )
 
@@ -98,7 +98,7 @@ class Speeds:
     dynamics : Rate or None
         For an atom in a force call.
     training : Rate or None
-        For a labelled frame in an epoch of one potential.
+        For a frame in a step of one potential, a batch being several frames.
     evaluation : Rate or None
         For a job.
     label : callable
@@ -121,8 +121,8 @@ class PlannedStage:
     Attributes
     ----------
     stage : Stage
-    relaxations, seeds, replicas, md_steps, frames, bytes, labels, trainings, epochs, evaluations : int
-        Frames, bytes and labels are upper bounds; epochs are those of all trainings.
+    relaxations, seeds, replicas, md_steps, frames, bytes, labels, trainings, training_steps, evaluations : int
+        Frames, bytes and labels are upper bounds; steps are those of the optimiser, in all trainings of the stage.
     hours : Hours or None
         None where it was not measured.
     basis : str
@@ -138,7 +138,7 @@ class PlannedStage:
     bytes: int = 0
     labels: int = 0
     trainings: int = 0
-    epochs: int = 0
+    training_steps: int = 0
     evaluations: int = 0
     hours: Hours | None = None
     basis: str = ''
@@ -388,13 +388,13 @@ class _Planner:
 
     def _training(self, stage: Stage) -> PlannedStage:
         training = self.configuration.training
-        epochs = training.committee_size * training.max_num_epochs
+        steps = training.committee_size * training.n_steps
         self.has_committee = training.committee_size > 1
         return PlannedStage(
             stage,
             trainings=training.committee_size,
-            epochs=epochs,
-            **_timed(self.speeds.training, self.speeds, 'training', epochs * self.n_labelled),
+            training_steps=steps,
+            **_timed(self.speeds.training, self.speeds, 'training', steps * training.batch_size),
         )
 
     def _evaluation(self, stage: Stage) -> PlannedStage:

@@ -125,8 +125,7 @@ def _past_training(computer: orm.Computer, configuration: Configuration, on: str
     network = {f'attributes.{name}': wanted[name] for name in NETWORK}
     found = []
     for result, output in _worker_jobs(computer, 'mace_train', 'metrics', network):
-        n_frames = sum(output[name]['n_frames'] for name in ('train', 'validation'))
-        found.append(result['wall_s'] / (output['run']['n_epochs'] * n_frames))
+        found.append(result['wall_s'] / (output['run']['n_epochs'] * output['train']['n_frames']))
     return _rate(found, 'training', computer, on)
 
 

@@ -67,7 +67,8 @@ TINY = {
         'num_interactions': 1,
         'max_ell': 1,
         'r_max': 4.0,
-        'max_num_epochs': 2,
+        'n_steps': 4,
+        'max_continuations': 0,
         'swa_fraction': 0.0,
     },
     'evaluation': {'n_test': 2},
@@ -103,6 +104,7 @@ def calculations_of(node: orm.WorkChainNode, process: type) -> list[orm.CalcJobN
     return [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and job.process_class is process]
 
 
+@pytest.mark.nightly
 def test_two_rounds_through_the_daemon(submit_and_wait, build, tmp_path):
     """From one structure to a potential; every datum has a creator, every training frame leads back to its origin."""
     n_labels = 5 + 2 + 2 * 2  # one isolated atom and four seeds, two test frames, two candidates in each round

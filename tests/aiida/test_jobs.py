@@ -351,7 +351,8 @@ def test_train_and_evaluate(worker_code, tiny_potential):
         num_interactions=1,
         max_ell=1,
         r_max=4.0,
-        max_num_epochs=2,
+        n_steps=4,
+        max_continuations=0,
         swa_fraction=0,
         validation_fraction=0.3,
     )

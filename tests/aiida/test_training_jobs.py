@@ -30,7 +30,9 @@ from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential as tiny_potential_of
 
 N_EPOCHS = 25
-NAIVE = TrainingParameters(method='naive', batch_size=1, max_num_epochs=N_EPOCHS, finetune_lr=0.003, swa_fraction=0)
+NAIVE = TrainingParameters(
+    method='naive', batch_size=1, n_steps=7 * N_EPOCHS, max_continuations=0, finetune_lr=0.003, swa_fraction=0
+)
 
 
 def as_dict(**changes: Any) -> orm.Dict:
@@ -86,6 +88,7 @@ def epochs_of(job: orm.CalcJobNode) -> list[int]:
     return [entry.epoch for entry in read_results(Path(job.outputs.remote_folder.get_remote_path()) / WORK)[0]]
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_is_finished_by_the_next_job(installed_worker_code, labelled, foundation_of):
     """The signal reaches ``mace_run_train`` first; and the potential knows its data, its foundation and its errors."""
     foundation = foundation_of('Si', 'Ge').store()

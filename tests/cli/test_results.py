@@ -15,11 +15,16 @@ ABOVE = {
 }
 CURVE = {'n_more': 50, 'gain_percent': 30.4, 'gain_low_percent': 12.0, 'gain_high_percent': 45.0, 'expected': 33.4,
          'low': 26.0, 'high': 42.0}  # fmt: skip
+TRAINING = {
+    'train': {'energy_rmse_meV': 1.0, 'force_rmse_meV_A': 20.0, 'n_frames': 30},
+    'validation': {'energy_rmse_meV': 2.0, 'force_rmse_meV_A': 40.0, 'n_frames': 5},
+    'run': {'limited_by': 'labels', 'continuations': []},
+}
 SUMMARY = {
     'surrogate': {'test': errors(208.0), 'hot': errors(400.0)},
     'rounds': [
         {'round': 1, 'labels': errors(300.0), 'test': errors(75.0), 'hot': errors(120.0)},
-        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04), 'hot': errors(90.0)},
+        {'round': 2, 'labels': errors(110.0), 'test': errors(48.04), 'hot': errors(90.0), 'training': TRAINING},
     ],
     'learning_curve': CURVE,
     'stopped': {'why': 'rounds', 'n_labels': 42, 'above_tolerance': ABOVE},
@@ -76,7 +81,18 @@ def test_the_end_is_told_with_what_is_missing():
 
 
 def test_what_further_labels_are_worth_is_told_with_its_uncertainty():
-    assert tell_what_is_next(SUMMARY) == (
-        'the next 50 labels are expected to change the force error by -30 % (-12 to -45), to 33 meV/Å (26 to 42)'
+    """From three rounds on, and where labels are what limits the potential; of fewer rounds the limit alone is told."""
+    limit = (
+        'the labels limit the potential: errors on the validation set (5 frames: few) are 2.0 times those on the '
+        'training set; more of them would help'
     )
+    assert tell_what_is_next(SUMMARY) == limit
+    three = {**SUMMARY, 'rounds': [SUMMARY['rounds'][0], *SUMMARY['rounds']]}
+    assert tell_what_is_next(three) == (
+        f'{limit}; the next 50 labels are expected to change the force error by -30 % (-12 to -45), to 33 meV/Å '
+        '(26 to 42)'
+    )
+    run = {'limited_by': 'neither', 'continuations': []}
+    three['rounds'] = [*SUMMARY['rounds'], {**SUMMARY['rounds'][1], 'training': {**TRAINING, 'run': run}}]
+    assert 'a larger network' in tell_what_is_next(three) and 'next 50' not in tell_what_is_next(three)
     assert tell_what_is_next(NOTHING_NEW) is None

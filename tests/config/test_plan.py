@@ -14,14 +14,14 @@ INPUT: dict[str, Any] = {
     'system': {'prototype': 'diamond', 'composition': 'Si', 'relax': 'none'},
     'generation': {'target_atoms': 8, 'strained': {'n': 1}, 'rattled': {'n': 2}, 'n_test_seeds': 2},
     'exploration': {'temperatures_K': [300.0, 600.0], 'n_steps': 100, 'sample_interval': 20, 'n_to_select': 5},
-    'training': {'committee_size': 2, 'max_num_epochs': 10},
+    'training': {'committee_size': 2, 'n_steps': 40, 'batch_size': 5},
     'evaluation': {'n_test': 6},
     'loop': {'max_rounds': 3},
 }
 N_SEEDS, N_ATOMS = 4, 8
 MEASURED = Speeds(
     dynamics=Rate(0.001, 0.003, 'steps'),
-    training=Rate(0.1, 0.2, 'epochs'),
+    training=Rate(0.1, 0.2, 'steps'),
     evaluation=Rate(9.0, 9.0, 'jobs'),
     label=lambda atoms: Rate(10.0 * len(atoms), 20.0 * len(atoms), f'{len(atoms)} atoms'),
 )
@@ -69,7 +69,7 @@ def test_counts():
     assert (test.replicas, test.md_steps, test.frames) == (2 * 3, 6 * 100, 6 * 5)
     assert (first.replicas, first.md_steps, first.frames) == (N_SEEDS * 2, 8 * 100, 8 * 5)
     assert (stages['label_test'].labels, stages['label_r3'].labels) == (6, 5)
-    assert (stages['train_r1'].trainings, stages['train_r1'].epochs) == (2, 20)
+    assert (stages['train_r1'].trainings, stages['train_r1'].training_steps) == (2, 80)
     totals = found.totals()
     assert found.n_rounds == 3 and not found.warnings
     assert totals['labels'] == 5 + 6 + 3 * 5
@@ -79,7 +79,7 @@ def test_counts():
 
 
 def test_hours_are_counts_times_speeds():
-    """Steps times atoms, labels one by one, epochs times the frames that there are by then."""
+    """Steps times atoms, labels one by one, steps of a training times the frames of a batch."""
     stages = stages_of(found := plan(MEASURED))
     # After the bootstrap a committee explores: the other member judges each frame.
     calls = 8 * 100 * N_ATOMS + 8 * 5 * N_ATOMS
@@ -88,8 +88,8 @@ def test_hours_are_counts_times_speeds():
     assert stages['label_initial'].hours == Hours(pytest.approx(core_s / 3600), pytest.approx(2 * core_s / 3600))
     assert stages['label_initial'].basis == '1 atoms; 8 atoms'
     assert stages['label_r1'].hours == Hours(pytest.approx(5 * 80 / 3600), pytest.approx(5 * 160 / 3600))
-    for name, n_frames in (('train_bootstrap', 5), ('train_r1', 10), ('train_r3', 20)):
-        assert stages[name].hours.least == pytest.approx(0.1 * 20 * n_frames / 3600), name
+    for name in ('train_bootstrap', 'train_r1', 'train_r3'):
+        assert stages[name].hours.least == pytest.approx(0.1 * 80 * 5 / 3600), name
     assert found.unmeasured() == {}
     total = found.hours()['core']
     assert total.least == pytest.approx(sum(stage.hours.least for stage in found.stages if stage.hours))
@@ -172,7 +172,7 @@ def test_several_sources_with_one_formula():
 
 
 def test_data_is_trained_on_and_some_of_it_labelled_again():
-    """Three of the frames are labelled before the seeds; all of them are in each training."""
+    """Three of the frames are labelled before the seeds; a training takes as many steps as without them."""
     expansion = expand(data='node:1')
     frames = [expansion.sources[0].copy() for _ in range(40)]
     for number, atoms in enumerate(frames):
@@ -181,6 +181,4 @@ def test_data_is_trained_on_and_some_of_it_labelled_again():
     assert [stage.name for stage in found.stages][1:3] == ['label_data', 'label_initial']
     stages, without = stages_of(found), stages_of(plan(MEASURED))
     assert stages['label_data'].labels == 3
-    epochs = stages['train_bootstrap'].epochs
-    more = stages['train_bootstrap'].hours.most - without['train_bootstrap'].hours.most
-    assert more == pytest.approx(0.2 * epochs * 40 / 3600)
+    assert stages['train_bootstrap'].hours == without['train_bootstrap'].hours

@@ -99,7 +99,7 @@ def test_its_parameters_are_in_the_configuration(terminal: Terminal):
 def test_labels_are_those_of_its_code(terminal: Terminal):
     """Energies, forces and stresses of the data set are those of EMT, and name one level of theory."""
     frames = read(terminal.folder / 'results/dataset.extxyz', ':')
-    assert len(frames) == 1 + 6 + 4
+    assert len(frames) == 1 + 4 + 2
     for atoms in frames:
         told = atoms.info['REF_energy'], atoms.arrays['REF_forces'], atoms.info['REF_stress']
         atoms.calc = EMT()
@@ -128,10 +128,10 @@ def test_the_methods_text_speaks_of_both(terminal: Terminal):
 
 
 def test_plan_counts_its_seeds_and_labels(terminal: Terminal):
-    """The plan said beforehand what ran: seven initial labels, four of the test set, four of the round."""
+    """The plan said beforehand what ran: five initial labels, two of the test set, two of the round."""
     planned = json.loads(terminal.run('mlip-autopipe plan tests/plugin/input.yaml --json'))
     labels = {stage['name']: stage['labels'] for stage in planned['plan']['stages'] if stage['labels']}
-    assert labels == {'label_initial': 7, 'label_test': 4, 'label_r1': 4}
+    assert labels == {'label_initial': 5, 'label_test': 2, 'label_r1': 2}
 
 
 def test_an_element_that_its_code_does_not_know_is_told_before_anything_runs(terminal: Terminal, tmp_path: Path):

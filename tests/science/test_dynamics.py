@@ -78,7 +78,7 @@ def test_npt_answers_to_pressure(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+@pytest.mark.parametrize('ensemble', ['nvt', pytest.param('npt', marks=pytest.mark.nightly)])
 def test_a_ramp_is_followed(ensemble, tmp_path):
     parameters = DynamicsParameters(ensemble=ensemble, temperatures_K=[(100, 900)], n_steps=3000, sample_interval=10,
                                     timestep_fs=4.0, thermostat_time_fs=20, friction_per_fs=0.05,

@@ -266,7 +266,7 @@ def test_both_engines_are_tested_where_python_has_them():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+@pytest.mark.parametrize('ensemble', ['nvt', pytest.param('npt', marks=pytest.mark.nightly)])
 @each_engine
 def test_kinetic_energies_are_those_of_maxwell_and_boltzmann(engine, ensemble):
     for condition in (COLD, WARM):
@@ -274,7 +274,7 @@ def test_kinetic_energies_are_those_of_maxwell_and_boltzmann(engine, ensemble):
         assert deviation < SIGMAS and probability > 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @each_engine
 def test_two_atoms_have_three_momenta_at_constant_pressure(engine):
     deviation, _ = kinetic_deviations(sampled(engine, 'npt', structure='argon of 2 atoms'), COLD[0])

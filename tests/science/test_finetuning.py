@@ -16,9 +16,9 @@ from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential
 
 # All sizes differ from the foundation's, which they must not disturb.
-NAIVE = TrainingParameters(method='naive', max_num_epochs=4, finetune_lr=0.01, swa_fraction=0.0, num_channels=16,
-                           max_L=1, r_max=6.0)  # fmt: skip
-MULTIHEAD = NAIVE.model_copy(update={'method': 'multihead'})
+NAIVE = TrainingParameters(method='naive', n_steps=12, max_continuations=0, finetune_lr=0.01, swa_fraction=0.0,
+                           num_channels=16, max_L=1, r_max=6.0)  # fmt: skip
+MULTIHEAD = NAIVE.model_copy(update={'method': 'multihead', 'n_steps': 24})
 
 
 @pytest.fixture(scope='module')

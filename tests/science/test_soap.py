@@ -152,7 +152,7 @@ def test_agrees_with_dscribe(name, average):
         {'r_cut': 8.0, 'sigma': 0.3},
         {'r_cut': 2.0},
         {'n_max': 8, 'l_max': 6, 'r_cut': 6.0},
-        {'n_max': 12, 'l_max': 9, 'r_cut': 8.0},
+        pytest.param({'n_max': 12, 'l_max': 9, 'r_cut': 8.0}, marks=pytest.mark.nightly),
         {'species': ['C', 'Si', 'Ti']},
         {'species': [22, 14, 6, 14]},
         {'rbf': 'polynomial'},

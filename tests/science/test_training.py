@@ -17,14 +17,15 @@ from aiida_mlip_autopipe.science.potential import (
     inspect_potential,
     load_foundation,
 )
+from aiida_mlip_autopipe.science.potential.schedule import Schedule, schedule_of
 from aiida_mlip_autopipe.science.potential.training_files import list_checkpoints
 from aiida_mlip_autopipe.science.training import TrainingError, TrainingSetError, split_by_origin, train
 from aiida_mlip_autopipe.science.training.checkpoints import take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
 from tests.support.labels import labelled_silicon
 
-TINY = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, max_num_epochs=2,
-                          swa_fraction=0.5, batch_size=50)  # fmt: skip
+TINY = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, n_steps=2,
+                          max_continuations=0, swa_fraction=0.5, batch_size=50)  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -115,7 +116,29 @@ def test_a_failing_command_is_an_error_with_its_last_words(tmp_path):
 
     command = [sys.executable, '-c', 'print("first"); raise SystemExit("out of luck")']
     with pytest.raises(TrainingError, match=r'exit status 1(.|\n)*first\nout of luck'):
-        run(command, tmp_path, Follower(tmp_path, 1))
+        run(command, tmp_path, Follower(tmp_path, epochs(1)))
+
+
+def epochs(n_epochs, stage_two=None, patience=None):
+    """Return a schedule of so many epochs."""
+    return Schedule(1, n_epochs, stage_two, 1.0, patience)
+
+
+@pytest.mark.parametrize(
+    ('n_frames', 'batch_size', 'steps_per_epoch', 'n_epochs'), [(26, 2, 13, 300), (27, 2, 13, 300), (3, 8, 1, 3900)]
+)
+def test_epochs_follow_from_steps(n_frames, batch_size, steps_per_epoch, n_epochs):
+    """mace leaves out the last batch where it is incomplete; the learning rate ends where it is to, in two stages."""
+    parameters = TINY.model_copy(
+        update={'n_steps': 3900, 'batch_size': batch_size, 'swa_fraction': 0.3, 'patience': 100, 'final_lr_factor': 0.1}
+    )
+    schedule = schedule_of(parameters, n_frames)
+    assert (schedule.steps_per_epoch, schedule.n_epochs) == (steps_per_epoch, n_epochs)
+    assert schedule.stage_two == round(0.7 * n_epochs)
+    assert schedule.lr_gamma**schedule.stage_two == pytest.approx(0.1)
+    assert schedule.patience == -(-100 // steps_per_epoch)
+    one = schedule_of(parameters.model_copy(update={'n_steps': 1}), n_frames)
+    assert (one.n_epochs, one.stage_two) == (1, None)
 
 
 def write_results(work, losses, first=0, tail=''):
@@ -132,7 +155,7 @@ def write_results(work, losses, first=0, tail=''):
 
 def test_bare_nan_in_the_results_becomes_none_and_half_a_line_waits(tmp_path):
     write_results(tmp_path, [1.0], tail='{"mode": "ev')
-    follower = Follower(tmp_path, 2)
+    follower = Follower(tmp_path, epochs(2))
     follower.look()
     assert follower.history == {'epoch': [0], 'loss': [1.0], 'rmse_e_meV': [500.0], 'rmse_f_meV_A': [None],
                                 'rmse_stress_meV_A3': [None]}  # fmt: skip
@@ -150,16 +173,16 @@ def test_bare_nan_in_the_results_becomes_none_and_half_a_line_waits(tmp_path):
 ])  # fmt: skip
 def test_when_patience_is_lost(tmp_path, losses, stage_two, n_followed):
     """What was done until the training could be stopped does not count, in whatever pieces it is read."""
-    follower = Follower(tmp_path, 100, stage_two, patience=2)
+    follower = Follower(tmp_path, epochs(100, stage_two, patience=2))
     write_results(tmp_path, losses)
     follower.look()
     assert follower.history['epoch'] == list(range(n_followed))
     assert follower.lost_patience == (n_followed < len(losses))
-    assert not Follower(tmp_path, 100, stage_two).lost_patience
+    assert not Follower(tmp_path, epochs(100, stage_two)).lost_patience
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
-    follower = Follower(tmp_path, 100)
+    follower = Follower(tmp_path, epochs(100))
     write_results(tmp_path, [5.0, float('nan'), 5.0])
     follower.look()
     assert follower.history['loss'] == [5.0, None] and follower.has_seen_enough
@@ -168,7 +191,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
 def test_checkpoints_are_few_and_the_best_is_among_them(tmp_path):
     """Two of each stage and the best of each."""
     (tmp_path / 'checkpoints').mkdir()
-    follower = Follower(tmp_path, 12, stage_two=6)
+    follower = Follower(tmp_path, epochs(12, stage_two=6))
     for epoch, loss in enumerate([5, 1, 4, 3, 3, 3, 9, 8, 9, 9, 9]):
         ending = '_swa.pt' if epoch >= 6 else '.pt'
         (tmp_path / f'checkpoints/autopipe_run-0_epoch-{epoch}{ending}').touch()
@@ -183,7 +206,7 @@ def test_a_checkpoint_that_was_not_judged_yet_stays(tmp_path):
     (tmp_path / 'checkpoints').mkdir()
     for epoch in range(6):
         (tmp_path / f'checkpoints/autopipe_run-0_epoch-{epoch}.pt').touch()
-    follower = Follower(tmp_path, 12)
+    follower = Follower(tmp_path, epochs(12))
     write_results(tmp_path, [3.0, 2.0])
     follower.look()
     write_results(tmp_path, [1.0, 2.0, 2.0, 2.0], first=2)
@@ -218,7 +241,7 @@ def test_an_interrupted_training_goes_on_after_its_last_whole_checkpoint(interru
         assert take_up(work, interrupted, {'seed': 1}) == 3
         # mace counts the epoch of a checkpoint as still to be done
         assert epochs_in(work).items() >= {2: 2, 3: 2}.items() and max(epochs_in(work)) == 3
-        follower = Follower(work, 10)
+        follower = Follower(work, epochs(10))
         follower.look()
         assert follower.history['loss'] == [4.0, 3.0, 2.0]
     assert 'epoch-3.pt is not used' in caplog.text and 'continuing after epoch 2' in caplog.text
@@ -245,8 +268,8 @@ def test_a_training_that_was_asked_something_else_is_no_start(interrupted, tmp_p
 @pytest.mark.slow
 def test_a_training_that_gets_no_better_is_stopped(sets, tmp_path):
     """With a high learning rate: mace ends the first stage, the second is ended from outside, and the best is kept."""
-    restless = {'patience': 3, 'lr': 0.5, 'swa_lr': 0.5, 'lr_gamma': 1.0}
-    result = train(*sets, TINY.model_copy(update={'max_num_epochs': 400, **restless}), tmp_path)
+    restless = {'patience': 3, 'lr': 0.5, 'swa_lr': 0.5, 'final_lr_factor': 1.0}
+    result = train(*sets, TINY.model_copy(update={'n_steps': 400, **restless}), tmp_path)
     epochs, losses, best = result.history['epoch'], result.history['loss'], result.run['best_epoch']
     in_first = [epoch for epoch in epochs if epoch < 200]
     assert result.run['stopped_early'] and epochs == [*range(len(in_first)), *range(201, epochs[-1] + 1)]

@@ -101,12 +101,17 @@ def test_the_worker_needs_the_base_dependencies_only(alone, tiny_potential, tmp_
     labelled = labelled_silicon(tiny_potential, 6, n_origins=3)
     write_extxyz(tmp_path / 'training.xyz', labelled[:5])
     write_extxyz(tmp_path / 'validation.xyz', labelled[5:])
-    md = {'n_steps': 6, 'sample_interval': 2, 'timestep_fs': 1.0, 'temperatures_K': [300, 600], 'n_processes': 2}
+    md = {'n_steps': 6, 'sample_interval': 2, 'timestep_fs': 1.0, 'temperatures_K': [300], 'n_processes': 1}
     small = {'num_channels': 4, 'correlation': 1, 'num_interactions': 1, 'max_ell': 1, 'r_max': 4.0}
     jobs = [
         ('md', md, {'potential': str(tiny_potential), 'seeds': 'seeds.xyz'}, {}),
         ('sample', {'n_to_select': 2, 'descriptor': {'n_max': 2, 'l_max': 1}}, {'folders': ['.']}, {}),
-        ('train', {**small, 'max_num_epochs': 1}, {'training': 'training.xyz', 'validation': 'validation.xyz'}, {}),
+        (
+            'train',
+            {**small, 'n_steps': 1, 'max_continuations': 0},
+            {'training': 'training.xyz', 'validation': 'validation.xyz'},
+            {},
+        ),
         ('evaluate', {'dtype': 'float32'}, {'potential': 'potential.model', 'frames': 'validation.xyz'}, {}),
         ('doctor', {'n_atoms': [8], 'n_steps': 2, 'write_megabytes': 1.0}, {'potential': 'potential.model'}, {}),
     ]

@@ -204,7 +204,7 @@ def test_train_then_evaluate(here, tiny_potential, tmp_path):
     write_extxyz(tmp_path / 'training.xyz', frames[:5])
     write_extxyz(tmp_path / 'validation.xyz', frames[5:])
     parameters = {'num_channels': 4, 'correlation': 1, 'num_interactions': 1, 'max_ell': 1, 'r_max': 4.0,
-                  'max_num_epochs': 1}  # fmt: skip
+                  'n_steps': 1, 'max_continuations': 0}  # fmt: skip
     files = {'training': 'training.xyz', 'validation': 'validation.xyz'}
     outputs = here(tmp_path, 'train', parameters, files)['outputs']
     assert outputs['metrics']['train']['n_frames'] == 4 and outputs['potential']['elements'] == ['Si']

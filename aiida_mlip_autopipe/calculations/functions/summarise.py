@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from aiida import orm
@@ -33,7 +33,7 @@ class Round(Judgement):
 
     round: int
     labels: Metrics
-    training: dict[str, object]
+    training: dict[str, Any]
     sampling: dict[str, object]
 
 

@@ -235,12 +235,13 @@ def _rejected(record: RunRecord) -> dict[str, dict[str, int]]:
 
 
 def _summary(run: orm.WorkChainNode) -> dict[str, Any] | None:
-    """Return why there is no further round, and what further labels are likely to be worth."""
+    """Return why there is no further round, what limits the last potential, and what labels are likely to be worth."""
     if 'summary' not in run.outputs:
         return None
     summary = run.outputs.summary.get_dict()
     return {
         'n_rounds': len(summary['rounds']),
+        'training': summary['rounds'][-1]['training'] if summary['rounds'] else None,
         **{name: summary[name] for name in ('warning', 'stopped', 'learning_curve')},
     }
 

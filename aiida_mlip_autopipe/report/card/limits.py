@@ -11,6 +11,7 @@ from typing import Any
 
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
+from aiida_mlip_autopipe.science.training.limits import can_forecast, tell_limit
 
 __all__ = ['limits_of', 'without_pks']
 
@@ -72,8 +73,13 @@ def _of_run(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     why = summary['stopped']['why']
     if why not in ('tolerances', 'nothing_new'):
         yield 'run', f'The run ended because {REASONS_TO_STOP[why]}, not because it had converged.'
-    curve = summary['learning_curve']
-    if curve and curve['gain_percent'] > LARGE_GAIN_PERCENT:
+    training, curve = summary['training'], summary['learning_curve']
+    if training is None:
+        return
+    told = tell_limit(training)
+    yield 'training', f'{told[0].upper()}{told[1:]}.'
+    forecast = can_forecast(training['run']['limited_by'], summary['n_rounds'])
+    if forecast and curve and curve['gain_percent'] > LARGE_GAIN_PERCENT:
         yield (
             'data',
             f'More labels would help: {curve["n_more"]} more are expected to lower the force error by '

@@ -1,4 +1,4 @@
-"""Rounds and learning curve: how the errors fell, what further labels are likely to bring, and against what baseline.
+"""Rounds and learning curve: how the errors fell, what limits the potential, what labels may bring, and the baselines.
 
 The band is that of `fit_learning_curve`, asked for several numbers of further labels.
 """
@@ -15,6 +15,7 @@ from aiida_mlip_autopipe.report.page.verdict import ERRORS, judgements, toleranc
 from aiida_mlip_autopipe.science.drawing import COLOURS
 from aiida_mlip_autopipe.science.evaluation.learning_curve import fit_learning_curve
 from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
+from aiida_mlip_autopipe.science.training.limits import can_forecast, tell_limit
 
 __all__ = ['learning', 'learning_points']
 
@@ -114,14 +115,14 @@ def _curve(record: RunRecord) -> list[Any]:
     fit = ahead[-1]
     beyond = [fit['n_labels'] + one['n_more'] for one in ahead]
     line = np.geomspace(min(n_labels), beyond[-1], 60)
-    power = fit['now'] * (line / fit['n_labels']) ** -fit['exponent']
+    power = fit['floor'] + (fit['now'] - fit['floor']) * (line / fit['n_labels']) ** -fit['exponent']
     band = {
         'type': 'scatter', 'mode': 'lines', 'fill': 'toself', 'hoverinfo': 'skip', 'name': 'likely (68 %)',
         'x': [*beyond, *reversed(beyond)], 'line': {'width': 0}, 'fillcolor': 'rgba(0,114,178,0.2)',
         'y': [*(one['high'] for one in ahead), *(one['low'] for one in reversed(ahead))],
     }  # fmt: skip
     law = {
-        'type': 'scatter', 'mode': 'lines', 'x': line.tolist(), 'y': power.tolist(), 'name': 'power law',
+        'type': 'scatter', 'mode': 'lines', 'x': line.tolist(), 'y': power.tolist(), 'name': 'power law and floor',
         'line': {'color': BLUE, 'dash': 'dash'},
     }  # fmt: skip
     measured = {
@@ -133,11 +134,17 @@ def _curve(record: RunRecord) -> list[Any]:
         'yaxis': {**LOG_AXIS, 'title': {'text': 'force RMSE (meV/Å)'}},
     }
     told = (
-        f'The error scales as N^(-{fit["exponent"]:.2f} ± {fit["exponent_std"]:.2f}) with the number of labels N. '
-        f'The next {N_MORE} labels are expected to change the force error by {-fit["gain_percent"]:.0f} % '
-        f'({-fit["gain_low_percent"]:.0f} to {-fit["gain_high_percent"]:.0f}), to {fit["expected"]:.0f} meV/Å '
-        f'({fit["low"]:.0f} to {fit["high"]:.0f}).'
+        f'The error above {fit["floor"]:.0f} meV/Å scales as N^(-{fit["exponent"]:.2f} ± {fit["exponent_std"]:.2f}) '
+        'with the number of labels N.'
     )
+    last = record.trained[-1].metrics
+    if can_forecast(last['run']['limited_by'], sum(one.stage.round > 0 for one in record.trained)):
+        told += (
+            f' The next {N_MORE} labels are expected to change the force error by {-fit["gain_percent"]:.0f} % '
+            f'({-fit["gain_low_percent"]:.0f} to {-fit["gain_high_percent"]:.0f}), to {fit["expected"]:.0f} meV/Å '
+            f'({fit["low"]:.0f} to {fit["high"]:.0f}).'
+        )
+    told += f' {tell_limit(last)[0].upper()}{tell_limit(last)[1:]}.'
     alt = 'Force error against the number of labels, with a power law and the uncertainty of its extrapolation'
     return [Chart('learning_curve', 'Learning curve', alt, [band, law, measured], layout, 'wide'), Text(told)]
 

@@ -149,7 +149,7 @@ def _training(record: RunRecord, cite: Citations) -> str:
             'validation, split by the seed that they descend from.'
         )
     return (
-        f'MACE was trained {how[asked["method"]]}{model}, for up to {asked["max_num_epochs"]} epochs with batches of '
+        f'MACE was trained {how[asked["method"]]}{model}, for up to {asked["n_steps"]} steps with batches of '
         f'{asked["batch_size"]} and weights {asked["energy_weight"]:g}, {asked["forces_weight"]:g} and '
         f'{asked["stress_weight"]:g} of energy, forces and stress in the loss{committee}.{data}'
     )

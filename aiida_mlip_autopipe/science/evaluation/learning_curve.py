@@ -1,9 +1,10 @@
 """What further labels are likely to be worth.
 
-The error of a potential falls as a power of the number of labels, e = a n^-b (B. Huang and O. A. von Lilienfeld, J.
-Chem. Phys. 145, 161102 (2016)): a straight line in logarithms. Rounds are few, so the line is fitted by Bayesian linear
-regression (C. M. Bishop, Pattern Recognition and Machine Learning (2006), chapter 3.3), where what is known of other
-potentials keeps two points from claiming too much: the exponent is 0.5, give or take 0.5, before anything was measured.
+The error of a potential falls as a power of the number of labels (B. Huang and O. A. von Lilienfeld, J. Chem. Phys.
+145, 161102 (2016)), down to a floor that no label lowers, that of the network, the training and the noise of the
+labels: e = e_now (g + (1 - g) (n / n_now)^-b). Rounds are few, so all three are found by Bayesian inference on a grid,
+and what is known of other potentials keeps two points from claiming too much: the exponent b is 0.5, give or take 0.5,
+and the floor g anywhere below the present error, before anything was measured.
 """
 
 from __future__ import annotations
@@ -12,21 +13,26 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
+from scipy.stats import norm
 
 __all__ = ['LearningCurve', 'fit_learning_curve']
 
 EXPONENT, EXPONENT_SPREAD = 0.5, 0.5
-FLAT_PRIOR = 1e3
-#: Two trainings on the same frames from other random seeds differ by about so much of their error.
-TRAINING_SPREAD = 0.05
+#: Trainings on the same frames from other random seeds differ by about so much of their error (four on silicon: 0.13).
+TRAINING_SPREAD = 0.13
+FLOORS = np.linspace(0.025, 0.975, 20)
+DEVIATES = norm.ppf((np.arange(25) + 0.5) / 25)
+"""Of a standard normal distribution, of equal weight."""
 
 
 class LearningCurve(TypedDict):
-    """A fitted power law: where it is now, after ``n_labels`` (the most so far), and after ``n_more`` further labels.
+    """A fitted curve: where it is now, after ``n_labels`` (the most so far), and after ``n_more`` further labels.
 
     ``low`` and ``high`` bound the error ``expected`` then (68 %), and likewise ``gain_percent``, what is expected to be
-    gained over ``now``.
+    gained over ``now``. ``exponent`` is that of what lies above the ``floor``.
     """
+
+    floor: float
 
     exponent: float
     exponent_std: float
@@ -70,29 +76,43 @@ def fit_learning_curve(
         raise ValueError(f'n_labels {list(n_labels)} and errors {list(errors)} must be positive')
     if len(np.unique(n)) < 2:
         return None
-    latest = n.max()
-    design = np.column_stack([np.ones_like(n), -np.log(n / latest)])  # the first coefficient is that of the latest
     variance = (spread / error) ** 2 + TRAINING_SPREAD**2
-    prior = np.diag([FLAT_PRIOR**-2, EXPONENT_SPREAD**-2])
-    covariance = np.linalg.inv(prior + design.T @ (design / variance[:, None]))
-    coefficients = covariance @ (prior @ [0.0, EXPONENT] + design.T @ (np.log(error) / variance))
-    level, exponent = coefficients
-    ahead = float(np.log1p(n_more / latest))
-    step = np.array([1.0, -ahead])
-    width = float(np.sqrt(step @ covariance @ step))
-    exponent_std = float(np.sqrt(covariance[1, 1]))
-    gain = [100 * (1 - float(np.exp(-ahead * (exponent + sign * exponent_std)))) for sign in (-1, 0, 1)]
-    expected = level - exponent * ahead
+    floor, exponent = (axis.ravel() for axis in np.meshgrid(FLOORS, EXPONENT + EXPONENT_SPREAD * DEVIATES))
+    levels = np.log(error) - np.log(_shape(floor, exponent, n[:, None] / n.max()).T)  # of the present error, by point
+    precision = np.sum(1 / variance)
+    level = levels @ (1 / variance) / precision
+    misfit = ((levels - level[:, None]) ** 2 / variance).sum(axis=1)
+    weights = np.exp(-(misfit - misfit.min()) / 2)
+    weights = np.tile(weights / weights.sum(), len(DEVIATES)) / len(DEVIATES)
+    now = np.exp(level + DEVIATES[:, None] / np.sqrt(precision)).ravel()
+    ratio = np.tile(_shape(floor, exponent, 1 + n_more / n.max()), len(DEVIATES))
+    mean, square = (float(weights @ np.tile(values, len(DEVIATES))) for values in (exponent, exponent**2))
+    low, expected, high = _quantiles(now * ratio, weights)
+    gain_low, gain_expected, gain_high = _quantiles(100 * (1 - ratio), weights)
     return {
-        'exponent': float(exponent),
-        'exponent_std': exponent_std,
-        'n_labels': int(latest),
+        'exponent': mean,
+        'exponent_std': float(np.sqrt(square - mean**2)),
+        'floor': _quantiles(now * np.tile(floor, len(DEVIATES)), weights)[1],
+        'n_labels': int(n.max()),
         'n_more': n_more,
-        'now': float(np.exp(level)),
-        'expected': float(np.exp(expected)),
-        'low': float(np.exp(expected - width)),
-        'high': float(np.exp(expected + width)),
-        'gain_low_percent': gain[0],
-        'gain_percent': gain[1],
-        'gain_high_percent': gain[2],
+        'now': _quantiles(now, weights)[1],
+        'expected': expected,
+        'low': low,
+        'high': high,
+        'gain_low_percent': gain_low,
+        'gain_percent': gain_expected,
+        'gain_high_percent': gain_high,
     }
+
+
+def _shape(floor: np.ndarray, exponent: np.ndarray, n: np.ndarray | float) -> np.ndarray:
+    """Return the error with n labels over that with one, in units of the latest number of labels."""
+    return floor + (1 - floor) * n**-exponent
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
+    """Return the bounds of the central 68 % and the median, as lower bound, median, upper bound."""
+    order = np.argsort(values)
+    position = np.cumsum(weights[order]) - 0.5 * weights[order]
+    low, middle, high = np.interp([0.16, 0.5, 0.84], position, values[order])
+    return float(low), float(middle), float(high)

@@ -35,18 +35,38 @@ class TrainingParameters(StageParameters):
     batch_size: int = Field(2, ge=1, description='Frames in a batch; at most the size of the set.')
     lr: PositiveFloat = Field(0.01, description='Learning rate of a training from scratch.')
     finetune_lr: PositiveFloat = Field(0.0003, description='Learning rate of a fine-tuning; the upper limit of swa_lr.')
-    lr_gamma: float = Field(0.96, gt=0, le=1, description='Factor of the learning rate per epoch.')
-    max_num_epochs: int = Field(85, ge=1, description='Epochs.')
+    final_lr_factor: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description='Learning rate at the end of the first stage, over that at its start; it falls exponentially.',
+    )
+    n_steps: int = Field(
+        4000,
+        ge=1,
+        description='Steps of the optimiser, each on one batch. The number of epochs follows from that of the frames.',
+    )
     patience: int | None = Field(
         None,
         ge=1,
-        description='Stop a stage of the training after this many epochs without a lower validation loss; none: off.',
+        description='Stop a stage of the training after this many steps without a lower validation loss; none: off.',
+    )
+    max_continuations: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description='A training goes on by a fifth of its steps while its validation errors fall, at most this often.',
+    )
+    keep_isolated_atoms: bool = Field(
+        True,
+        description='Train on the isolated atoms, too: without them mace adds its shift to a free atom, and cohesive '
+        'energies are wrong.',
     )
     swa_fraction: float = Field(
         0.3,
         ge=0,
         lt=1,
-        description='Last fraction of the epochs, with averaged weights and a larger energy weight; 0: off.',
+        description='Last fraction of the steps, with averaged weights and a larger energy weight; 0: off.',
     )
     swa_energy_weight: float = Field(100.0, ge=0, description='Weight of the energy in that last part.')
     swa_lr: PositiveFloat = Field(0.0005, description='Learning rate in that last part.')

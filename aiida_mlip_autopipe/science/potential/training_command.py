@@ -16,9 +16,10 @@ from typing import Any
 
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import resolve_device
+from aiida_mlip_autopipe.science.potential.schedule import Schedule, schedule_of
 from aiida_mlip_autopipe.science.potential.training_files import NAME
 
-__all__ = ['Request', 'command', 'start_of_stage_two']
+__all__ = ['Request', 'command']
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Request:
         What to do.
     training, validation : Path
         Absolute paths of the labelled frames.
-    n_training : int
-        Frames to train on, without isolated atoms.
+    n_frames : int
+        Frames of an epoch: those that are trained on, isolated atoms among them if they are kept, and the replay set.
     foundation, replay : Path, optional
         Absolute paths of the potential to fine-tune and of frames labelled with it.
     """
@@ -40,16 +41,14 @@ class Request:
     parameters: TrainingParameters
     training: Path
     validation: Path
-    n_training: int
+    n_frames: int
     foundation: Path | None = None
     replay: Path | None = None
 
-
-def start_of_stage_two(parameters: TrainingParameters) -> int | None:
-    """Return the first epoch of the second stage; None if there is none, as an epoch must come before it."""
-    epochs, fraction = parameters.max_num_epochs, parameters.swa_fraction
-    start = epochs - max(1, round(fraction * epochs))
-    return start if fraction > 0 and start > 0 else None
+    @property
+    def schedule(self) -> Schedule:
+        """Return the course of the training."""
+        return schedule_of(self.parameters, self.n_frames)
 
 
 def command(request: Request, n_epochs: int | None = None, go_on: bool = False) -> list[str]:
@@ -60,7 +59,7 @@ def command(request: Request, n_epochs: int | None = None, go_on: bool = False) 
     request : Request
         What to do.
     n_epochs : int, optional
-        End after so many epochs instead of ``max_num_epochs``; the stages are not moved.
+        End after so many epochs instead of all of the schedule; the stages are not moved.
     go_on : bool
         Go on from the newest checkpoint.
     """
@@ -68,14 +67,14 @@ def command(request: Request, n_epochs: int | None = None, go_on: bool = False) 
     if n_epochs is not None:
         options['max_num_epochs'] = n_epochs
     flags = ['--ema', '--save_cpu', '--save_all_checkpoints']
-    flags += ['--swa'] if start_of_stage_two(request.parameters) is not None else []
+    flags += ['--swa'] if request.schedule.stage_two is not None else []
     flags += ['--restart_latest'] if go_on else []
     module = 'aiida_mlip_autopipe.science.potential.child'
     return [sys.executable, '-m', module, *(f'--{key}={value}' for key, value in options.items()), *flags]
 
 
 def _options(request: Request) -> dict[str, Any]:
-    parameters = request.parameters
+    parameters, schedule = request.parameters, request.schedule
     return {
         'name': NAME,
         'train_file': request.training,
@@ -87,12 +86,13 @@ def _options(request: Request) -> dict[str, Any]:
         'energy_weight': parameters.energy_weight,
         'forces_weight': parameters.forces_weight,
         'stress_weight': parameters.stress_weight,
-        'batch_size': min(parameters.batch_size, request.n_training),
+        'batch_size': min(parameters.batch_size, request.n_frames),
         'valid_batch_size': parameters.batch_size,
         'scheduler': 'ExponentialLR',
-        'lr_scheduler_gamma': parameters.lr_gamma,
+        'lr_scheduler_gamma': schedule.lr_gamma,
         'ema_decay': parameters.ema_decay,
-        'max_num_epochs': parameters.max_num_epochs,
+        'max_num_epochs': schedule.n_epochs,
+        'keep_isolated_atoms': parameters.keep_isolated_atoms,
         'default_dtype': parameters.dtype,
         'device': resolve_device(parameters.device),
         'seed': parameters.random_seed,
@@ -119,7 +119,7 @@ def _weights(request: Request) -> dict[str, Any]:
 
 
 def _stage_two(request: Request) -> dict[str, Any]:
-    parameters, start = request.parameters, start_of_stage_two(request.parameters)
+    parameters, start = request.parameters, request.schedule.stage_two
     if start is None:
         return {}
     lr = parameters.swa_lr if request.foundation is None else min(parameters.swa_lr, parameters.finetune_lr)
@@ -130,6 +130,6 @@ def _stage_two(request: Request) -> dict[str, Any]:
         'swa_forces_weight': parameters.forces_weight,
         'swa_stress_weight': parameters.stress_weight,
     }
-    if parameters.patience is not None:
-        options['patience'] = parameters.patience  # in the first stage, mace itself then goes on to the second
+    if request.schedule.patience is not None:
+        options['patience'] = request.schedule.patience  # in the first stage, mace itself then goes on to the second
     return options

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from aiida_mlip_autopipe.science.potential.schedule import Schedule
 from aiida_mlip_autopipe.science.potential.training_files import LOG, read_results
 from aiida_mlip_autopipe.science.training.checkpoints import prune
 from aiida_mlip_autopipe.science.training.history import best_epoch, new_history, record
@@ -32,12 +33,8 @@ class Follower:
     ----------
     work : Path
         mace's folder.
-    n_epochs : int
-        How many there will be.
-    stage_two : int, optional
-        First epoch of the second stage.
-    patience : int, optional
-        Epochs of the last stage without a lower loss, after which it is enough.
+    schedule : Schedule
+        The epochs that there will be, their stages, and the epochs without a lower loss after which it is enough.
     progress : callable, optional
         Called after each epoch.
     """
@@ -45,13 +42,11 @@ class Follower:
     def __init__(
         self,
         work: Path,
-        n_epochs: int,
-        stage_two: int | None = None,
-        patience: int | None = None,
+        schedule: Schedule,
         progress: Callable[[Mapping[str, object]], None] | None = None,
     ) -> None:
         self.history = new_history()
-        self._work, self._n_epochs, self._stage_two, self._patience = work, n_epochs, stage_two, patience
+        self._work, self._schedule = work, schedule
         self._progress = progress
         self._offset = 0
 
@@ -64,13 +59,13 @@ class Follower:
             record(entry, self.history)
             self._tell()
         if entries:
-            best = {best_epoch(self.history, self._stage_two, stage) for stage in (False, True)}
+            best = {best_epoch(self.history, self._schedule.stage_two, stage) for stage in (False, True)}
             prune(self._work, self.history['epoch'][-1], best)
 
     def _tell(self) -> None:
         if self._progress is not None:
             state = {name: self.history[name][-1] for name in ('rmse_e_meV', 'rmse_f_meV_A')}
-            self._progress({'epoch': self.history['epoch'][-1] + 1, 'epochs': self._n_epochs, **state})
+            self._progress({'epoch': self.history['epoch'][-1] + 1, 'epochs': self._schedule.n_epochs, **state})
 
     @property
     def has_seen_enough(self) -> bool:
@@ -85,13 +80,13 @@ class Follower:
     @property
     def lost_patience(self) -> bool:
         """Return whether the last stage has gone on for long without getting better; False in its last epoch."""
-        epochs = self.history['epoch']
-        if self._patience is None or not epochs or epochs[-1] == self._n_epochs - 1:
+        epochs, schedule = self.history['epoch'], self._schedule
+        if schedule.patience is None or not epochs or epochs[-1] == schedule.n_epochs - 1:
             return False
-        if self._stage_two is not None and epochs[-1] < self._stage_two:
+        if schedule.stage_two is not None and epochs[-1] < schedule.stage_two:
             return False
-        best = best_epoch(self.history, self._stage_two)
-        return best is not None and epochs[-1] - best >= self._patience
+        best = best_epoch(self.history, schedule.stage_two)
+        return best is not None and epochs[-1] - best >= schedule.patience
 
 
 def run(command: list[str], work: Path, follower: Follower) -> bool:

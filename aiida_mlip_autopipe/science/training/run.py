@@ -1,83 +1,43 @@
-"""Train a potential, and check it before it is handed over.
+"""Train a potential, and go on where its errors still fall.
 
-``mace_run_train`` runs as a process of its own. What it does silently wrong is refused before, and what comes out is
-checked after: the last metrics are finite, and the potential is loaded and evaluated on both sets. An interrupted
-training goes on from its checkpoints.
-
-Source: I. Batatia et al., MACE (NeurIPS 2022), and the command line of mace-torch 0.3.
+A training spends its budget of steps. Then it goes on by a fifth of them, with a learning rate that rises and falls
+once more: if the errors on the validation set are clearly lower after that, the training was what limited the
+potential, and it goes on until they are not, or until its continuations are spent. See `limits`.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from math import sqrt
 from pathlib import Path
-from typing import Literal, cast
+from shutil import copyfile
 
-from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
-from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
-from aiida_mlip_autopipe.science.frames import file_sha256
-from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
-from aiida_mlip_autopipe.science.potential.fine_tuning import (
-    label_replay,
-    prepare_foundation,
-    rehearses,
-    save_potential,
-)
-from aiida_mlip_autopipe.science.potential.load import PotentialError, PotentialInfo, inspect_potential, load_model
-from aiida_mlip_autopipe.science.potential.training_command import Request, command, start_of_stage_two
-from aiida_mlip_autopipe.science.potential.training_files import WORK, go_on_after, list_checkpoints, newest_model
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
-from aiida_mlip_autopipe.science.training.checkpoints import newest_sound, take_up
-from aiida_mlip_autopipe.science.training.follow import Follower, run
-from aiida_mlip_autopipe.science.training.history import History, best_epoch
+from aiida_mlip_autopipe.science.parameters import TrainingParameters
+from aiida_mlip_autopipe.science.potential.load import inspect_potential
+from aiida_mlip_autopipe.science.training.limits import Continuation, error_of, gains, limited_by
+from aiida_mlip_autopipe.science.training.once import TrainingResult, train_once
 from aiida_mlip_autopipe.science.training.sets import (
+    DivergedError,
     Sets,
     TrainingError,
     TrainingSetError,
     check_foundation,
     read_sets,
     start_problem,
-    symbols,
 )
 
-__all__ = ['TrainingResult', 'train']
+__all__ = ['train']
 
-#: How far the errors that mace gives and those found here may be apart: they are of the same weights and frames.
-SAME_ERRORS = {'rel_tol': 0.05, 'abs_tol': 1.0}
-OF_BOTH: tuple[tuple[Literal['energy_rmse_meV', 'force_rmse_meV_A'], str], ...] = (
-    ('energy_rmse_meV', 'rmse_e_meV'),
-    ('force_rmse_meV_A', 'rmse_f_meV_A'),
-)
+CONTINUED_BY = 0.2
+"""Steps of a continuation, as a fraction of those of the training."""
+LOWER_RATES = 0.25
+"""Factor of the learning rates of a training that diverged."""
 
+Progress = Callable[[Mapping[str, object]], None]
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a training gave.
-
-    Attributes
-    ----------
-    potential : Path
-        The MACE potential, of one head, saved for the CPU: the weights of the epoch with the lowest loss.
-    history : dict of list
-        By epoch, on the validation set: ``epoch``, ``loss``, ``rmse_e_meV`` (per atom), ``rmse_f_meV_A``,
-        ``rmse_stress_meV_A3``; None where mace gave no finite number.
-    metrics : dict of dict
-        Errors of the final potential on 'train' and 'validation', as `evaluate` gives them.
-    info : dict
-        What `inspect_potential` says.
-    run : dict
-        ``method``, ``n_epochs``, ``best_epoch``, ``stopped_early``, ``continued_from_epoch`` (the first of this
-        attempt, if there was an earlier one), ``training_sha256``, ``validation_sha256`` and, where given,
-        ``foundation_sha256``, ``replay_sha256``. Epochs count from 0, ``n_epochs`` is how many were evaluated.
-    """
-
-    potential: Path
-    history: History
-    metrics: dict[str, FrameErrors]
-    info: PotentialInfo
-    run: dict[str, object]
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -85,7 +45,7 @@ def train(
     validation: Path,
     parameters: TrainingParameters,
     folder: Path,
-    progress: Callable[[Mapping[str, object]], None] | None = None,
+    progress: Progress | None = None,
     *,
     foundation: Path | None = None,
     replay: Path | None = None,
@@ -100,7 +60,8 @@ def train(
     parameters : TrainingParameters
         What ``mace_run_train`` is asked for.
     folder : Path
-        Receives ``potential.model`` and ``mace/``; an interrupted training in it that was asked the same goes on.
+        Receives ``potential.model``, ``mace/`` and, for each continuation, such a folder of its own; an interrupted
+        training in it that was asked the same goes on.
     progress : callable, optional
         Called after each epoch with ``epoch``, ``epochs``, ``rmse_e_meV``, ``rmse_f_meV_A``.
     foundation : Path, optional
@@ -120,33 +81,55 @@ def train(
     TrainingError
         If the command fails, or its metrics or its potential are not finite.
     """
-    given = _given(training=training, validation=validation, foundation=foundation, replay=replay)
+    files = {'training': training, 'validation': validation, 'foundation': foundation, 'replay': replay}
+    given = {name: Path(path).absolute() for name, path in files.items() if path is not None}
     sets = _read_and_check(given, parameters)
-    shas = {f'{name}_sha256': file_sha256(path) for name, path in given.items()}
-    asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
-    work, stage_two = Path(folder).absolute() / WORK, start_of_stage_two(parameters)
-    n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, stage_two)
-    request = _request(given, parameters, sets, work)
-    follower = Follower(work, parameters.max_num_epochs, stage_two, parameters.patience, progress)
-    stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    potential, best = _hand_over(work, follower.history, request, Path(folder))
-    info, metrics = _look_at(potential, sets, parameters)
-    _check_same(metrics['validation'], follower.history, best)
-    outcome: dict[str, object] = {
-        'method': parameters.method,
-        'n_epochs': len(follower.history['epoch']),
-        'best_epoch': best,
-        'stopped_early': stopped_early,
-        'continued_from_epoch': n_done or None,
-    }
-    return TrainingResult(potential, follower.history, metrics, info, outcome | shas)
+    here, before = Path(folder), None if parent is None else Path(parent)
+    results = [_first(given, sets, parameters, here, progress, before)]
+    while _goes_on(results, parameters):
+        start = {**given, 'foundation': results[-1].potential}
+        name = f'continued_{len(results)}'
+        try:
+            results.append(_in_folder(name, start, sets, _of_continuation(parameters), here, progress, before))
+        except TrainingError as error:
+            log.warning(f'the training is not continued: {error}')
+            break
+    return _best_of(results, here)
 
 
-def _given(**files: Path | None) -> dict[str, Path]:
-    return {name: Path(path).absolute() for name, path in files.items() if path is not None}
+def _first(
+    given: Mapping[str, Path],
+    sets: Sets,
+    parameters: TrainingParameters,
+    folder: Path,
+    progress: Progress | None,
+    parent: Path | None,
+) -> TrainingResult:
+    """Train; one that diverges is begun once more, with lower learning rates."""
+    try:
+        return train_once(given, sets, parameters, folder, progress, parent)
+    except DivergedError as error:
+        log.warning(f'{error}; it begins once more with learning rates {LOWER_RATES:g} times as high')
+    lower = {name: LOWER_RATES * getattr(parameters, name) for name in ('lr', 'finetune_lr', 'swa_lr')}
+    result = _in_folder('lower_rates', given, sets, parameters.model_copy(update=lower), folder, progress, parent)
+    return replace(result, run={**result.run, 'learning_rates_lowered_by': LOWER_RATES})
 
 
-def _read_and_check(given: dict[str, Path], parameters: TrainingParameters) -> Sets:
+def _in_folder(
+    name: str,
+    given: Mapping[str, Path],
+    sets: Sets,
+    parameters: TrainingParameters,
+    folder: Path,
+    progress: Progress | None,
+    parent: Path | None,
+) -> TrainingResult:
+    """Train in a folder of its own below that of the job."""
+    (folder / name).mkdir(exist_ok=True)
+    return train_once(given, sets, parameters, folder / name, progress, None if parent is None else parent / name)
+
+
+def _read_and_check(given: Mapping[str, Path], parameters: TrainingParameters) -> Sets:
     if problem := start_problem(parameters.method, 'foundation' in given, 'replay' in given):
         raise TrainingSetError(problem)
     sets = read_sets(given['training'], given['validation'], given.get('replay'))
@@ -155,106 +138,42 @@ def _read_and_check(given: dict[str, Path], parameters: TrainingParameters) -> S
     return sets
 
 
-# ------------------------------------------------------------------------------------------------------------ the run
+def _goes_on(results: list[TrainingResult], parameters: TrainingParameters) -> bool:
+    """Return whether it is worth to go on: once to see, then while it was; a rehearsal is not gone on with."""
+    if parameters.method == 'multihead' or len(results) > parameters.max_continuations:
+        return False
+    return len(results) == 1 or gains(*(one.metrics['validation'] for one in results[-2:]))
 
 
-def _request(given: dict[str, Path], parameters: TrainingParameters, sets: Sets, work: Path) -> Request:
-    foundation = replay = None
-    if 'foundation' in given:
-        foundation = prepare_foundation(given['foundation'], parameters, work / 'foundation.model')
-        if 'replay' in given:
-            replay = label_replay(sets['replay'], foundation, parameters, work / 'replay.xyz')
-    return Request(
-        parameters=parameters,
-        training=given['training'],
-        validation=given['validation'],
-        n_training=sum(not is_isolated_atom(atoms) for atoms in sets['training']),
-        foundation=foundation,
-        replay=replay,
+def _of_continuation(parameters: TrainingParameters) -> TrainingParameters:
+    """Return what a continuation asks for: the same network and weights, from half-way down to the lowest rate."""
+    highest = parameters.lr if parameters.method == 'scratch' else parameters.finetune_lr
+    return parameters.model_copy(
+        update={
+            'method': 'naive',
+            'finetune_lr': highest * sqrt(parameters.final_lr_factor),
+            'final_lr_factor': sqrt(parameters.final_lr_factor),
+            'n_steps': max(1, round(CONTINUED_BY * parameters.n_steps)),
+        }
     )
 
 
-def _run_to_the_end(request: Request, work: Path, follower: Follower, go_on: bool) -> bool:
-    """Run mace until it has saved a model; return whether it was stopped before all epochs were done."""
-    ended = run(command(request, go_on=go_on), work, follower)
-    _check_history(follower.history, request.parameters.max_num_epochs)
-    if not ended:
-        start = newest_sound(work, follower.history['epoch'])
-        if start is None:
-            raise TrainingError(f'mace_run_train was stopped early and left no readable checkpoint in {work}')
-        go_on_after(work, start, start_of_stage_two(request.parameters))
-        # No epoch is left to do: mace saves the model alone.
-        run(command(request, n_epochs=start.epoch + 1, go_on=True), work, follower)
-    return follower.lost_patience
-
-
-def _check_history(history: History, epochs: int) -> None:
-    if not history['epoch']:
-        raise TrainingError('mace_run_train ended without an evaluated epoch: see mace/mace_run_train.log')
-    bad = [key for key in ('loss', 'rmse_e_meV', 'rmse_f_meV_A') if history[key][-1] is None]
-    if bad:
-        raise TrainingError(
-            f'{", ".join(bad)} are not finite after epoch {history["epoch"][-1]} of {epochs}: the '
-            'training diverged; lower the learning rate, or check the labels'
-        )
-
-
-# ------------------------------------------------------------------------------------------------------ after the run
-
-
-def _hand_over(work: Path, history: History, request: Request, folder: Path) -> tuple[Path, int]:
-    """Save the potential with the weights of the best epoch and with one head; return its file and the epoch."""
-    path = newest_model(work)
-    if path is None:
-        raise TrainingError(f'mace_run_train succeeded but wrote no model to {work}: see mace_run_train.log there')
-    model = load_model(path)
-    if request.replay is not None and not rehearses(model):
-        raise TrainingError('mace_run_train ignored the replay set: see mace/mace_run_train.log')
-    best = best_epoch(history, start_of_stage_two(request.parameters))
-    found = [checkpoint for checkpoint in list_checkpoints(work) if checkpoint.epoch == best]
-    if best is None or not found:
-        raise TrainingError(f'the checkpoint of the best epoch, {best}, is not in {work}')
+def _best_of(results: list[TrainingResult], folder: Path) -> TrainingResult:
+    """Return the result with the lowest error on the validation set, with what all of them tell of its limits."""
+    validation = [one.metrics['validation'] for one in results]
+    best = min(range(len(results)), key=lambda index: error_of(validation[index]))
     potential = folder / 'potential.model'
-    save_potential(model, found[0].weights(), path, potential)
-    return potential, best
-
-
-def _look_at(
-    potential: Path, sets: Sets, parameters: TrainingParameters
-) -> tuple[PotentialInfo, dict[str, FrameErrors]]:
-    """Load the potential and evaluate it on both sets: only then the training is done."""
-    settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
-    try:
-        info = inspect_potential(potential)
-        # Those of a replay alone have no reference energy among the labels.
-        info['elements'] = [element for element in info['elements'] if element in symbols(sets['training'])]
-        metrics = {
-            'train': _finite_metrics(evaluate(potential, sets['training'], settings), 'training'),
-            'validation': _finite_metrics(evaluate(potential, sets['validation'], settings), 'validation'),
-        }
-    except PotentialError as error:
-        raise TrainingError(f'the trained potential cannot be used: {error}') from error
-    return info, metrics
-
-
-def _finite_metrics(evaluation: Evaluation, name: str) -> FrameErrors:
-    values = cast(dict[str, float | None], evaluation.metrics)  # of one potential there is no calibration
-    bad = [key for key, value in values.items() if value is not None and not math.isfinite(value)]
-    if bad:
-        raise TrainingError(
-            f'the trained potential gives no finite {", ".join(bad)} on the {name} set: lower the learning rate, or '
-            'check the labels'
+    if results[best].potential != potential:
+        copyfile(results[best].potential, potential)
+    continuations = [
+        Continuation(
+            n_steps=int(str(one.run['n_steps'])),
+            energy_rmse_meV=one.metrics['validation']['energy_rmse_meV'],
+            force_rmse_meV_A=one.metrics['validation']['force_rmse_meV_A'],
+            kept=index <= best,
         )
-    return evaluation.metrics
-
-
-def _check_same(validation: FrameErrors, history: History, epoch: int) -> None:
-    """Refuse a potential that is not what mace validated: another head, or other weights."""
-    index = history['epoch'].index(epoch)
-    for ours, theirs in OF_BOTH:
-        found, expected = validation[ours], history[theirs][index]
-        if not math.isclose(found, expected, **SAME_ERRORS):
-            raise TrainingError(
-                f'the saved potential has {ours} {found:.3f} on the validation set, but mace_run_train found '
-                f'{expected:.3f} after epoch {epoch}: the saved model is not the trained one'
-            )
+        for index, one in enumerate(results[1:], start=1)
+    ]
+    limit = limited_by(results[best].metrics, validation)
+    told = {'continuations': continuations, 'limited_by': limit}
+    return replace(results[best], potential=potential, history=results[0].history, run=results[0].run | told)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 __all__ = [
+    'DivergedError',
     'Sets',
     'TrainingError',
     'TrainingSetError',
@@ -35,6 +36,10 @@ MIN_REPLAY = 2
 
 class TrainingError(ValueError):
     """The training failed or its result is not to be trusted."""
+
+
+class DivergedError(TrainingError):
+    """The errors are no longer finite."""
 
 
 class TrainingSetError(TrainingError):
