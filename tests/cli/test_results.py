@@ -83,8 +83,8 @@ def test_the_end_is_told_with_what_is_missing():
 def test_what_further_labels_are_worth_is_told_with_its_uncertainty():
     """From three rounds on, and where labels are what limits the potential; of fewer rounds the limit alone is told."""
     limit = (
-        'the labels limit the potential: errors on the validation set (5 frames: few) are 2.0 times those on the '
-        'training set; more of them would help'
+        'the labels limit the potential: force errors are 20 meV/Å on the training set, 40 on the validation set '
+        '(5 frames: few); more of them would help'
     )
     assert tell_what_is_next(SUMMARY) == limit
     three = {**SUMMARY, 'rounds': [SUMMARY['rounds'][0], *SUMMARY['rounds']]}

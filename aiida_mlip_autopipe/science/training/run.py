@@ -1,7 +1,7 @@
 """Train a potential, and go on where its errors still fall.
 
 A training spends its budget of steps. Then it goes on by a fifth of them, with a learning rate that rises and falls
-once more: if the errors on the validation set are clearly lower after that, the training was what limited the
+once more: if the errors are clearly lower after that, the training was what limited the
 potential, and it goes on until they are not, or until its continuations are spent. See `limits`.
 """
 
@@ -142,7 +142,7 @@ def _goes_on(results: list[TrainingResult], parameters: TrainingParameters) -> b
     """Return whether it is worth to go on: once to see, then while it was; a rehearsal is not gone on with."""
     if parameters.method == 'multihead' or len(results) > parameters.max_continuations:
         return False
-    return len(results) == 1 or gains(*(one.metrics['validation'] for one in results[-2:]))
+    return len(results) == 1 or gains(*(one.metrics for one in results[-2:]))
 
 
 def _of_continuation(parameters: TrainingParameters) -> TrainingParameters:
@@ -159,21 +159,20 @@ def _of_continuation(parameters: TrainingParameters) -> TrainingParameters:
 
 
 def _best_of(results: list[TrainingResult], folder: Path) -> TrainingResult:
-    """Return the result with the lowest error on the validation set, with what all of them tell of its limits."""
-    validation = [one.metrics['validation'] for one in results]
-    best = min(range(len(results)), key=lambda index: error_of(validation[index]))
+    """Return the result with the lowest error, with what all of them tell of its limits."""
+    judged = [one.metrics for one in results]
+    best = min(range(len(results)), key=lambda index: error_of(judged[index]))
     potential = folder / 'potential.model'
     if results[best].potential != potential:
         copyfile(results[best].potential, potential)
     continuations = [
         Continuation(
             n_steps=int(str(one.run['n_steps'])),
-            energy_rmse_meV=one.metrics['validation']['energy_rmse_meV'],
-            force_rmse_meV_A=one.metrics['validation']['force_rmse_meV_A'],
+            training_force_rmse_meV_A=one.metrics['train']['force_rmse_meV_A'],
+            validation_force_rmse_meV_A=one.metrics['validation']['force_rmse_meV_A'],
             kept=index <= best,
         )
         for index, one in enumerate(results[1:], start=1)
     ]
-    limit = limited_by(results[best].metrics, validation)
-    told = {'continuations': continuations, 'limited_by': limit}
+    told = {'continuations': continuations, 'limited_by': limited_by(judged)}
     return replace(results[best], potential=potential, history=results[0].history, run=results[0].run | told)
