@@ -13,6 +13,7 @@ from aiida_mlip_autopipe.cli.launch import DUMP_EXTRA
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
 from aiida_mlip_autopipe.science.evaluation.records import COMPARED, ErrorKey, Errors, Physics
+from aiida_mlip_autopipe.science.evaluation.stopping import Missed
 from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
 from aiida_mlip_autopipe.science.training.limits import can_forecast, tell_limit
 
@@ -174,6 +175,11 @@ def cell(value: float | None, text: str) -> str:
     return '-' if value is None else text.format(value)
 
 
+def _with_spread(missed: Missed, text: str) -> str:
+    spread = missed['standard_error']
+    return cell(missed['is'], text) + ('' if spread is None else f' ± {text.format(spread)}')
+
+
 def tell_why_it_stopped(summary: Summary) -> str:
     """Return why there is no further round, in words, and what is still above its tolerance."""
     stopped = summary['stopped']
@@ -181,12 +187,13 @@ def tell_why_it_stopped(summary: Summary) -> str:
         f'after {len(summary["rounds"])} round(s) and {stopped["n_labels"]} labels: {REASONS_TO_STOP[stopped["why"]]}'
     )
     above = [
-        f'{title} {cell(missed[key]["is"], text)} > {missed[key]["wanted"]:g}{" (hotter test set)" * (frames == "hot")}'
+        f'{title} {_with_spread(missed[key], text)} of {missed[key]["wanted"]:g}'
+        f'{" (hotter test set)" * (frames == "hot")}'
         for frames, missed in stopped['above_tolerance'].items()
         for key, title, text in ERROR_COLUMNS
         if key in missed
     ]
-    return f'{told}; above the tolerance: {", ".join(above)}' if above else told
+    return f'{told}; not clearly below the tolerance: {", ".join(above)}' if above else told
 
 
 def tell_what_is_next(summary: Summary) -> str | None:

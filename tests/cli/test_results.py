@@ -10,8 +10,8 @@ def errors(force):
 
 
 ABOVE = {
-    'test': {'force_rmse_meV_A': {'is': 48.04, 'wanted': 40.0}},
-    'hot': {'energy_rmse_meV': {'is': 2.0, 'wanted': 1.0}},
+    'test': {'force_rmse_meV_A': {'is': 48.04, 'standard_error': 3.21, 'wanted': 40.0}},
+    'hot': {'energy_rmse_meV': {'is': 2.0, 'standard_error': None, 'wanted': 1.0}},
 }
 CURVE = {'n_more': 50, 'gain_percent': 30.4, 'gain_low_percent': 12.0, 'gain_high_percent': 45.0, 'expected': 33.4,
          'low': 26.0, 'high': 42.0}  # fmt: skip
@@ -75,7 +75,8 @@ def test_the_end_is_told_with_what_is_missing():
     told = tell_why_it_stopped(SUMMARY)
     assert told == (
         'after 2 round(s) and 42 labels: the maximum number of rounds (loop.max_rounds) was reached; '
-        'above the tolerance: forces (meV/Å) 48.0 > 40, energy (meV/atom) 2.00 > 1 (hotter test set)'
+        'not clearly below the tolerance: forces (meV/Å) 48.0 ± 3.2 of 40, '
+        'energy (meV/atom) 2.00 of 1 (hotter test set)'
     )
     assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: no new frames were found'
 

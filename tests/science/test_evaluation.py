@@ -24,7 +24,7 @@ def test_a_potential_makes_no_error_on_its_own_labels(tiny_potential, labelled):
     result = evaluate(tiny_potential, labelled, EvaluationParameters())
     assert result.metrics['n_frames'] == 3 and result.metrics['n_atoms'] == 6
     errors = [value for key, value in result.metrics.items() if key.endswith(('meV', 'meV_A', 'GPa'))]
-    assert len(errors) == 7 and max(errors) < 1e-6
+    assert len(errors) == 9 and max(errors) < 1e-6
     assert result.metrics['calibration'] is None and np.isnan(result.predictions['disagreement']).all()
     assert result.metrics['force_slope'] == pytest.approx(1)
     predictions = result.predictions
@@ -169,7 +169,28 @@ def test_the_standard_error_is_the_spread_of_test_sets():
         forces = np.repeat(size, 2)[:, None] * rng.normal(size=(80, 3))
         zeros = {name: np.zeros(40) for name in ('energy', 'REF_energy')}
         zeros |= {name: np.full((40, 6), np.nan) for name in ('stress', 'REF_stress')}
+        zeros |= {'origin': np.arange(40).astype(str), 'temperature_K': np.full(40, 300.0)}
+        zeros['temperature_end_K'] = np.full(40, np.nan)
         draws.append(overall({'forces': forces, 'REF_forces': 0 * forces, 'n_atoms': np.full(40, 2), **zeros}))
     spread = np.std([draw['force_rmse_meV_A'] for draw in draws])
     told = np.mean([draw['force_rmse_standard_error_meV_A'] for draw in draws])
     assert told == pytest.approx(spread, rel=0.15)
+
+
+def test_frames_of_one_trajectory_are_one_piece_of_evidence():
+    """Ten frames of each of eight trajectories, alike within one: the spread is that of the trajectories."""
+    rng = np.random.default_rng(1)
+    draws = []
+    for _ in range(200):
+        size = np.repeat(rng.gamma(2.0, size=8), 10)
+        energy = size * rng.normal(size=80)
+        nothing = np.full((80, 6), np.nan)
+        columns = {'temperature_K': np.full(80, 300.0), 'temperature_end_K': np.full(80, np.nan)}
+        columns |= {'energy': energy, 'REF_energy': np.zeros(80), 'stress': nothing, 'REF_stress': nothing}
+        columns |= {'forces': np.ones((80, 3)), 'REF_forces': np.zeros((80, 3)), 'n_atoms': np.ones(80, dtype=int)}
+        draws.append(overall(columns | {'origin': np.repeat(np.arange(8), 10).astype(str)}))
+    spread = np.std([draw['energy_rmse_meV'] for draw in draws])
+    told = np.mean([draw['energy_rmse_standard_error_meV'] for draw in draws])
+    assert told == pytest.approx(spread, rel=0.2)
+    alone = overall(columns | {'origin': np.full(80, 'one')})
+    assert alone['energy_rmse_standard_error_meV'] is None and alone['stress_rmse_standard_error_GPa'] is None

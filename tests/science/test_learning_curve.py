@@ -12,7 +12,7 @@ def test_a_power_law_is_found_again():
     assert curve['exponent'] == pytest.approx(0.4, abs=2 * curve['exponent_std'])
     assert curve['now'] == pytest.approx(300 * 320**-0.4, rel=0.05)
     assert curve['low'] < 300 * 370**-0.4 < curve['high']
-    assert curve['gain_low_percent'] < 100 * (1 - (370 / 320) ** -0.4) < curve['gain_high_percent']
+    assert curve['gain_percent'] == pytest.approx(100 * (1 - (370 / 320) ** -0.4), abs=2.5)
 
 
 def test_a_floor_is_seen_where_the_errors_fall_no_more():

@@ -5,7 +5,12 @@ import pytest
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, missed_tolerances, why_to_stop
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 
-METRICS = {'energy_rmse_meV': 1.0, 'force_rmse_meV_A': 40.0, 'stress_rmse_GPa': 0.2}
+METRICS = {
+    'energy_rmse_meV': 1.0, 'force_rmse_meV_A': 40.0, 'stress_rmse_GPa': 0.2,
+    'energy_rmse_standard_error_meV': 0.0, 'force_rmse_standard_error_meV_A': 0.0,
+    'stress_rmse_standard_error_GPa': 0.0,
+}  # fmt: skip
+BOTH = {'test': METRICS, 'hot': METRICS}
 STRICT = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 39.9, 'max_stress_rmse_GPa': 0.2}
 MILD = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 40.0}
 
@@ -25,16 +30,33 @@ def why(n_rounds, n_labels=0, core_hours=1.0, tolerances=None, **loop):
 
 
 def test_only_what_was_asked_for_can_be_missed():
-    assert missed_tolerances({'test': METRICS}, EvaluationParameters()) == {}
-    assert missed_tolerances({'test': METRICS}, EvaluationParameters(**MILD)) == {}
-    missed = missed_tolerances({'test': METRICS}, EvaluationParameters(**STRICT))
-    assert missed == {'test': {'force_rmse_meV_A': {'is': 40.0, 'wanted': 39.9}}}
+    assert missed_tolerances(BOTH, EvaluationParameters()) == {}
+    assert missed_tolerances(BOTH, EvaluationParameters(**MILD)) == {}
+    missed = missed_tolerances({'test': METRICS}, EvaluationParameters(**STRICT, hot_factor=None))
+    assert missed == {'test': {'force_rmse_meV_A': {'is': 40.0, 'standard_error': 0.0, 'wanted': 39.9}}}
+
+
+@pytest.mark.parametrize('spread', [2.0, None])
+def test_an_error_counts_with_its_uncertainty(spread):
+    """One that is below its tolerance by less than its standard error, or of one trajectory, is not within."""
+    uncertain = METRICS | {'force_rmse_standard_error_meV_A': spread}
+    limits = EvaluationParameters(max_force_rmse_meV_A=41.0)
+    assert set(missed_tolerances({'test': METRICS, 'hot': uncertain}, limits)) == {'hot'}
+    limits = EvaluationParameters(max_force_rmse_meV_A=42.0)
+    assert set(missed_tolerances({'test': METRICS, 'hot': uncertain}, limits)) == (set() if spread else {'hot'})
+
+
+def test_a_part_of_the_test_set_that_is_not_there_is_within_no_tolerance():
+    """The hotter set was planned, and no frame of it has a label."""
+    missed = missed_tolerances({'test': METRICS}, EvaluationParameters(**MILD))
+    assert {key: one['is'] for key, one in missed['hot'].items()} == {'energy_rmse_meV': None, 'force_rmse_meV_A': None}
+    assert missed_tolerances({'test': METRICS}, EvaluationParameters(**MILD, hot_factor=None)) == {}
 
 
 def test_the_hotter_test_set_is_held_to_the_same_tolerances():
     far = {'test': METRICS, 'hot': METRICS | {'energy_rmse_meV': 1.5}}
     missed = missed_tolerances(far, EvaluationParameters(**MILD))
-    assert missed == {'hot': {'energy_rmse_meV': {'is': 1.5, 'wanted': 1.0}}}
+    assert missed == {'hot': {'energy_rmse_meV': {'is': 1.5, 'standard_error': 0.0, 'wanted': 1.0}}}
 
 
 @pytest.mark.parametrize('value', [None, float('nan')])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ['aiida_config_factory', 'aiida_profile_factory', 'config_psql_dos', 'postgres_cluster']
 
-RUNNER_POLL_S = 0.1
+RUNNER_POLL_S = 0.4
 PSEUDO_FOLDER = Path('/usr/share/espresso/pseudo')
 PSEUDO_CUTOFFS_RY = {'Si': ('Si.pbe-rrkj.UPF', 16.0, 64.0)}
 
@@ -182,7 +182,7 @@ def _load_or_create_computer(label: str, scheduler: str, folder: Path) -> Any:
         ).store()
         # A login shell may take long to start, and there is one for each look at a job.
         computer.configure(safe_interval=0, use_login_shell=False)
-        computer.set_minimum_job_poll_interval(0.5)
+        computer.set_minimum_job_poll_interval(1.0)
         computer.set_default_mpiprocs_per_machine(1)
         return computer
 

@@ -9,7 +9,7 @@ from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
 from aiida_mlip_autopipe.provenance.states import CandidateState
 from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number, title_of
 from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
-from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
+from aiida_mlip_autopipe.science.evaluation.records import STANDARD_ERRORS, ErrorKey, Errors
 from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
@@ -91,12 +91,12 @@ def _final_errors(record: RunRecord) -> list[Table | Text]:
     last, limits = judged[-1], tolerances(record)
     asked = any(limit is not None for limit in limits.values())
     splits = dict(sorted(last.metrics['by_split'].items(), reverse=True))
+    missed = missed_tolerances(splits, EvaluationParameters(**record.configuration['evaluation']))
     rows = []
     for key, (name, unit, form, _) in ERRORS.items():
         row = [f'{name} ({unit})', *(_with_spread(metrics, key, form) for metrics in splits.values())]
         limit = limits[key]
-        values = [metrics[key] for metrics in splits.values()]
-        held = limit is not None and all(value is not None and value <= limit for value in values)
+        held = limit is not None and not any(key in one for one in missed.values())
         verdicts = [number(limit, '{:g}'), '' if limit is None else 'passed' if held else 'failed']
         rows.append([*row, *verdicts] if asked else row)
     columns = ['RMSE', *(f'{split} ({metrics["n_frames"]} frames)' for split, metrics in splits.items())]
@@ -107,8 +107,8 @@ def _final_errors(record: RunRecord) -> list[Table | Text]:
 
 
 def _with_spread(metrics: Errors, key: ErrorKey, form: str) -> str:
-    """Return an error and, of forces, how uncertain it is because the frames are few."""
-    spread = metrics['force_rmse_standard_error_meV_A'] if key == 'force_rmse_meV_A' else None
+    """Return an error and how uncertain it is because the trajectories are few."""
+    spread = metrics[STANDARD_ERRORS[key]]
     return number(metrics[key], form) + (f' ± {form.format(spread)}' if spread is not None else '')
 
 
@@ -140,7 +140,7 @@ def _missed(record: RunRecord) -> list[str]:
     missed = missed_tolerances(judged[-1].metrics['by_split'], limits)
     names: dict[str, str] = {key: name for key, (name, *_) in ERRORS.items()}
     return [
-        f'Above the tolerance on the set {split!r}: ' + ', '.join(names[key] for key in keys) + '.'
+        f'Not clearly below the tolerance on the set {split!r}: ' + ', '.join(names[key] for key in keys) + '.'
         for split, keys in missed.items()
     ]
 

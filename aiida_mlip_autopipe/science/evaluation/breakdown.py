@@ -54,7 +54,7 @@ def breakdown(predictions: dict[str, np.ndarray]) -> Breakdown:
 
 def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray) -> Errors:
     """Return all errors of some frames, a mask of shape (n,)."""
-    n_atoms = predictions['n_atoms']
+    n_atoms, trajectories = predictions['n_atoms'], _trajectories(predictions)
     energy = ((predictions['energy'] - predictions['REF_energy']) / n_atoms)[chosen] * 1e3
     labelled = chosen & np.isfinite(predictions['REF_stress']).all(axis=1)
     stress = (predictions['stress'] - predictions['REF_stress'])[labelled] / units.GPa
@@ -62,10 +62,16 @@ def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray) ->
         'n_frames': int(chosen.sum()),
         'n_atoms': int(n_atoms[chosen].sum()),
         'energy_rmse_meV': _rmse(energy),
+        'energy_rmse_standard_error_meV': _standard_error(energy**2, np.ones(len(energy)), trajectories[chosen]),
         'energy_mae_meV': _mae(energy),
         **_force_errors(predictions, np.repeat(chosen, n_atoms)),
-        'force_rmse_standard_error_meV_A': _standard_error(predictions, chosen),
+        'force_rmse_standard_error_meV_A': _standard_error(
+            1e6 * _squares_of_forces(predictions)[chosen], 3 * n_atoms[chosen], trajectories[chosen]
+        ),
         'stress_rmse_GPa': _rmse(stress) if stress.size else None,
+        'stress_rmse_standard_error_GPa': _standard_error(
+            (stress**2).sum(axis=1), np.full(len(stress), 6), trajectories[labelled]
+        ),
         'stress_mae_GPa': _mae(stress) if stress.size else None,
     }
 
@@ -82,16 +88,40 @@ def _force_errors(predictions: dict[str, np.ndarray], atoms: np.ndarray) -> Forc
     }
 
 
-def _standard_error(predictions: dict[str, np.ndarray], chosen: np.ndarray) -> float | None:
-    """Return the jackknife's standard error of the root mean square over some frames, in meV/Å."""
-    n_frames = int(chosen.sum())
-    if n_frames < 2:
+def _standard_error(squares: np.ndarray, numbers: np.ndarray, trajectories: np.ndarray) -> float | None:
+    """Return the jackknife's standard error of a root mean square; None where one trajectory tells of no spread.
+
+    One trajectory after the other is left out, as its frames are alike.
+
+    Parameters
+    ----------
+    squares, numbers : ndarray, shape (n,)
+        Sum of the squared errors of each frame, and how many they are.
+    trajectories : ndarray, shape (n,)
+        The trajectory that each frame belongs to.
+    """
+    _, group = np.unique(trajectories, return_inverse=True)
+    n_groups = int(group.max(initial=-1)) + 1
+    if n_groups < 2:
         return None
+    square, number = (np.bincount(group, weights=values) for values in (squares, numbers))
+    without_one = np.sqrt((square.sum() - square) / (number.sum() - number))
+    return float(np.sqrt((n_groups - 1) * without_one.var()))
+
+
+def _squares_of_forces(predictions: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the sum of the squared errors of the forces of each frame, in (eV/Å)²."""
     squares = ((predictions['forces'] - predictions['REF_forces']) ** 2).sum(axis=1)
-    starts = np.cumsum([0, *predictions['n_atoms'][:-1]])
-    of_frame, components = np.add.reduceat(squares, starts)[chosen], 3 * predictions['n_atoms'][chosen]
-    without_one = 1e3 * np.sqrt((of_frame.sum() - of_frame) / (components.sum() - components))
-    return float(np.sqrt((n_frames - 1) * without_one.var()))
+    return np.add.reduceat(squares, np.cumsum([0, *predictions['n_atoms'][:-1]]))
+
+
+def _trajectories(predictions: dict[str, np.ndarray]) -> np.ndarray:
+    """Return a number for each frame, the same for frames of one origin and temperature; frames without are alone."""
+    keys: dict[tuple[str, str], int] = {}
+    pairs = zip(_names(predictions['origin']), _temperatures(predictions), strict=True)
+    return np.array(
+        [-1 - number if UNKNOWN in pair else keys.setdefault(pair, len(keys)) for number, pair in enumerate(pairs)]
+    )
 
 
 def _by_element(predictions: dict[str, np.ndarray]) -> dict[str, ElementErrors]:

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict, get_args
 
 __all__ = [
     'COMPARED',
+    'STANDARD_ERRORS',
     'Breakdown',
     'Calibration',
     'DrawnPhysics',
@@ -18,8 +19,17 @@ __all__ = [
 ]
 
 
+StandardErrorKey = Literal[
+    'energy_rmse_standard_error_meV', 'force_rmse_standard_error_meV_A', 'stress_rmse_standard_error_GPa'
+]
 ErrorKey = Literal['energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa']
 """The errors that a potential is judged by."""
+STANDARD_ERRORS: dict[ErrorKey, StandardErrorKey] = {
+    'energy_rmse_meV': 'energy_rmse_standard_error_meV',
+    'force_rmse_meV_A': 'force_rmse_standard_error_meV_A',
+    'stress_rmse_GPa': 'stress_rmse_standard_error_GPa',
+}
+"""How uncertain each is, as the test set has few trajectories; None with one of them."""
 
 
 class ForceErrors(TypedDict):
@@ -36,9 +46,11 @@ class Errors(ForceErrors):
     n_frames: int
     n_atoms: int
     energy_rmse_meV: float
+    energy_rmse_standard_error_meV: float | None
     energy_mae_meV: float
     force_rmse_standard_error_meV_A: float | None
     stress_rmse_GPa: float | None
+    stress_rmse_standard_error_GPa: float | None
     stress_mae_GPa: float | None
 
 

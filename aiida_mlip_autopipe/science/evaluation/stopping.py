@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-from aiida_mlip_autopipe.science.evaluation.records import ErrorKey, Errors
+from aiida_mlip_autopipe.science.evaluation.records import STANDARD_ERRORS, ErrorKey, Errors
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 
 __all__ = ['REASONS_TO_STOP', 'Missed', 'missed_tolerances', 'why_to_stop']
@@ -20,21 +20,24 @@ REASONS_TO_STOP = {
 """The first two mean convergence, the others that a limit of the user was reached."""
 
 
-Missed = TypedDict('Missed', {'is': float | None, 'wanted': float})
+Missed = TypedDict('Missed', {'is': float | None, 'standard_error': float | None, 'wanted': float})
 """An error and the tolerance that it is above, in its unit; None is not a number, and above any tolerance."""
 
 
 def missed_tolerances(
     errors: Mapping[str, Errors], evaluation: EvaluationParameters
 ) -> dict[str, dict[ErrorKey, Missed]]:
-    """Return the errors that are above their tolerance.
+    """Return the errors that are not clearly within their tolerance.
+
+    An error counts with its standard error, as a test set of few trajectories is met by chance; one that has none, as
+    there is one trajectory, is not within. Nor is anything of a part of the test set that was planned and is not there.
 
     Parameters
     ----------
     errors : mapping
         ``test`` and, where there is one, ``hot`` -> errors as `evaluate` returns them.
     evaluation : EvaluationParameters
-        Tolerances, the same for both; None: not asked for.
+        Tolerances, the same for both; None: not asked for. With ``hot_factor``, there is to be a hotter test set.
 
     Returns
     -------
@@ -42,15 +45,29 @@ def missed_tolerances(
         ``test`` or ``hot`` -> name of the error; those alone where something is missed.
     """
     limits = _tolerances(evaluation)
+    planned = ('test',) if evaluation.hot_factor is None else ('test', 'hot')
     missed = {
         frames: {
-            name: Missed({'is': metrics[name], 'wanted': limit})
+            name: Missed(
+                {
+                    'is': metrics[name] if metrics else None,
+                    'standard_error': metrics[STANDARD_ERRORS[name]] if metrics else None,
+                    'wanted': limit,
+                }
+            )
             for name, limit in limits.items()
-            if (found := metrics[name]) is None or not found <= limit
+            if not metrics or not _is_within(metrics, name, limit)
         }
-        for frames, metrics in errors.items()
+        for frames in dict.fromkeys((*planned, *errors))
+        for metrics in [errors.get(frames)]
     }
     return {frames: those for frames, those in missed.items() if those}
+
+
+def _is_within(metrics: Errors, name: ErrorKey, limit: float) -> bool:
+    """Return whether an error and its standard error are together below a tolerance; what is no number is not."""
+    error, spread = metrics[name], metrics[STANDARD_ERRORS[name]]
+    return error is not None and spread is not None and error + spread <= limit
 
 
 def _tolerances(evaluation: EvaluationParameters) -> dict[ErrorKey, float]:
