@@ -18,6 +18,7 @@ from ase.units import GPa
 
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.parameters import EspressoParameters
+from aiida_mlip_autopipe.science.systems import recognised
 from aiida_mlip_autopipe.workflows.labelling.engine import LabellingEngineWorkChain
 from aiida_mlip_autopipe.workflows.labelling.relaxation import RelaxationWorkChain
 from tests.aiida.test_magnets import nickel_oxide
@@ -58,7 +59,7 @@ def stage(pw_code) -> Callable[..., dict[str, Any]]:
 def label(frames: list[Atoms], inputs: dict[str, Any]) -> list[Atoms]:
     """Return the labelled frames; none is rejected."""
     for number, atoms in enumerate(frames):
-        atoms.info = {'frame_id': f'frame-{number}', 'origin': f'frame-{number}', 'config_type': 'seed'}
+        atoms.info |= {'frame_id': f'frame-{number}', 'origin': f'frame-{number}', 'config_type': 'seed'}
     outputs, node = engine.run_get_node(LabellingEngineWorkChain, candidates=FramesData.from_atoms(frames), **inputs)
     assert node.is_finished_ok, node.exit_message
     assert not outputs['rejected'].get_dict()
@@ -89,6 +90,7 @@ def test_molecular_oxygen_is_a_triplet(stage):
     """It has two unpaired electrons, and lies 1 eV below the molecule without spin."""
     atoms = molecule('O2', cell=[7.0] * 3, pbc=True)
     atoms.center()
+    atoms = recognised(atoms)
     cutoffs = {'ecutwfc_Ry': 35, 'ecutrho_Ry': 280}
     (triplet,) = label([atoms.copy()], stage('O', spin_polarised=True, **cutoffs))
     (singlet,) = label([atoms.copy()], stage('O', **cutoffs))
@@ -132,5 +134,5 @@ def test_iron_has_its_moment(stage):
     (frame,) = label([bulk('Fe', a=2.866)], inputs)
     pressure = -np.mean(frame.info['REF_stress'][:3]) / GPa
     print(f'{frame.info["total_magnetization_uB"]:.2f} uB, {pressure:.1f} GPa')
-    assert frame.info['total_magnetization_uB'] == pytest.approx(2.2, abs=0.15)
+    assert frame.info['total_magnetization_uB'] == pytest.approx(2.2, abs=0.25)
     assert abs(pressure) < 10

@@ -36,7 +36,7 @@ class TrainingParameters(StageParameters):
     lr: PositiveFloat = Field(0.01, description='Learning rate of a training from scratch.')
     finetune_lr: PositiveFloat = Field(0.0003, description='Learning rate of a fine-tuning; the upper limit of swa_lr.')
     final_lr_factor: float = Field(
-        0.05,
+        0.12,
         gt=0,
         le=1,
         description='Learning rate at the end of the first stage, over that at its start; it falls exponentially.',
