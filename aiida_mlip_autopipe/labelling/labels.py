@@ -105,15 +105,15 @@ def _electrons_of_batch(node: ArrayData, places: np.ndarray) -> list[dict[str, A
 def labelled_atoms(atoms: Atoms, label: Label, label_fingerprint: str, charge: int = 0) -> Atoms:
     """Return a copy of a candidate with its label, the level of theory and the calculation that it is from.
 
-    It is periodic in three directions, as the cell that was labelled. With vacuum it has no stress: the pressure of a
-    slab in its box depends on the box. The charge of the run, in units of e, is in ``info`` where there is one;
-    isolated atoms are neutral.
+    It is periodic in three directions, as the cell that was labelled. With vacuum, and alone in a box, it has no
+    stress: the pressure of a slab in its box depends on the box. The charge of the run, in units of e, is in ``info``
+    where there is one; isolated atoms are neutral.
     """
     frame = atoms.copy()
     frame.pbc = True
     frame.info['REF_energy'] = label.energy
     frame.arrays['REF_forces'] = label.forces
-    if fills_its_cell(atoms):
+    if fills_its_cell(atoms) and not is_isolated_atom(atoms):
         frame.info['REF_stress'] = label.stress
     frame.info['label_fingerprint'] = label_fingerprint
     frame.info['label_job'] = label.job
