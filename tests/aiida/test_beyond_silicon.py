@@ -13,6 +13,7 @@ from ase.build import graphene, molecule
 from aiida_mlip_autopipe.cli.results import write_results
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.labelling.espresso.pseudos import DEBIAN_FOLDER, install_family
+from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
 from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.report.page.document import write_report
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -53,7 +54,7 @@ def check_labels(node: orm.WorkChainNode, vacuum_axes: str) -> list[Atoms]:
     """Return the frames that a run trained on: none was rejected, none has a stress."""
     stages = {link.link_label: link.node for link in node.base.links.get_outgoing(orm.WorkChainNode).all()}
     for name, stage in stages.items():
-        if name.startswith('label'):
+        if (called := Stage.parse(name)) and called.kind is Kind.LABEL:
             assert not stage.outputs.rejected.get_dict(), name
     frames = node.outputs.dataset.get_atoms()
     for atoms in frames:

@@ -149,7 +149,7 @@ def test_a_recipe_below_what_is_recommended_is_a_remark():
 def test_what_has_a_catch_is_told_before_the_run(labelling, told):
     """As a warning with the key."""
     (warning,) = ConfigExpander(f'{SILICON}labelling: {labelling}').expand().warnings()
-    assert told in warning and warning.startswith('labelling.')
+    assert told in warning and warning[:10] == 'labelling.'
 
 
 @pytest.mark.parametrize(
