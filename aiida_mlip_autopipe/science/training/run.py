@@ -89,8 +89,9 @@ def train(
     while _goes_on(results, parameters):
         start = {**given, 'foundation': results[-1].potential}
         name = f'continued_{len(results)}'
+        told = _counted_on(progress, results)
         try:
-            results.append(_in_folder(name, start, sets, _of_continuation(parameters), here, progress, before))
+            results.append(_in_folder(name, start, sets, _of_continuation(parameters), here, told, before))
         except TrainingError as error:
             log.warning(f'the training is not continued: {error}')
             break
@@ -136,6 +137,18 @@ def _read_and_check(given: Mapping[str, Path], parameters: TrainingParameters) -
     if 'foundation' in given:
         check_foundation(parameters, inspect_potential(given['foundation'])['elements'], sets)
     return sets
+
+
+def _counted_on(progress: Progress | None, results: list[TrainingResult]) -> Progress | None:
+    """Return a progress that counts the epochs of a continuation after those that are done."""
+    if progress is None:
+        return None
+    n_done = sum(len(one.history['epoch']) for one in results)
+
+    def tell(state: Mapping[str, object]) -> None:
+        progress({**state, **{name: n_done + int(str(state[name])) for name in ('epoch', 'epochs')}})
+
+    return tell
 
 
 def _goes_on(results: list[TrainingResult], parameters: TrainingParameters) -> bool:
