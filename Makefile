@@ -112,6 +112,7 @@ test: $(INSTALLED) $(SKLEARN_EXTRA) pw slurm browser
 test-nightly: $(INSTALLED) pw slurm postgres
 	$(BIN)/pytest -m nightly $(PYTEST_ARGS)
 	$(BIN)/pytest tests/aiida/test_autopipe.py -k '$(PSQL_NIGHTLY)' --db-backend psql $(PYTEST_ARGS)
+	$(MAKE) test-psql
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)
 	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
