@@ -26,6 +26,8 @@ def predictions(n_frames=6, n_atoms=4, stress=True, seed=0):
         'n_atoms': np.full(n_frames, n_atoms),
         'numbers': np.tile([14, 6], total // 2),
         'temperature_K': np.where(np.arange(n_frames) % 2, 300.0 + 100 * np.arange(n_frames), np.nan),
+        'temperature_end_K': np.full(n_frames, np.nan),
+        'origin': np.array([f'seed-{number}' for number in range(n_frames)]),
     }
 
 
