@@ -144,7 +144,8 @@ def _curve(record: RunRecord) -> list[Any]:
             f'({-fit["gain_low_percent"]:.0f} to {-fit["gain_high_percent"]:.0f}), to {fit["expected"]:.0f} meV/Å '
             f'({fit["low"]:.0f} to {fit["high"]:.0f}).'
         )
-    told += f' {tell_limit(last)[0].upper()}{tell_limit(last)[1:]}.'
+    limit = tell_limit(last)
+    told += f' {limit[0].upper()}{limit[1:]}.'
     alt = 'Force error against the number of labels, with a power law and the uncertainty of its extrapolation'
     return [Chart('learning_curve', 'Learning curve', alt, [band, law, measured], layout, 'wide'), Text(told)]
 

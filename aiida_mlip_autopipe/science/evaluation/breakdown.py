@@ -7,6 +7,8 @@ arXiv:2405.07105); least squares through the origin, as both are zero together.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from ase import units
 from ase.data import chemical_symbols
@@ -28,7 +30,7 @@ def overall(predictions: dict[str, np.ndarray]) -> Errors:
         As `Evaluation` has them.
     """
     everything = np.ones(len(predictions['n_atoms']), dtype=bool)
-    return _errors_of_frames(predictions, everything)
+    return _errors_of_frames(predictions, everything, _trajectories(predictions))
 
 
 def breakdown(predictions: dict[str, np.ndarray]) -> Breakdown:
@@ -42,19 +44,20 @@ def breakdown(predictions: dict[str, np.ndarray]) -> Breakdown:
         ``by_config_type``, ``by_split``: name -> what `overall` returns. Each frame is in one group: in 'unknown' where
         it does not say in which, so that the squares of all groups add up; where none says, there are no groups.
     """
+    grouped = partial(_by_group, predictions, _trajectories(predictions))
     return {
         'by_element': _by_element(predictions),
-        'by_temperature': _by_group(predictions, _temperatures(predictions)),
-        'by_pressure': _by_group(predictions, [_number(value) for value in predictions['pressure_GPa']]),
-        'by_origin': _by_group(predictions, _names(predictions['origin'])),
-        'by_config_type': _by_group(predictions, _names(predictions['config_type'])),
-        'by_split': _by_group(predictions, _names(predictions['split'])),
+        'by_temperature': grouped(_temperatures(predictions)),
+        'by_pressure': grouped([_number(value) for value in predictions['pressure_GPa']]),
+        'by_origin': grouped(_names(predictions['origin'])),
+        'by_config_type': grouped(_names(predictions['config_type'])),
+        'by_split': grouped(_names(predictions['split'])),
     }
 
 
-def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray) -> Errors:
-    """Return all errors of some frames, a mask of shape (n,)."""
-    n_atoms, trajectories = predictions['n_atoms'], _trajectories(predictions)
+def _errors_of_frames(predictions: dict[str, np.ndarray], chosen: np.ndarray, trajectories: np.ndarray) -> Errors:
+    """Return all errors of some frames, a mask of shape (n,); ``trajectories`` has a number for each frame."""
+    n_atoms = predictions['n_atoms']
     energy = ((predictions['energy'] - predictions['REF_energy']) / n_atoms)[chosen] * 1e3
     labelled = chosen & np.isfinite(predictions['REF_stress']).all(axis=1)
     stress = (predictions['stress'] - predictions['REF_stress'])[labelled] / units.GPa
@@ -137,11 +140,13 @@ def _by_element(predictions: dict[str, np.ndarray]) -> dict[str, ElementErrors]:
     }
 
 
-def _by_group(predictions: dict[str, np.ndarray], names: list[str]) -> dict[str, Errors]:
+def _by_group(predictions: dict[str, np.ndarray], trajectories: np.ndarray, names: list[str]) -> dict[str, Errors]:
     if set(names) == {UNKNOWN}:
         return {}
     column = np.array(names)
-    return {name: _errors_of_frames(predictions, column == name) for name in sorted(set(names), key=_order)}
+    return {
+        name: _errors_of_frames(predictions, column == name, trajectories) for name in sorted(set(names), key=_order)
+    }
 
 
 def _temperatures(predictions: dict[str, np.ndarray]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from shutil import copyfile
@@ -84,50 +85,46 @@ def train(
     files = {'training': training, 'validation': validation, 'foundation': foundation, 'replay': replay}
     given = {name: Path(path).absolute() for name, path in files.items() if path is not None}
     sets = _read_and_check(given, parameters)
-    here, before = Path(folder), None if parent is None else Path(parent)
-    results = [_first(given, sets, parameters, here, progress, before)]
+    once = partial(_once_in, sets, Path(folder), None if parent is None else Path(parent))
+    results = [_first(once, given, parameters, progress)]
     while _goes_on(results, parameters):
         start = {**given, 'foundation': results[-1].potential}
-        name = f'continued_{len(results)}'
         told = _counted_on(progress, results)
         try:
-            results.append(_in_folder(name, start, sets, _of_continuation(parameters), here, told, before))
+            results.append(once(f'continued_{len(results)}', start, _of_continuation(parameters), told))
         except TrainingError as error:
             log.warning(f'the training is not continued: {error}')
             break
-    return _best_of(results, here)
+    return _best_of(results, Path(folder))
+
+
+def _once_in(
+    sets: Sets,
+    folder: Path,
+    parent: Path | None,
+    name: str,
+    given: Mapping[str, Path],
+    parameters: TrainingParameters,
+    progress: Progress | None,
+) -> TrainingResult:
+    """Train in the folder of the job, or in one below it that has a name."""
+    return train_once(given, sets, parameters, folder / name, progress, None if parent is None else parent / name)
 
 
 def _first(
+    once: Callable[..., TrainingResult],
     given: Mapping[str, Path],
-    sets: Sets,
     parameters: TrainingParameters,
-    folder: Path,
     progress: Progress | None,
-    parent: Path | None,
 ) -> TrainingResult:
     """Train; one that diverges is begun once more, with lower learning rates."""
     try:
-        return train_once(given, sets, parameters, folder, progress, parent)
+        return once('', given, parameters, progress)
     except DivergedError as error:
         log.warning(f'{error}; it begins once more with learning rates {LOWER_RATES:g} times as high')
     lower = {name: LOWER_RATES * getattr(parameters, name) for name in ('lr', 'finetune_lr', 'swa_lr')}
-    result = _in_folder('lower_rates', given, sets, parameters.model_copy(update=lower), folder, progress, parent)
+    result = once('lower_rates', given, parameters.model_copy(update=lower), progress)
     return replace(result, run={**result.run, 'learning_rates_lowered_by': LOWER_RATES})
-
-
-def _in_folder(
-    name: str,
-    given: Mapping[str, Path],
-    sets: Sets,
-    parameters: TrainingParameters,
-    folder: Path,
-    progress: Progress | None,
-    parent: Path | None,
-) -> TrainingResult:
-    """Train in a folder of its own below that of the job."""
-    (folder / name).mkdir(exist_ok=True)
-    return train_once(given, sets, parameters, folder / name, progress, None if parent is None else parent / name)
 
 
 def _read_and_check(given: Mapping[str, Path], parameters: TrainingParameters) -> Sets:
