@@ -27,6 +27,10 @@ TOLERANCE = 5e-9
 
 MIN_INTERVALS, MAX_INTERVALS = 128, 8192
 
+#: Orthonormal Gaussian-type orbitals are sums of primitives of the order of 1, with weights up to this: above it the
+#: rounding of double precision, 2e-16 of the largest weight, is larger than what is allowed as the table's error.
+LARGEST_WEIGHT = 1e8
+
 #: Of the quadrature for the polynomial basis.
 QUADRATURE_POINTS = 128
 
@@ -40,11 +44,15 @@ def _loewdin(inverse_overlap: np.ndarray, n_max: int, r_cut: float, degree: int)
 
     weights = sqrtm(inverse_overlap)
     if np.iscomplexobj(weights) or not np.isfinite(weights).all():
-        raise ValueError(
-            f'n_max={n_max} radial functions inside r_cut={r_cut} Å are too alike to be orthonormalised '
-            f'(at l={degree}); lower n_max or raise r_cut'
-        )
+        raise _too_alike(n_max, r_cut, degree)
     return weights
+
+
+def _too_alike(n_max: int, r_cut: float, degree: int) -> ValueError:
+    return ValueError(
+        f'n_max={n_max} radial functions inside r_cut={r_cut} Å are too alike to be orthonormalised '
+        f'(at l={degree}); lower n_max or raise r_cut'
+    )
 
 
 def gto_functions(r_cut: float, n_max: int, l_max: int, sigma: float) -> RadialFunctions:
@@ -74,6 +82,8 @@ def gto_functions(r_cut: float, n_max: int, l_max: int, sigma: float) -> RadialF
         widening = 1 + alpha / eta
         exponents[degree] = alpha / widening
         beta = _loewdin(inv(overlap), n_max, r_cut, degree)
+        if np.abs(beta).max() > LARGEST_WEIGHT:
+            raise _too_alike(n_max, r_cut, degree)
         transforms[degree] = beta * ((np.pi / eta) ** 1.5 * widening ** (-degree - 1.5))
     return lambda r: np.einsum('lnk,rlk->rln', transforms, np.exp(-exponents * r[:, None, None] ** 2), optimize=True)
 
