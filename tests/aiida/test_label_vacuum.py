@@ -88,6 +88,7 @@ def stages(pw_code):
     return run(1), run(2)
 
 
+@pytest.mark.nightly
 def test_pw_labels_a_sheet_and_a_molecule_alone_and_in_a_batch(stages, tmp_path):
     """The two ways agree; the data set is accepted as data of another run."""
     single, batch = stages

@@ -80,6 +80,7 @@ def holding(name: str) -> str:
     return f'echo "$CUDA_VISIBLE_DEVICES $(date +%s.%N)" > {name}\nwhile [ ! -e go ]; do sleep 0.1; done'
 
 
+@pytest.mark.nightly
 def test_the_gpu_is_handed_out_to_one_job_after_the_other(slurm, md_inputs, submit_and_wait):
     """A job that asks for the GPU sees it; a second one waits until the first has ended, though there are CPUs."""
     options = {

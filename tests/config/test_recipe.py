@@ -186,4 +186,7 @@ def test_the_boundary_follows_from_the_vacuum():
     assert value == '3d' and 'add vacuum' in reason
     assert suggested_boundary([in_a_box('H2O', 9.0)])['boundary'][0] == '0d'
     assert suggested_boundary([in_a_box('C6H6', 9.5)])['boundary'][0] == '3d'
+    chain = Atoms('HF', [(4, 4, 0.0), (4, 4, 0.95)], cell=[8, 8, 2.5], pbc=True)
+    value, reason = suggested_boundary([chain])['boundary']
+    assert value == '3d' and reason.startswith('vacuum along a, b: pw.x has no Coulomb interaction')
     assert suggested_boundary([bulk('Si')]) == {} and suggested_boundary([bulk('Si'), layer(24.0)]) == {}

@@ -281,7 +281,7 @@ def test_two_atoms_have_three_momenta_at_constant_pressure(engine):
     assert deviation < SIGMAS
 
 
-@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+@pytest.mark.parametrize('ensemble', ['nvt', pytest.param('npt', marks=pytest.mark.nightly)])
 @each_engine
 def test_energies_and_volumes_are_those_of_the_ensemble(engine, ensemble):
     cold, warm = ((condition, sampled(engine, ensemble, condition)) for condition in (COLD, WARM))

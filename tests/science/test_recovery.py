@@ -177,7 +177,7 @@ def flushed_frames(folder):
 def test_frames_flushed_before_a_kill_are_usable(tiny_potential, tmp_path):
     script, folder = tmp_path / 'run.py', tmp_path / 'job'
     script.write_text(RUN)
-    parameters = DynamicsParameters(n_steps=400, sample_interval=2, timestep_fs=1.0, n_processes=2,
+    parameters = DynamicsParameters(n_steps=160, sample_interval=2, timestep_fs=1.0, n_processes=2,
                                     checkpoint_interval_s=1.0, engine='ase')  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, script, folder, tiny_potential, parameters.model_dump_json()],
@@ -198,7 +198,7 @@ def test_frames_flushed_before_a_kill_are_usable(tiny_potential, tmp_path):
     collected = again('collected', collect_only=True)
     assert not collected['complete'] and collected['n_frames'] >= flushed > 0
     completed = again('completed')
-    assert completed['complete'] and completed['n_frames'] == 2 * 200
+    assert completed['complete'] and completed['n_frames'] == 2 * 80
     frames, whole = content(tmp_path / 'collected'), content(tmp_path / 'completed')
     for replica, (steps, positions) in frames.items():
         assert steps == list(range(2, 2 * len(steps) + 1, 2))

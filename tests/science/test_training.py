@@ -8,7 +8,7 @@ import torch
 from ase.build import bulk
 
 from aiida_mlip_autopipe.science.dynamics import single_point
-from aiida_mlip_autopipe.science.frames import write_extxyz
+from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential import (
     FOUNDATIONS,
@@ -62,6 +62,17 @@ def test_training_gives_a_potential_that_was_looked_at(sets, tmp_path):
              (tmp_path / 'mace/autopipe_stagetwo.model', result.potential)]  # fmt: skip
     assert all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
     assert np.isfinite(single_point(result.potential, bulk('Si'))['energy'])
+    atom = read_extxyz(sets[0])[0]
+    assert single_point(result.potential, atom)['energy'] == pytest.approx(atom.info['REF_energy'], abs=1e-5)
+
+
+def test_the_isolated_atoms_are_trained_on_where_the_network_does_not_know_them():
+    """The network of a foundation has a shift: there the free atom has to be learnt."""
+    of = {one: TrainingParameters(method=one) for one in ('scratch', 'naive', 'multihead')}
+    assert [one.has_exact_free_atom for one in of.values()] == [True, False, False]
+    assert [one.trains_on_isolated_atoms for one in of.values()] == [False, True, True]
+    assert TrainingParameters(free_atom='trained').trains_on_isolated_atoms
+    assert not TrainingParameters(free_atom='shifted').trains_on_isolated_atoms
 
 
 def test_frames_with_vacuum_train_and_are_evaluated_without_a_stress(labelled, sets, tmp_path):

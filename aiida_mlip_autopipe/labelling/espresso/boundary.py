@@ -16,6 +16,10 @@ ASSUME_ISOLATED = {'2d': '2D', '0d': 'mt'}
 LEAST_HEIGHT_BOHR = 20.0
 BOHR_A = 0.529177210903
 DENSITY_MARGIN_A = 5.3  # 10 bohr, over both surfaces
+IMAGES_OF_CHAINS = (
+    'pw.x has no Coulomb interaction that is cut off around a chain; if it is polar or charged, compare energies with '
+    'those in a wider cell'
+)
 
 
 def boundary_of(boundary: str, dimensionality: int | None = None) -> str:
@@ -36,8 +40,8 @@ def boundary_of(boundary: str, dimensionality: int | None = None) -> str:
 def suggested_boundary(sources: Sequence[Atoms]) -> dict[str, tuple[Any, str]]:
     """Return the boundary condition that follows from the vacuum of the structures, with its reason.
 
-    It is '3d' where the cells do not suit another one. Nothing is returned of filled cells, chains, structures that
-    differ, and those whose cell is wrong, as is told elsewhere.
+    It is '3d' where the cells do not suit another one, and of chains. Nothing is returned of filled cells, structures
+    that differ, and those whose cell is wrong, as is told elsewhere.
     """
     if any(atoms.cell.rank < 3 or not np.isfinite(atoms.cell.array).all() for atoms in sources):
         return {}
@@ -46,10 +50,12 @@ def suggested_boundary(sources: Sequence[Atoms]) -> dict[str, tuple[Any, str]]:
     except ValueError:
         return {}
     n_filled = {int(filled_axes(atoms).sum()) for atoms in found}
-    boundary = boundary_of('auto', n_filled.pop()) if len(n_filled) == 1 else '3d'
-    if boundary == '3d':
+    if len(n_filled) != 1 or n_filled == {3}:
         return {}
     vacuum = ', '.join(sorted({f'vacuum along {", ".join(vacuum_axes(atoms))}' for atoms in found}))
+    boundary = boundary_of('auto', n_filled.pop())
+    if boundary == '3d':
+        return {'boundary': ('3d', f'{vacuum}: {IMAGES_OF_CHAINS}')}
     problems = [problem for atoms in found if (problem := boundary_problem(boundary, atoms))]
     if problems:
         return {'boundary': ('3d', f'{vacuum}, but {problems[0].removeprefix("labelling.boundary: ")}')}

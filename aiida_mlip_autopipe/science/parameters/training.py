@@ -57,10 +57,12 @@ class TrainingParameters(StageParameters):
         le=20,
         description='A training goes on by a fifth of its steps while its validation errors fall, at most this often.',
     )
-    keep_isolated_atoms: bool = Field(
-        True,
-        description='Train on the isolated atoms, too: without them mace adds its shift to a free atom, and cohesive '
-        'energies are wrong.',
+    free_atom: Literal['exact', 'trained', 'shifted'] = Field(
+        'exact',
+        description='exact: a network without a shift, whose first layer has no residual connection, gives a free atom '
+        'the energy of its label. trained: with both; the isolated atoms are trained on. shifted: with both; they are '
+        'not, and cohesive energies are wrong by the shift. A fine-tuning has the network of its foundation: exact is '
+        'trained there.',
     )
     swa_fraction: float = Field(
         0.3,
@@ -87,6 +89,16 @@ class TrainingParameters(StageParameters):
     dtype: Literal['float32', 'float64'] = Field('float32', description='Precision.')
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
+
+    @property
+    def has_exact_free_atom(self) -> bool:
+        """Whether the network itself gives a free atom its energy."""
+        return self.free_atom == 'exact' and self.method == 'scratch'
+
+    @property
+    def trains_on_isolated_atoms(self) -> bool:
+        """Whether the isolated atoms are frames of the training."""
+        return self.free_atom != 'shifted' and not self.has_exact_free_atom
 
     @model_validator(mode='after')
     def _loss_that_mace_takes(self) -> TrainingParameters:

@@ -79,7 +79,8 @@ def _options(request: Request) -> dict[str, Any]:
         'name': NAME,
         'train_file': request.training,
         'valid_file': request.validation,
-        'model': 'ScaleShiftMACE',
+        # mace's 'MACE' has no shift, and a first layer without residual connection: an atom alone has its E0.
+        'model': 'MACE' if parameters.has_exact_free_atom else 'ScaleShiftMACE',
         'E0s': 'IsolatedAtom',
         'loss': parameters.loss,  # 'weighted', mace's default, ignores the stress
         'compute_stress': True,
@@ -92,7 +93,7 @@ def _options(request: Request) -> dict[str, Any]:
         'lr_scheduler_gamma': schedule.lr_gamma,
         'ema_decay': parameters.ema_decay,
         'max_num_epochs': schedule.n_epochs,
-        'keep_isolated_atoms': parameters.keep_isolated_atoms,
+        'keep_isolated_atoms': parameters.trains_on_isolated_atoms,
         'default_dtype': parameters.dtype,
         'device': resolve_device(parameters.device),
         'seed': parameters.random_seed,

@@ -142,7 +142,7 @@ def _n_frames(parameters: TrainingParameters, sets: Sets) -> int:
     """Return the number of frames of an epoch."""
     kept = (
         sets['training']
-        if parameters.keep_isolated_atoms
+        if parameters.trains_on_isolated_atoms
         else [atoms for atoms in sets['training'] if not is_isolated_atom(atoms)]
     )
     return len(kept) + len(sets.get('replay', []))
