@@ -29,7 +29,7 @@ from aiida_mlip_autopipe.science.training.split import split_by_origin
 
 STEPS = (200, 400, 800, 1600, 3200)
 STEPS_OF_LABELS = 1600
-FRACTIONS_OF_LABELS = (0.25, 0.5)
+FRACTIONS_OF_LABELS = (1.0, 0.5, 0.25)
 VALIDATION_FRACTION = 0.25
 HOTTER_THAN_K = 1800.0
 KEYS = ('energy_rmse_meV', 'force_rmse_meV_A')
@@ -64,10 +64,9 @@ def _trainings(dataset: list[Atoms], seeds: list[int]) -> Iterator[tuple[list[At
     for seed in seeds:
         order = np.random.default_rng(seed).permutation(len(labelled))
         for steps in STEPS:
-            yield isolated + labelled, validation, steps, seed
-        for fraction in FRACTIONS_OF_LABELS:
-            some = [labelled[index] for index in order[: round(fraction * len(labelled))]]
-            yield isolated + some, validation, STEPS_OF_LABELS, seed
+            for fraction in FRACTIONS_OF_LABELS if steps == STEPS_OF_LABELS else (1.0,):
+                some = [labelled[index] for index in order[: round(fraction * len(labelled))]]
+                yield isolated + some, validation, steps, seed
 
 
 def _train(

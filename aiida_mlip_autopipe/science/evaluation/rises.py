@@ -14,7 +14,6 @@ from aiida_mlip_autopipe.science.evaluation.records import ERROR_WORDS, STANDARD
 __all__ = ['Rise', 'Risen', 'reasons_of', 'risen_over', 'rises', 'tell_risen']
 
 ENERGY: ErrorKey = 'energy_rmse_meV'
-FORCES: ErrorKey = 'force_rmse_meV_A'
 
 
 class Rise(TypedDict):
@@ -101,7 +100,9 @@ def reasons_of(
 
 def _traded(found: Mapping[ErrorKey, Rise], before: Errors | None, now: Errors | None) -> bool:
     """Return whether energies got worse while forces got better."""
-    return ENERGY in found and before is not None and now is not None and now[FORCES] < before[FORCES]
+    if ENERGY not in found or before is None or now is None:
+        return False
+    return now['force_rmse_meV_A'] < before['force_rmse_meV_A']
 
 
 def _favours_forces(weights: Mapping[str, Any]) -> bool:
