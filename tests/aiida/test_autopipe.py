@@ -293,8 +293,11 @@ def read_back(data: FramesData, energy_shift_eV: float = 0.0) -> FramesData:
 
 @pytest.mark.nightly
 def test_a_run_with_data_that_finds_nothing_new_is_done(submit_and_wait, build, data):
-    """Existing data that proves to fit is trained on; finding nothing new twice (loop.min_rounds) ends the run."""
-    builder = build(max_rounds=2, bootstrap=True)
+    """Existing data that proves to fit is trained on; finding nothing new twice (loop.min_rounds) ends the run.
+
+    Of the checks, the cohesive energy takes the isolated atom of the first labels.
+    """
+    builder = build(max_rounds=3, bootstrap=True, physics={'checks': ['cohesive']})
     builder.data = read_back(data)
     builder.configuration = orm.Dict(
         {
@@ -311,6 +314,9 @@ def test_a_run_with_data_that_finds_nothing_new_is_done(submit_and_wait, build, 
     assert explored == {'explore_r1', 'explore_r2'}
     assert run.outputs.potential.elements == ['Si']
     assert len(calculations_of(run, MaceTrainCalculation)) == 1
+    energy, atom = run.outputs.physics['checks']['cohesive']['rows']
+    (isolated,) = [atoms for atoms in run.outputs.dataset.get_atoms() if len(atoms) == 1]
+    assert atom['reference'] == pytest.approx(isolated.info['REF_energy']) and energy['difference'] is not None
 
     given = [atoms for atoms in run.outputs.dataset.get_atoms() if atoms.info['config_type'] == 'data']
     assert len(given) == 4 and {atoms.info['split'] for atoms in given} == {'training'}

@@ -1,6 +1,6 @@
 """Errors of a potential against the labels that it is trained on, and against the steps of its training.
 
-``OMP_NUM_THREADS=1 python -m tests.benchmarks.labels_or_training RESULTS tests/benchmarks/labels_or_training.json``
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.labels_or_training RESULTS docs/figures/labels_or_training.json``
 
 RESULTS is what ``mlip-autopipe run examples/silicon/input.yaml --output RESULTS`` wrote. Its data set is divided anew,
 as more frames than one should validate. Steps are varied on all training frames, labels at one number of steps; a seed
@@ -27,8 +27,8 @@ from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.science.training import train
 from aiida_mlip_autopipe.science.training.split import split_by_origin
 
-STEPS = (200, 400, 800, 1600, 3200)
-STEPS_OF_LABELS = 1600
+STEPS = (200, 400, 800, 1600)
+STEPS_OF_LABELS = 800
 FRACTIONS_OF_LABELS = (1.0, 0.5, 0.25)
 VALIDATION_FRACTION = 0.25
 HOTTER_THAN_K = 1800.0
