@@ -84,7 +84,7 @@ pw:
 	@if ! command -v pw.x >/dev/null || [ ! -e $(PSEUDO_FILE) ]; then $(call install_packages,Quantum ESPRESSO (pw.x),$(PW_PACKAGES)); fi
 
 postgres:
-	@if ! { compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' || command -v pg_ctl; } >/dev/null; then $(call install_packages,PostgreSQL,$(POSTGRES_PACKAGES)); fi
+	@if ! { { compgen -G '/usr/lib/postgresql/*/bin/pg_ctl' || command -v pg_ctl; } >/dev/null && { locale -a | grep -qiE '^en_US\.utf-?8$$' || [ -f /usr/share/i18n/locales/en_US ]; }; }; then $(call install_packages,PostgreSQL,$(POSTGRES_PACKAGES)); fi
 
 slurm:
 	@if ! (PATH=$$PATH:/usr/sbin; command -v slurmctld && command -v munged) >/dev/null; then $(call install_packages,Slurm or MUNGE,$(SLURM_PACKAGES)); fi

@@ -12,6 +12,7 @@ from aiida_mlip_autopipe.cli.results import (
     error_tables,
     physics_table,
     tell_what_is_next,
+    tell_what_rose,
     tell_why_it_stopped,
     write_results,
 )
@@ -53,6 +54,8 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
             console.print(table)
         if summary['warning'] is not None:
             console.print(f'\n[yellow]Warning:[/] {summary["warning"]}', soft_wrap=True)
+        for risen in tell_what_rose(summary):
+            console.print(f'\n[yellow]Warning:[/] {risen}', soft_wrap=True)
         console.print()
         console.print(tell_why_it_stopped(summary), soft_wrap=True)
         if (next_labels := tell_what_is_next(summary)) is not None:

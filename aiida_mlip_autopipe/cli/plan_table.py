@@ -167,7 +167,8 @@ def _facts(found: Examination, plan: Plan, configuration: Configuration) -> Iter
         + ('' if hot_factor is None else ' and from a hotter one'),
     )
     yield 'cache', 'results of earlier runs of this profile are reused at no cost; this is not subtracted here'
-    yield 'ends', 'earlier if no new frames are found' + _tolerances(configuration)
+    least = configuration.loop.min_rounds
+    yield 'ends', f'from round {least} on if no new frames are found' + _tolerances(configuration)
 
 
 def _tolerances(configuration: Configuration) -> str:
@@ -175,7 +176,7 @@ def _tolerances(configuration: Configuration) -> str:
     if not wanted:
         return '; no tolerance is set that could end it'
     told = ', '.join(f'{name}: {value:g}' for name, value in wanted.items())
-    return f', or from round {configuration.loop.min_rounds} on if the tolerances are met ({told})'
+    return f', or the tolerances are met ({told})'
 
 
 def _print_marked(lines: Iterable[str], mark: str) -> None:

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from aiida_mlip_autopipe.cli.launch import DUMP_EXTRA
 from aiida_mlip_autopipe.pipeline.stages import Kind, Stage
-from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
-from aiida_mlip_autopipe.science.evaluation.records import COMPARED, ErrorKey, Errors, Physics
-from aiida_mlip_autopipe.science.evaluation.stopping import Missed
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, tell_missed
+from aiida_mlip_autopipe.science.evaluation.records import COMPARED, ERROR_WORDS, ErrorKey, Errors, Physics
+from aiida_mlip_autopipe.science.evaluation.rises import tell_risen
 from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
 from aiida_mlip_autopipe.science.training.limits import can_forecast, tell_limit
 
@@ -29,6 +29,7 @@ __all__ = [
     'error_tables',
     'physics_table',
     'tell_what_is_next',
+    'tell_what_rose',
     'tell_why_it_stopped',
     'write_results',
 ]
@@ -37,11 +38,7 @@ FILES = {'potential': 'potential.model', 'dataset': 'dataset.extxyz', 'test_set'
 FIGURES_OF = {Kind.EXPLORE: 'selection', Kind.EVALUATE: 'evaluation'}
 VERDICTS = {True: '[green]passed[/]', False: '[bold red]failed[/]', None: 'no verdict'}
 STRESS_ERROR: ErrorKey = 'stress_rmse_GPa'
-ERROR_COLUMNS: tuple[tuple[ErrorKey, str, str], ...] = (
-    ('energy_rmse_meV', 'energy (meV/atom)', '{:.2f}'),
-    ('force_rmse_meV_A', 'forces (meV/Å)', '{:.1f}'),
-    (STRESS_ERROR, 'stress (GPa)', '{:.3f}'),
-)
+ERROR_COLUMNS = tuple((key, f'{name} ({unit})', form) for key, (name, unit, form) in ERROR_WORDS.items())
 
 
 def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> list[Path]:
@@ -175,25 +172,22 @@ def cell(value: float | None, text: str) -> str:
     return '-' if value is None else text.format(value)
 
 
-def _with_spread(missed: Missed, text: str) -> str:
-    spread = missed['standard_error']
-    return cell(missed['is'], text) + ('' if spread is None else f' ± {text.format(spread)}')
-
-
 def tell_why_it_stopped(summary: Summary) -> str:
     """Return why there is no further round, in words, and what is still above its tolerance."""
     stopped = summary['stopped']
+    empty = ', '.join(map(str, stopped.get('empty_rounds', [])))
+    rounds = f'{stopped.get("n_rounds", len(summary["rounds"]))} round(s)'
     told = (
-        f'after {len(summary["rounds"])} round(s) and {stopped["n_labels"]} labels: {REASONS_TO_STOP[stopped["why"]]}'
+        f'after {rounds}{f" (nothing new in {empty})" if empty else ""} and {stopped["n_labels"]} labels: '
+        f'{REASONS_TO_STOP[stopped["why"]]}'
     )
-    above = [
-        f'{title} {_with_spread(missed[key], text)} of {missed[key]["wanted"]:g}'
-        f'{" (hotter test set)" * (frames == "hot")}'
-        for frames, missed in stopped['above_tolerance'].items()
-        for key, title, text in ERROR_COLUMNS
-        if key in missed
-    ]
-    return f'{told}; not clearly below the tolerance: {", ".join(above)}' if above else told
+    above = tell_missed(stopped['above_tolerance'])
+    return f'{told}; not clearly below the tolerance: {above}' if above else told
+
+
+def tell_what_rose(summary: Summary) -> list[str]:
+    """Return of each round in which errors rose which did and why, in words."""
+    return [f'round {one["round"]}: {tell_risen(risen)}' for one in summary['rounds'] if (risen := one.get('risen'))]
 
 
 def tell_what_is_next(summary: Summary) -> str | None:

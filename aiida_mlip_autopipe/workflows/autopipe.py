@@ -11,7 +11,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ProcessSpec, ToContext, if_, 
 from aiida_mlip_autopipe.calculations.functions.configure import change_configuration
 from aiida_mlip_autopipe.calculations.functions.existing_data import adopt_data, choose_data_checks
 from aiida_mlip_autopipe.calculations.functions.generate import generate_structures
-from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
+from aiida_mlip_autopipe.calculations.functions.physics import join_isolated_atoms, physics_structures
 from aiida_mlip_autopipe.calculations.functions.summarise import mark_hot_frames, summarise
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.labelling.base import labeller_of
@@ -46,9 +46,10 @@ from aiida_mlip_autopipe.pipeline.stages import (
 )
 from aiida_mlip_autopipe.provenance.changes import changes_of
 from aiida_mlip_autopipe.provenance.cost import core_hours
-from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, why_to_stop
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, missed_tolerances, tell_missed, why_to_stop
 from aiida_mlip_autopipe.science.evaluation.label_consistency import cutoff_warning
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
+from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 from aiida_mlip_autopipe.science.systems import is_isolated_atom, isolated_atom_id
 from aiida_mlip_autopipe.workflows.evaluation.physics import PhysicsWorkChain
 from aiida_mlip_autopipe.workflows.inputs import (
@@ -270,24 +271,27 @@ class AutoPipeWorkChain(PreparesSource):
     def should_continue(self) -> bool:
         """Return whether another round is due."""
         self.ctx.core_hours = sum(core_hours(self.node.pk).values())
-        if not self.found_something_new():
-            self.ctx.why = 'nothing_new'
+        found_nothing = not self.found_something_new()
+        if found_nothing:
             self.report(f'round {self.ctx.round} found nothing new to label: {self.ctx.stage.exit_message}')
-            return False
         self.take_up_changes()
-        configuration = self.ctx.configuration
+        configuration, errors = self.ctx.configuration, self.ctx.metrics['by_split']
+        evaluation = EvaluationParameters(**configuration['evaluation'])
         self.ctx.why = why_to_stop(
             LoopParameters(**configuration['loop']),
-            EvaluationParameters(**configuration['evaluation']),
-            self.ctx.metrics['by_split'],
+            evaluation,
+            errors,
             n_rounds=self.ctx.round,
             n_labels=self.ctx.n_labels,
             n_next=configuration['exploration']['n_to_select'],
             core_hours=self.ctx.core_hours,
+            found_nothing=found_nothing,
         )
         if self.ctx.why is None:
             return True
-        self.report(f'no further round after {self.ctx.round}: {REASONS_TO_STOP[self.ctx.why]}')
+        missed = tell_missed(missed_tolerances(errors, evaluation))
+        above = f'; not clearly below the tolerance: {missed}' if missed else ''
+        self.report(f'no further round after {self.ctx.round}: {REASONS_TO_STOP[self.ctx.why]}{above}')
         return False
 
     def take_up_changes(self) -> None:
@@ -351,6 +355,7 @@ class AutoPipeWorkChain(PreparesSource):
             summarise(
                 configuration=self.ctx.configuration,
                 why=orm.Str(self.ctx.why),
+                n_rounds=orm.Int(self.ctx.round),
                 n_labels=orm.Int(self.ctx.n_labels),
                 core_hours=orm.Float(self.ctx.core_hours),
                 **self.ctx.summary,
@@ -374,7 +379,14 @@ class AutoPipeWorkChain(PreparesSource):
 
     def physics(self) -> ToContext:
         """Compare properties of the last potential with those of the labels."""
-        job = self.job_on(self.ctx.stage.outputs.labelled, 'physics')
+        labelled = self.ctx.stage.outputs.labelled
+        if any(PHYSICS_CHECKS[name].needs_isolated_atoms for name in self.ctx.configuration['physics']['checks']):
+            labelled = join_isolated_atoms(
+                labelled=labelled,
+                initial=self.ctx.labelled['round_0'],
+                metadata={'call_link_label': 'join_isolated_atoms'},
+            )
+        job = self.job_on(labelled, 'physics')
         return self.submit_stage(PHYSICS, PhysicsWorkChain, {'job': job})
 
     def inspect_stage(self) -> ExitCode | None:

@@ -11,7 +11,6 @@ from aiida_mlip_autopipe.calculations.functions.configure import change_configur
 from aiida_mlip_autopipe.config.relaxation import NONE
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import labeller_of
-from aiida_mlip_autopipe.labelling.states import tell_states
 from aiida_mlip_autopipe.pipeline.stages import CHOOSE_STATE, RELAX
 from aiida_mlip_autopipe.workflows.labelling.relaxation import RelaxationWorkChain
 from aiida_mlip_autopipe.workflows.labelling.state import StateWorkChain
@@ -54,7 +53,6 @@ class PreparesSource(SubmitsStages):
             metadata={'call_link_label': 'change_state'},
         )
         self.ctx.parameters = self.derive_parameters()
-        self.report(tell_states(self.ctx.stage.outputs.report.get_dict()))
 
     def with_source(self) -> dict[str, Any]:
         """Return the inputs of a stage that labels the source."""

@@ -293,8 +293,11 @@ def read_back(data: FramesData, energy_shift_eV: float = 0.0) -> FramesData:
 
 @pytest.mark.nightly
 def test_a_run_with_data_that_finds_nothing_new_is_done(submit_and_wait, build, data):
-    """Existing data that proves to fit is trained on; finding nothing new ends the run, and well."""
-    builder = build(max_rounds=2, bootstrap=True)
+    """Existing data that proves to fit is trained on; finding nothing new twice (loop.min_rounds) ends the run.
+
+    Of the checks, the cohesive energy takes the isolated atom of the first labels.
+    """
+    builder = build(max_rounds=3, bootstrap=True, physics={'checks': ['cohesive']})
     builder.data = read_back(data)
     builder.configuration = orm.Dict(
         {
@@ -304,9 +307,16 @@ def test_a_run_with_data_that_finds_nothing_new_is_done(submit_and_wait, build, 
     )
     run = submit_and_wait(builder, timeout=900)
     assert run.is_finished_ok, run.exit_message
-    assert run.outputs.summary['rounds'] == [] and run.outputs.summary['stopped']['why'] == 'nothing_new'
+    stopped = run.outputs.summary['stopped']
+    assert run.outputs.summary['rounds'] == [] and stopped['why'] == 'nothing_new'
+    assert (stopped['n_rounds'], stopped['empty_rounds']) == (2, [1, 2])
+    explored = {link.link_label for link in run.base.links.get_outgoing().all() if 'explore_r' in link.link_label}
+    assert explored == {'explore_r1', 'explore_r2'}
     assert run.outputs.potential.elements == ['Si']
     assert len(calculations_of(run, MaceTrainCalculation)) == 1
+    energy, atom = run.outputs.physics['checks']['cohesive']['rows']
+    (isolated,) = [atoms for atoms in run.outputs.dataset.get_atoms() if len(atoms) == 1]
+    assert atom['reference'] == pytest.approx(isolated.info['REF_energy']) and energy['difference'] is not None
 
     given = [atoms for atoms in run.outputs.dataset.get_atoms() if atoms.info['config_type'] == 'data']
     assert len(given) == 4 and {atoms.info['split'] for atoms in given} == {'training'}

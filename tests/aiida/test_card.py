@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from ase.io import read
 
+from aiida_mlip_autopipe.provenance.rounds import RunRecord
 from aiida_mlip_autopipe.report.bundle.write import write_bundle
 from aiida_mlip_autopipe.report.card import model_card
+from aiida_mlip_autopipe.report.card.contents import _errors
 from aiida_mlip_autopipe.report.card.limits import limits_of
 from aiida_mlip_autopipe.report.card.text import card_markdown, exported, licence_text
 from aiida_mlip_autopipe.report.reached import what_it_reached
@@ -117,8 +119,12 @@ def test_limits_of_errors_are_those_that_were_met(card):
     errors['hot'] = errors['test'] | {'force_rmse_meV_A': 250.0}
     assert 'a relative uncertainty of 50 %' in limits(card) and 'the force error is 2.5 times' in limits(card)
     errors['tolerances'] = {'max_force_rmse_meV_A': 150.0, 'max_energy_rmse_meV': None}
-    assert 'Above the tolerance (hot): force_rmse_meV_A is 250, the tolerance is 150.' in limits(card)
-    assert 'Above the tolerance (test)' not in limits(card)
+    errors['above_tolerance'] = {'hot': {'force_rmse_meV_A': {'is': 140.0, 'standard_error': 20.0, 'wanted': 150.0}}}
+    assert 'Not clearly below the tolerance: forces (meV/Å) 140.0 ± 20.0 of 150 (hotter test set).' in limits(card)
+    assert 'No tolerance was set' not in limits(card)
+    rise = {'before': 2.0, 'now': 3.0, 'standard_error': 0.5}
+    errors['risen'] = [{'round': 2, 'errors': {'test': {'energy_rmse_meV': rise}}, 'reasons': ['a reason']}]
+    assert 'In round 2 errors rose: energy from 2.00 to 3.00 ± 0.50 meV/atom: a reason.' in limits(card)
     errors['calibration'] = {'n_frames': 9, 'factor': 2.0, 'rank_correlation': 0.123}
     assert 'rank correlation 0.12' in limits(card)
     errors['calibration'] = None
@@ -126,6 +132,26 @@ def test_limits_of_errors_are_those_that_were_met(card):
     errors['test'] = None
     assert 'It was never evaluated on a test set.' in limits(card)
     assert '## Errors\n' in card_markdown(card)
+
+
+def test_the_card_holds_an_error_with_its_uncertainty_against_the_tolerance(finished_run, monkeypatch):
+    """As the run does: an error within its standard error of the tolerance is told."""
+    test = finished_run.outputs.summary['rounds'][-1]['test']
+    spread = test['force_rmse_standard_error_meV_A']
+    bound = test['force_rmse_meV_A'] + spread / 2
+    changed = finished_run.inputs.configuration['evaluation'] | {'max_force_rmse_meV_A': bound}
+    errors = _errors(RunRecord(finished_run).evaluated, finished_run.outputs.potential, changed)
+    assert errors['above_tolerance']['test'] == {
+        'force_rmse_meV_A': {'is': test['force_rmse_meV_A'], 'standard_error': spread, 'wanted': bound}
+    }
+
+
+def test_nothing_new_is_no_convergence_where_a_tolerance_is_missed(card):
+    missed = {'test': {'force_rmse_meV_A': {'is': 9.0, 'standard_error': 1.0, 'wanted': 5.0}}}
+    card['summary']['stopped'] |= {'why': 'nothing_new', 'above_tolerance': {}}
+    assert 'not because it had converged' not in '\n'.join(one['text'] for one in limits_of(card))
+    card['summary']['stopped']['above_tolerance'] = missed
+    assert 'ended because no new frames were found, not because it had converged' in limits(card)
 
 
 def test_limits_of_physics_are_those_that_were_met(card):

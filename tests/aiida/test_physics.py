@@ -11,9 +11,10 @@ from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase.build import bulk
 
 from aiida_mlip_autopipe.calculations.evaluate import EvaluateCalculation
-from aiida_mlip_autopipe.calculations.functions.physics import physics_structures
+from aiida_mlip_autopipe.calculations.functions.physics import join_isolated_atoms, physics_structures
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.frames import write_extxyz
+from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, PhysicsParameters
 from aiida_mlip_autopipe.science.potential.load import inspect_potential, load_calculator
 from aiida_mlip_autopipe.worker.job import run_job
@@ -98,6 +99,16 @@ def test_several_crystals_are_refused(aiida_profile):
     frames = FramesData.from_atoms([bulk('Si'), bulk('Ge')])
     with pytest.raises(ValueError, match='structure: 2 frames'):
         physics_structures(structure=frames, parameters=as_dict(PHYSICS))
+
+
+def test_isolated_atoms_join_the_structures_of_the_checks_at_one_level_of_theory(aiida_profile, labelled):
+    """Of the first labels the isolated atoms alone; energies of two levels are not subtracted."""
+    known = [*isolated_atoms(['Si'], 8.0), *labelled.get_atoms()[:1]]
+    joined = join_isolated_atoms(labelled=labelled, initial=FramesData.from_atoms(known, 'tiny'))
+    added = joined.get_atoms()[labelled.n_frames :]
+    assert [atoms.info['frame_id'] for atoms in added] == ['atom-Si'] and joined.label_fingerprint == 'tiny'
+    with pytest.raises(ValueError, match='labelled has the level of theory tiny, initial other'):
+        join_isolated_atoms(labelled=labelled, initial=FramesData.from_atoms(known, 'other'))
 
 
 def test_the_evaluation_breaks_errors_down_and_draws_them(worker_code, potential, labelled):

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from aiida_mlip_autopipe.cli.results import error_tables, tell_what_is_next, tell_why_it_stopped
+from aiida_mlip_autopipe.cli.results import error_tables, tell_what_is_next, tell_what_rose, tell_why_it_stopped
 
 
 def errors(force):
@@ -79,6 +79,24 @@ def test_the_end_is_told_with_what_is_missing():
         'energy (meV/atom) 2.00 of 1 (hotter test set)'
     )
     assert tell_why_it_stopped(NOTHING_NEW) == 'after 0 round(s) and 7 labels: no new frames were found'
+
+
+def test_a_round_that_found_nothing_is_counted_and_told():
+    stopped = SUMMARY['stopped'] | {'n_rounds': 4, 'empty_rounds': [1, 4], 'why': 'nothing_new'}
+    told = tell_why_it_stopped({**SUMMARY, 'stopped': stopped})
+    assert told.startswith('after 4 round(s) (nothing new in 1, 4) and 42 labels: no new frames were found; not clear')
+
+
+def test_an_error_that_rises_is_told_with_its_reason():
+    assert tell_what_rose(SUMMARY) == []  # as recorded by an earlier version
+    risen = {
+        'errors': {'hot': {'energy_rmse_meV': {'before': 2.0, 'now': 4.5, 'standard_error': 0.5}}},
+        'reasons': ['the training diverged'],
+    }
+    rounds = [SUMMARY['rounds'][0], {**SUMMARY['rounds'][1], 'risen': risen}]
+    assert tell_what_rose({**SUMMARY, 'rounds': rounds}) == [
+        'round 2: errors rose: energy from 2.00 to 4.50 ± 0.50 meV/atom (hotter test set): the training diverged'
+    ]
 
 
 def test_what_further_labels_are_worth_is_told_with_its_uncertainty():

@@ -15,6 +15,7 @@ from aiida_mlip_autopipe.science.evaluation.physics import (
     write_physics_figures,
 )
 from aiida_mlip_autopipe.science.evaluation.physics.base import Check
+from aiida_mlip_autopipe.science.generate.isolated import isolated_atoms
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
 from tests.support.conformance import check_references, check_sentence
@@ -35,6 +36,7 @@ def parameters(*names, **changes):
 def labelled(name):
     """Return the structures of a check with the labels of EMT."""
     frames = reference_structures(COPPER, parameters(name))
+    frames += isolated_atoms(['Cu'], 12.0) if PHYSICS_CHECKS[name].needs_isolated_atoms else []
     for atoms in frames:
         bare = atoms.copy()
         bare.calc = EMT()
@@ -84,5 +86,5 @@ def test_it_says_what_it_does_and_how_long_it_runs(name):
 def test_checks_are_made_in_their_order_and_others_are_refused():
     order = [name for name, _ in PHYSICS_CHECKS.items()]
     assert order[:2] == ['equation_of_state', 'elastic'] and sorted(order) == list(PHYSICS_CHECKS)
-    with pytest.raises(ValueError, match="Input should be 'elastic', 'equation_of_state'"):
+    with pytest.raises(ValueError, match="Input should be 'cohesive', 'elastic', 'equation_of_state'"):
         parameters('hardness')

@@ -2,7 +2,13 @@
 
 import pytest
 
-from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, missed_tolerances, why_to_stop
+from aiida_mlip_autopipe.science.evaluation import (
+    REASONS_TO_STOP,
+    has_converged,
+    missed_tolerances,
+    tell_missed,
+    why_to_stop,
+)
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 
 METRICS = {
@@ -15,7 +21,7 @@ STRICT = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 39.9, 'max_stress_
 MILD = {'max_energy_rmse_meV': 1.0, 'max_force_rmse_meV_A': 40.0}
 
 
-def why(n_rounds, n_labels=0, core_hours=1.0, tolerances=None, **loop):
+def why(n_rounds, n_labels=0, core_hours=1.0, tolerances=None, found_nothing=False, **loop):
     """Return why to stop where another round would ask for ten labels."""
     evaluation = EvaluationParameters(**(tolerances or {}))
     return why_to_stop(
@@ -26,6 +32,7 @@ def why(n_rounds, n_labels=0, core_hours=1.0, tolerances=None, **loop):
         n_labels=n_labels,
         n_next=10,
         core_hours=core_hours,
+        found_nothing=found_nothing,
     )
 
 
@@ -59,6 +66,15 @@ def test_the_hotter_test_set_is_held_to_the_same_tolerances():
     assert missed == {'hot': {'energy_rmse_meV': {'is': 1.5, 'standard_error': 0.0, 'wanted': 1.0}}}
 
 
+def test_what_is_missed_is_told_with_its_uncertainty():
+    uncertain = METRICS | {'force_rmse_standard_error_meV_A': 2.0}
+    missed = missed_tolerances({'test': uncertain}, EvaluationParameters(max_force_rmse_meV_A=41.0))
+    assert tell_missed(missed) == 'forces (meV/Å) 40.0 ± 2.0 of 41, forces (meV/Å) - of 41 (hotter test set)'
+    assert tell_missed({}) == ''
+    assert has_converged('nothing_new', {}) and has_converged('tolerances', {})
+    assert not has_converged('nothing_new', missed) and not has_converged('rounds', {})
+
+
 @pytest.mark.parametrize('value', [None, float('nan')])
 def test_an_error_that_is_no_number_is_above_any_tolerance(value):
     metrics = METRICS | {'stress_rmse_GPa': value}
@@ -75,6 +91,11 @@ def test_an_error_that_is_no_number_is_above_any_tolerance(value):
         ('tolerances', {'n_rounds': 2, 'tolerances': MILD, 'max_rounds': 2}),
         ('tolerances', {'n_rounds': 1, 'tolerances': MILD, 'min_rounds': 1}),
         (None, {'n_rounds': 2, 'tolerances': STRICT, 'max_rounds': 5}),
+        (None, {'n_rounds': 1, 'found_nothing': True, 'max_rounds': 5}),  # other random numbers may find something
+        ('nothing_new', {'n_rounds': 2, 'found_nothing': True, 'max_rounds': 5}),
+        ('nothing_new', {'n_rounds': 2, 'found_nothing': True, 'max_rounds': 2}),
+        ('rounds', {'n_rounds': 1, 'found_nothing': True, 'max_rounds': 1}),
+        ('core_hours', {'n_rounds': 1, 'found_nothing': True, 'core_hours': 2.0, 'max_core_hours': 2.0}),
         (None, {'n_rounds': 4, 'max_rounds': 5}),  # without a tolerance nothing is good enough
         ('rounds', {'n_rounds': 5, 'max_rounds': 5}),
         ('rounds', {'n_rounds': 1, 'tolerances': MILD, 'max_rounds': 1}),

@@ -132,7 +132,7 @@ def test_a_failing_command_is_an_error_with_its_last_words(tmp_path):
 
 def epochs(n_epochs, stage_two=None, patience=None):
     """Return a schedule of so many epochs."""
-    return Schedule(1, n_epochs, stage_two, 1.0, patience)
+    return Schedule(2, 1, n_epochs, stage_two, 1.0, patience)
 
 
 @pytest.mark.parametrize(

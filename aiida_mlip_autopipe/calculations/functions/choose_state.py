@@ -5,12 +5,11 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_mlip_autopipe.calculations.functions.label import source_for
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.science.frames import structure_hash
-from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
-from aiida_mlip_autopipe.science.systems import recognised
 
 __all__ = ['ask_states', 'choose_state']
 
@@ -30,8 +29,7 @@ def ask_states(structure: orm.Data, parameters: orm.Dict) -> dict[str, orm.Data]
     inputs: dict[str, orm.Data] = {}
     for name, choice in labeller_of(asked).states(source).items():
         values = {**asked, **choice}
-        (prepared,) = labeller_of(values).prepare([source])
-        atoms = carry(carried_arrays(prepared), recognised(prepared))
+        atoms = source_for(labeller_of(values), structure)
         frame_id = f'source-{structure_hash(atoms)}'
         atoms.info |= {'frame_id': frame_id, 'origin': frame_id, 'config_type': 'source'}
         inputs |= {PARAMETERS + name: orm.Dict(values), f'{SOURCE}_{name}': FramesData.from_atoms([atoms])}

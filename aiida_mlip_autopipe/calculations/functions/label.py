@@ -12,12 +12,23 @@ from ase import Atoms
 from ase.io import iread
 
 from aiida_mlip_autopipe.data import FramesData
+from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import Labeller, labeller_of
 from aiida_mlip_autopipe.labelling.labels import check_label, energy_outliers, labelled_atoms, labels_of_batch
 from aiida_mlip_autopipe.science.branches import other_branches
+from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.label import Label
+from aiida_mlip_autopipe.science.systems import recognised
 
-__all__ = ['collect_labels', 'data_of', 'frame_at', 'labeller_inside', 'pick_structure', 'single_result']
+__all__ = [
+    'collect_labels',
+    'data_of',
+    'frame_at',
+    'labeller_inside',
+    'pick_structure',
+    'single_result',
+    'source_for',
+]
 
 NODE = 'node_'
 SINGLE = re.compile(r'single_(?P<index>\d+)_(?P<name>.+)')
@@ -57,6 +68,12 @@ def labeller_inside(parameters: orm.Dict, nodes: Mapping[str, orm.Data]) -> Labe
     """Return the labelling code of a calcfunction that was given `data_of` its nodes."""
     given = {name.removeprefix(NODE): node for name, node in nodes.items() if name.startswith(NODE)}
     return labeller_of(parameters.get_dict(), given)
+
+
+def source_for(labeller: Labeller, structure: orm.Data, index: int = 0) -> Atoms:
+    """Return one frame of a source as a code labels it: prepared by it, recognised, with what its atoms carry."""
+    atoms = labeller.prepare(source_atoms(structure))[index]
+    return carry(carried_arrays(atoms), recognised(atoms))
 
 
 @calcfunction

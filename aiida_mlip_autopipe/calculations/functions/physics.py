@@ -9,8 +9,9 @@ from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.labelling.base import labeller_of
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
-__all__ = ['physics_structures']
+__all__ = ['join_isolated_atoms', 'physics_structures']
 
 
 @calcfunction
@@ -31,3 +32,20 @@ def physics_structures(structure: orm.Data, parameters: orm.Dict, labelling: orm
     if len(sources) != 1:
         raise ValueError(f'structure: {len(sources)} frames; the physics checks take one crystal: give one for each')
     return FramesData.from_atoms(reference_structures(sources[0], PhysicsParameters(**parameters.get_dict())))
+
+
+@calcfunction
+def join_isolated_atoms(labelled: FramesData, initial: FramesData) -> FramesData:
+    """Put the isolated atoms of the first labels beside the structures of the physics checks.
+
+    :param labelled: the structures of ``physics_structures`` with their labels.
+    :param initial: labelled frames, isolated atoms among them.
+    :raises ValueError: if their levels of theory differ.
+    """
+    if labelled.label_fingerprint != initial.label_fingerprint:
+        raise ValueError(
+            f'labelled has the level of theory {labelled.label_fingerprint}, initial {initial.label_fingerprint}: '
+            'energies can only be subtracted at one; label the isolated atoms as the crystal'
+        )
+    atoms = [frame for frame in initial.get_atoms() if is_isolated_atom(frame)]
+    return FramesData.from_atoms([*labelled.get_atoms(), *atoms], labelled.label_fingerprint)

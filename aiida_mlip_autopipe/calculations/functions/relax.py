@@ -9,11 +9,10 @@ from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
 
-from aiida_mlip_autopipe.calculations.functions.label import labeller_inside
+from aiida_mlip_autopipe.calculations.functions.label import labeller_inside, source_for
 from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.data.source import source_atoms
 from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
-from aiida_mlip_autopipe.science.systems import recognised
 
 __all__ = ['collect_relaxed', 'pick_source', 'relaxation_result']
 
@@ -38,8 +37,7 @@ def pick_source(
     :param nodes: ``node_NAME``, what the labelling code has of the profile, but its code.
     """
     labeller = labeller_inside(parameters, nodes)
-    source = labeller.prepare(source_atoms(structure))[index.value]
-    atoms = carry(carried_arrays(source), recognised(source))
+    atoms = source_for(labeller, structure, index.value)
     atoms.info |= {'frame_id': f'source-{index.value}'}
     return labeller.pick_relaxation(atoms, what.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from aiida_mlip_autopipe.data import FramesData
 from aiida_mlip_autopipe.science.evaluation import fit_learning_curve, missed_tolerances
 from aiida_mlip_autopipe.science.evaluation.learning_curve import LearningCurve
 from aiida_mlip_autopipe.science.evaluation.records import Breakdown, Calibration, ErrorKey, Errors, Metrics
+from aiida_mlip_autopipe.science.evaluation.rises import Risen, risen_over
 from aiida_mlip_autopipe.science.evaluation.stopping import Missed
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -29,12 +31,16 @@ class Judgement(TypedDict):
 
 
 class Round(Judgement):
-    """A round: what judges its potential; and what the previous one, its training and its sampling had to say."""
+    """A round: what judges its potential; and what the previous one, its training and its sampling had to say.
+
+    ``risen``: the errors on the test set that are larger than before it; None if none is.
+    """
 
     round: int
     labels: Metrics
     training: dict[str, Any]
     sampling: dict[str, object]
+    risen: Risen | None
 
 
 class Curve(LearningCurve):
@@ -44,9 +50,14 @@ class Curve(LearningCurve):
 
 
 class Stopped(TypedDict):
-    """Why there are no more rounds, a key of `REASONS_TO_STOP`, and what is missed; see `missed_tolerances`."""
+    """Why there are no more rounds, a key of `REASONS_TO_STOP`, and what is missed; see `missed_tolerances`.
+
+    ``n_rounds`` counts the ``empty_rounds`` as well, which found nothing new and are not among the ``rounds``.
+    """
 
     why: str
+    n_rounds: int
+    empty_rounds: list[int]
     n_labels: int
     core_hours: float
     above_tolerance: dict[str, dict[ErrorKey, Missed]]
@@ -81,6 +92,7 @@ def summarise(
     n_labels: orm.Int,
     core_hours: orm.Float,
     warning: orm.Str | None = None,
+    n_rounds: orm.Int | None = None,
     **results: orm.Data,
 ) -> orm.Dict:
     """Put the errors of all rounds side by side, and say why there are no more.
@@ -89,14 +101,17 @@ def summarise(
     :param n_labels: DFT calculations asked for.
     :param core_hours: computing time of what was not taken from the cache.
     :param warning: what must be known when the errors are read.
+    :param n_rounds: how many rounds explored; by default those that have errors. One that found nothing new has none.
     :param results: ``surrogate`` and ``round_1``, ``round_2`` ...: errors on the test set; ``labels_1`` ...: errors of
         the previous potential on the labels of a round, before training on them; ``training_1`` ...: errors that the
         training itself reported; ``report_1`` ...: what the sampling said; ``dataset_1`` ...: what was trained on, and
         ``dataset_0`` where the first potential was bootstrapped.
     """
     numbers = sorted(int(name.removeprefix('round_')) for name in results if name.startswith('round_'))
-    judged = [results['surrogate'], *(results[f'round_{number}'] for number in numbers)]
-    missed = missed_tolerances(judged[-1]['by_split'], EvaluationParameters(**configuration['evaluation']))
+    judged = {0: results['surrogate']} | {number: results[f'round_{number}'] for number in numbers}
+    explored = max(numbers, default=0) if n_rounds is None else n_rounds.value
+    last = judged[max(judged)]
+    missed = missed_tolerances(last['by_split'], EvaluationParameters(**configuration['evaluation']))
     summary: Summary = {
         'protocol': configuration['protocol'],
         'warning': None if warning is None else warning.value,
@@ -109,12 +124,15 @@ def summarise(
                 'labels': results[f'labels_{number}'].get_dict(),
                 'training': results[f'training_{number}'].get_dict(),
                 'sampling': results[f'report_{number}'].get_dict(),
+                'risen': _risen(configuration, before, number, results),
             }
-            for number in numbers
+            for before, number in pairwise(judged)
         ],
-        'learning_curve': _learning_curve(dict(enumerate(judged)), results),
+        'learning_curve': _learning_curve(judged, results),
         'stopped': {
             'why': why.value,
+            'n_rounds': explored,
+            'empty_rounds': sorted(set(range(1, explored + 1)) - set(numbers)),
             'n_labels': n_labels.value,
             'core_hours': core_hours.value,
             'above_tolerance': missed,
@@ -131,6 +149,32 @@ def _judgement(metrics: orm.Dict) -> Judgement:
         'calibration': values['calibration'],
         'breakdown': cast(Breakdown, {name: groups for name, groups in values.items() if name.startswith('by_')}),
     }
+
+
+def _risen(configuration: orm.Dict, before: int, number: int, results: dict[str, orm.Data]) -> Risen | None:
+    """Return which errors rose over a round, beside those of the potential of an earlier one that had labels."""
+    earlier = results[f'round_{before}' if before else 'surrogate']
+    return risen_over(
+        earlier['by_split'],
+        results[f'round_{number}']['by_split'],
+        results[f'training_{number}'].get_dict().get('run', {}),
+        configuration['training'],
+        _doubts(results.get(f'dataset_{before}'), results.get(f'dataset_{number}')),
+    )
+
+
+def _doubts(before: orm.Data | None, now: orm.Data | None) -> str | None:
+    """Return what is wrong with the labels that a data set has beyond those of an earlier one, in words."""
+    if now is None:
+        return None
+    known = set() if before is None else {atoms.info['frame_id'] for atoms in before.get_atoms()}
+    frames = now.get_atoms()
+    new = [atoms for atoms in frames if atoms.info['frame_id'] not in known]
+    levels = {atoms.info['label_fingerprint'] for atoms in frames if 'label_fingerprint' in atoms.info}
+    others = sum('branch' in atoms.info for atoms in new)
+    told = [f'the labels are of {len(levels)} levels of theory'] if len(levels) > 1 else []
+    told += [f'{others} new labels may be of another electronic solution than their like'] if others else []
+    return '; '.join(told) or None
 
 
 def _learning_curve(judged: dict[int, orm.Dict], results: dict[str, orm.Data]) -> Curve | None:

@@ -24,7 +24,9 @@ from aiida_mlip_autopipe.provenance.progress import ProgressReader
 from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord, versions_of_labels, versions_told
 from aiida_mlip_autopipe.report.card.limits import limits_of, without_pks
 from aiida_mlip_autopipe.report.reached import Reached
+from aiida_mlip_autopipe.science.evaluation import missed_tolerances
 from aiida_mlip_autopipe.science.frames import ReplicaEntry
+from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
 
 __all__ = ['POTENTIAL_FILE', 'model_card']
@@ -61,7 +63,8 @@ def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
         'level_of_theory': _level_of_theory(record.labeller, reached.potential),
         'data': _data(reached.splits()),
         'explored': _explored(record.replicas, configuration['exploration']),
-        'errors': _errors(record.evaluated, reached.potential, configuration['evaluation'] | changed),
+        'errors': _errors(record.evaluated, reached.potential, configuration['evaluation'] | changed)
+        | {'risen': _risen(run)},
         'physics': run.outputs.physics.get_dict() if 'physics' in run.outputs else None,
         'rejected_labels': _rejected(record),
         'summary': _summary(run),
@@ -206,9 +209,11 @@ def _errors(evaluated: Sequence[Evaluated], potential: PotentialData, evaluation
         'test': None,
         'hot': None,
         'calibration': None,
+        'above_tolerance': {},
     }
     if own is not None:
         errors |= {
+            'above_tolerance': missed_tolerances(own['by_split'], EvaluationParameters(**evaluation)),
             'test': own['by_split'].get('test'),
             'hot': own['by_split'].get('hot'),
             'calibration': own['calibration'],
@@ -223,6 +228,12 @@ def _errors(evaluated: Sequence[Evaluated], potential: PotentialData, evaluation
             if not name.startswith('by_') and name != 'calibration'
         }
     return errors
+
+
+def _risen(run: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return of each round over which errors rose which did, and why."""
+    rounds = run.outputs.summary['rounds'] if 'summary' in run.outputs else []
+    return [{'round': one['round'], **one['risen']} for one in rounds if one.get('risen')]
 
 
 def _rejected(record: RunRecord) -> dict[str, dict[str, int]]:

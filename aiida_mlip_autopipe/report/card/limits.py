@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
+from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP, has_converged, tell_missed
+from aiida_mlip_autopipe.science.evaluation.rises import tell_risen
 from aiida_mlip_autopipe.science.registry import ENSEMBLES
 from aiida_mlip_autopipe.science.training.limits import can_forecast, tell_limit
 
@@ -71,7 +72,7 @@ def _of_run(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary['warning']:
         yield 'level of theory', summary['warning']
     why = summary['stopped']['why']
-    if why not in ('tolerances', 'nothing_new'):
+    if not has_converged(why, summary['stopped']['above_tolerance']):
         yield 'run', f'The run ended because {REASONS_TO_STOP[why]}, not because it had converged.'
     training, curve = summary['training'], summary['learning_curve']
     if training is None:
@@ -89,15 +90,10 @@ def _of_run(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _of_tolerances(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     errors = card['errors']
-    wanted = {name.removeprefix('max_'): bound for name, bound in errors['tolerances'].items() if bound is not None}
-    if not wanted:
+    if all(bound is None for bound in errors['tolerances'].values()):
         yield 'errors', 'No tolerance was set, so the errors were not compared with a target.'
-    for frames in ('test', 'hot'):
-        for name, bound in wanted.items():
-            value = (errors[frames] or {}).get(name)
-            if errors[frames] is not None and (value is None or value > bound):
-                told = '-' if value is None else f'{value:.3g}'
-                yield 'errors', f'Above the tolerance ({frames}): {name} is {told}, the tolerance is {bound:g}.'
+    if told := tell_missed(errors['above_tolerance']):
+        yield 'errors', f'Not clearly below the tolerance: {told}.'
 
 
 def _of_conditions(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -158,6 +154,8 @@ def _of_labels(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _of_errors(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     errors = card['errors']
+    for one in errors['risen']:
+        yield 'errors', f'In round {one["round"]} {tell_risen(one)}.'
     test, hot = errors['test'], errors['hot']
     if test is None:
         yield 'errors', 'It was never evaluated on a test set.'

@@ -8,9 +8,14 @@ from aiida_mlip_autopipe.provenance.failures import failures
 from aiida_mlip_autopipe.provenance.rounds import Evaluated, RunRecord
 from aiida_mlip_autopipe.provenance.states import CandidateState
 from aiida_mlip_autopipe.report.page.blocks import Section, Table, Text, number, title_of
-from aiida_mlip_autopipe.science.evaluation import REASONS_TO_STOP
-from aiida_mlip_autopipe.science.evaluation.records import STANDARD_ERRORS, ErrorKey, Errors
-from aiida_mlip_autopipe.science.evaluation.stopping import missed_tolerances
+from aiida_mlip_autopipe.science.evaluation import (
+    REASONS_TO_STOP,
+    has_converged,
+    missed_tolerances,
+    tell_missed,
+)
+from aiida_mlip_autopipe.science.evaluation.records import ERROR_WORDS, STANDARD_ERRORS, ErrorKey, Errors
+from aiida_mlip_autopipe.science.evaluation.rises import tell_risen
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.systems.consequences import NO_STRESS
 from aiida_mlip_autopipe.workflows.inputs import elements_of
@@ -18,11 +23,7 @@ from aiida_mlip_autopipe.workflows.inputs import elements_of
 __all__ = ['ERRORS', 'judgements', 'tolerances', 'verdict']
 
 #: Key of an error -> its name, unit, the digits it is told with, and the key of its tolerance.
-ERRORS: dict[ErrorKey, tuple[str, str, str, str]] = {
-    'energy_rmse_meV': ('energy', 'meV/atom', '{:.2f}', 'max_energy_rmse_meV'),
-    'force_rmse_meV_A': ('forces', 'meV/Å', '{:.1f}', 'max_force_rmse_meV_A'),
-    'stress_rmse_GPa': ('stress', 'GPa', '{:.3f}', 'max_stress_rmse_GPa'),
-}
+ERRORS: dict[ErrorKey, tuple[str, str, str, str]] = {key: (*told, f'max_{key}') for key, told in ERROR_WORDS.items()}
 #: Below so many frames an error on them is told with a warning.
 FEW_TEST_FRAMES = 20
 
@@ -80,7 +81,7 @@ def _how_it_ended(record: RunRecord) -> list[Text]:
     if record.summary is None:
         return []
     stopped = record.summary['stopped']
-    good = stopped['why'] in ('tolerances', 'nothing_new')
+    good = has_converged(stopped['why'], stopped['above_tolerance'])
     return [Text(f'The run ended because {REASONS_TO_STOP[stopped["why"]]}.', 'good' if good else 'plain')]
 
 
@@ -115,6 +116,7 @@ def _with_spread(metrics: Errors, key: ErrorKey, form: str) -> str:
 def _warnings(record: RunRecord) -> list[Text]:
     told = [record.summary['warning']] if record.summary and record.summary['warning'] else []
     told += _missed(record)
+    told += _risen(record)
     told += _physics(record)
     judged = judgements(record)
     test = judged[-1].on('test') if judged else None
@@ -137,12 +139,14 @@ def _missed(record: RunRecord) -> list[str]:
     if not judged:
         return []
     limits = EvaluationParameters(**record.configuration['evaluation'])
-    missed = missed_tolerances(judged[-1].metrics['by_split'], limits)
-    names: dict[str, str] = {key: name for key, (name, *_) in ERRORS.items()}
-    return [
-        f'Not clearly below the tolerance on the set {split!r}: ' + ', '.join(names[key] for key in keys) + '.'
-        for split, keys in missed.items()
-    ]
+    missed = tell_missed(missed_tolerances(judged[-1].metrics['by_split'], limits))
+    return [f'Not clearly below the tolerance: {missed}.'] if missed else []
+
+
+def _risen(record: RunRecord) -> list[str]:
+    """Return of each round in which errors rose which did and why."""
+    rounds = record.summary['rounds'] if record.summary is not None else []
+    return [f'In round {one["round"]} {tell_risen(risen)}.' for one in rounds if (risen := one.get('risen'))]
 
 
 def _physics(record: RunRecord) -> list[str]:

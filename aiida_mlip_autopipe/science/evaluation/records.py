@@ -6,6 +6,7 @@ from typing import Literal, TypedDict, get_args
 
 __all__ = [
     'COMPARED',
+    'ERROR_WORDS',
     'STANDARD_ERRORS',
     'Breakdown',
     'Calibration',
@@ -24,6 +25,12 @@ StandardErrorKey = Literal[
 ]
 ErrorKey = Literal['energy_rmse_meV', 'force_rmse_meV_A', 'stress_rmse_GPa']
 """The errors that a potential is judged by."""
+ERROR_WORDS: dict[ErrorKey, tuple[str, str, str]] = {
+    'energy_rmse_meV': ('energy', 'meV/atom', '{:.2f}'),
+    'force_rmse_meV_A': ('forces', 'meV/Å', '{:.1f}'),
+    'stress_rmse_GPa': ('stress', 'GPa', '{:.3f}'),
+}
+"""The name of each, its unit, and the digits it is told with."""
 STANDARD_ERRORS: dict[ErrorKey, StandardErrorKey] = {
     'energy_rmse_meV': 'energy_rmse_standard_error_meV',
     'force_rmse_meV_A': 'force_rmse_standard_error_meV_A',

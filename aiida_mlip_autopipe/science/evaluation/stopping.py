@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-from aiida_mlip_autopipe.science.evaluation.records import STANDARD_ERRORS, ErrorKey, Errors
+from aiida_mlip_autopipe.science.evaluation.records import ERROR_WORDS, STANDARD_ERRORS, ErrorKey, Errors
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, LoopParameters
 
-__all__ = ['REASONS_TO_STOP', 'Missed', 'missed_tolerances', 'why_to_stop']
+__all__ = ['REASONS_TO_STOP', 'Missed', 'has_converged', 'missed_tolerances', 'tell_missed', 'why_to_stop']
 
 REASONS_TO_STOP = {
     'tolerances': 'all tolerances are met',
@@ -17,7 +17,7 @@ REASONS_TO_STOP = {
     'core_hours': 'the core-hour budget (loop.max_core_hours) is used up',
     'labels': 'the labels of another round would exceed the budget (loop.max_labels)',
 }
-"""The first two mean convergence, the others that a limit of the user was reached."""
+"""With the others a limit of the user was reached; see `has_converged`."""
 
 
 Missed = TypedDict('Missed', {'is': float | None, 'standard_error': float | None, 'wanted': float})
@@ -64,6 +64,27 @@ def missed_tolerances(
     return {frames: those for frames, those in missed.items() if those}
 
 
+def tell_missed(missed: Mapping[str, Mapping[ErrorKey, Missed]]) -> str:
+    """Return what `missed_tolerances` found, in words; empty if it is nothing."""
+    return ', '.join(
+        f'{name} ({unit}) {_told(those[key], form)} of {those[key]["wanted"]:g}'
+        f'{" (hotter test set)" * (frames == "hot")}'
+        for frames, those in missed.items()
+        for key, (name, unit, form) in ERROR_WORDS.items()
+        if key in those
+    )
+
+
+def _told(missed: Missed, form: str) -> str:
+    error, spread = missed['is'], missed['standard_error']
+    return ('-' if error is None else form.format(error)) + ('' if spread is None else f' ± {form.format(spread)}')
+
+
+def has_converged(why: str, missed: Mapping[str, Mapping[ErrorKey, Missed]]) -> bool:
+    """Return whether a run ended as it had reached what was asked for, not since a limit was reached."""
+    return why == 'tolerances' or (why == 'nothing_new' and not missed)
+
+
 def _is_within(metrics: Errors, name: ErrorKey, limit: float) -> bool:
     """Return whether an error and its standard error are together below a tolerance; what is no number is not."""
     error, spread = metrics[name], metrics[STANDARD_ERRORS[name]]
@@ -89,6 +110,7 @@ def why_to_stop(
     n_labels: int,
     n_next: int,
     core_hours: float,
+    found_nothing: bool = False,
 ) -> str | None:
     """Return why no further round is due (a key of `REASONS_TO_STOP`); None if one is.
 
@@ -101,14 +123,19 @@ def why_to_stop(
     errors : mapping
         Of the newest potential, as `missed_tolerances` takes them.
     n_rounds, n_labels : int
-        Rounds done, labels computed or tried.
+        Rounds done, those that found nothing new among them; labels computed or tried.
     n_next : int
         Labels that the next round may ask for.
     core_hours : float
         Computing time so far.
+    found_nothing : bool
+        Whether the last round found nothing new. Before ``min_rounds`` that may be by chance: the next one explores
+        with other random numbers.
     """
     if n_rounds >= loop.min_rounds and _tolerances(evaluation) and not missed_tolerances(errors, evaluation):
         return 'tolerances'
+    if n_rounds >= loop.min_rounds and found_nothing:
+        return 'nothing_new'
     if n_rounds >= loop.max_rounds:
         return 'rounds'
     if loop.max_labels is not None and n_labels + n_next > loop.max_labels:

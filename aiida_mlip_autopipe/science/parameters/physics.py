@@ -37,6 +37,10 @@ class PhysicsParameters(StageParameters):
     max_vacancy_error_eV: PositiveFloat | None = Field(
         0.2, description='Tolerance of the vacancy formation energy, in eV.'
     )
+    max_cohesive_error_percent: PositiveFloat | None = Field(
+        2.0,
+        description='Tolerance of the cohesive energy, in percent: a third of the error of density functionals.',
+    )
     max_drift_meV_ps: PositiveFloat | None = Field(
         0.1, description='Tolerance of the drift of the total energy with nve, in meV per atom and ps.'
     )

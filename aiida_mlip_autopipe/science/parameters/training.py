@@ -133,7 +133,12 @@ class EvaluationParameters(StageParameters):
 class LoopParameters(StageParameters):
     """When to stop: at the tolerances of the evaluation, where nothing new is found, or when the budget is spent."""
 
-    min_rounds: int = Field(2, ge=1, le=100, description='Minimum number of rounds before the tolerances end the run.')
+    min_rounds: int = Field(
+        2,
+        ge=1,
+        le=100,
+        description='Minimum number of rounds before the tolerances, or a round that finds nothing new, end the run.',
+    )
     max_rounds: int = Field(2, ge=1, le=100, description='Maximum number of rounds (explore, label, train, evaluate).')
     max_labels: int | None = Field(
         None,

@@ -21,6 +21,8 @@ class Schedule:
 
     Attributes
     ----------
+    batch_size : int
+        Frames of a batch: at most those of the set.
     steps_per_epoch : int
         Batches of an epoch; mace leaves out an incomplete one.
     n_epochs : int
@@ -33,6 +35,7 @@ class Schedule:
         Epochs without a lower validation loss after which a stage ends.
     """
 
+    batch_size: int
     steps_per_epoch: int
     n_epochs: int
     stage_two: int | None
@@ -42,12 +45,14 @@ class Schedule:
 
 def schedule_of(parameters: TrainingParameters, n_frames: int) -> Schedule:
     """Return the course of a training on so many frames, those of isolated atoms and of a replay set included."""
-    steps_per_epoch = max(1, n_frames // parameters.batch_size)
+    batch_size = max(1, min(parameters.batch_size, n_frames))
+    steps_per_epoch = max(1, n_frames // batch_size)
     n_epochs = max(1, round(parameters.n_steps / steps_per_epoch))
     fraction = parameters.swa_fraction
     start = n_epochs - max(1, round(fraction * n_epochs))
     stage_two = start if fraction > 0 and start > 0 else None
     return Schedule(
+        batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         n_epochs=n_epochs,
         stage_two=stage_two,

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import resolve_device
-from aiida_mlip_autopipe.science.potential.schedule import Schedule, schedule_of
+from aiida_mlip_autopipe.science.potential.schedule import Schedule
 from aiida_mlip_autopipe.science.potential.training_files import NAME
 
 __all__ = ['Request', 'command']
@@ -32,8 +32,8 @@ class Request:
         What to do.
     training, validation : Path
         Absolute paths of the labelled frames.
-    n_frames : int
-        Frames of an epoch: those that are trained on, isolated atoms among them if they are kept, and the replay set.
+    schedule : Schedule
+        The course of the training.
     foundation, replay : Path, optional
         Absolute paths of the potential to fine-tune and of frames labelled with it.
     """
@@ -41,14 +41,9 @@ class Request:
     parameters: TrainingParameters
     training: Path
     validation: Path
-    n_frames: int
+    schedule: Schedule
     foundation: Path | None = None
     replay: Path | None = None
-
-    @property
-    def schedule(self) -> Schedule:
-        """Return the course of the training."""
-        return schedule_of(self.parameters, self.n_frames)
 
 
 def command(request: Request, n_epochs: int | None = None, go_on: bool = False) -> list[str]:
@@ -87,7 +82,7 @@ def _options(request: Request) -> dict[str, Any]:
         'energy_weight': parameters.energy_weight,
         'forces_weight': parameters.forces_weight,
         'stress_weight': parameters.stress_weight,
-        'batch_size': min(parameters.batch_size, request.n_frames),
+        'batch_size': schedule.batch_size,
         'valid_batch_size': parameters.batch_size,
         'scheduler': 'ExponentialLR',
         'lr_scheduler_gamma': schedule.lr_gamma,

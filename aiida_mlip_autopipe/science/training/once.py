@@ -26,7 +26,7 @@ from aiida_mlip_autopipe.science.potential.fine_tuning import (
     save_potential,
 )
 from aiida_mlip_autopipe.science.potential.load import PotentialError, PotentialInfo, inspect_potential, load_model
-from aiida_mlip_autopipe.science.potential.schedule import schedule_of
+from aiida_mlip_autopipe.science.potential.schedule import Schedule, schedule_of
 from aiida_mlip_autopipe.science.potential.training_command import Request, command
 from aiida_mlip_autopipe.science.potential.training_files import WORK, go_on_after, list_checkpoints, newest_model
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
@@ -102,7 +102,7 @@ def train_once(
     asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
     work, schedule = Path(folder).absolute() / WORK, schedule_of(parameters, _n_frames(parameters, sets))
     n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, schedule.stage_two)
-    request = _request(given, parameters, sets, work)
+    request = _request(given, parameters, sets, schedule, work)
     follower = Follower(work, schedule, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
     potential, best = _hand_over(work, follower.history, request, Path(folder))
@@ -122,7 +122,9 @@ def train_once(
 # ------------------------------------------------------------------------------------------------------------ the run
 
 
-def _request(given: Mapping[str, Path], parameters: TrainingParameters, sets: Sets, work: Path) -> Request:
+def _request(
+    given: Mapping[str, Path], parameters: TrainingParameters, sets: Sets, schedule: Schedule, work: Path
+) -> Request:
     foundation = replay = None
     if 'foundation' in given:
         foundation = prepare_foundation(given['foundation'], parameters, work / 'foundation.model')
@@ -132,14 +134,14 @@ def _request(given: Mapping[str, Path], parameters: TrainingParameters, sets: Se
         parameters=parameters,
         training=given['training'],
         validation=given['validation'],
-        n_frames=_n_frames(parameters, sets),
+        schedule=schedule,
         foundation=foundation,
         replay=replay,
     )
 
 
 def _n_frames(parameters: TrainingParameters, sets: Sets) -> int:
-    """Return the number of frames of an epoch."""
+    """Return the frames of an epoch: those trained on, isolated atoms among them if they are kept, and a replay set."""
     kept = (
         sets['training']
         if parameters.trains_on_isolated_atoms

@@ -39,6 +39,7 @@ from aiida_mlip_autopipe.science.frames import structure_hash
 from aiida_mlip_autopipe.science.label import Label
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.references import Reference
+from aiida_mlip_autopipe.science.systems import is_isolated_atom
 
 __all__ = [
     'Check',
@@ -69,7 +70,7 @@ class Context:
     pristine : Atoms
         The crystal.
     labelled : sequence of Atoms
-        All structures that have a label, with ``check`` and ``frame_id`` in ``info``.
+        All structures that have a label, with ``check`` and ``frame_id`` in ``info``; and isolated atoms.
     predicted, reference : mapping
         ``frame_id`` -> what the potential and DFT say of it.
     parameters : PhysicsParameters
@@ -90,7 +91,12 @@ class Context:
 
     def frames(self, check: str) -> list[Atoms]:
         """Return the labelled structures that were made for a check."""
-        return [atoms for atoms in self.labelled if atoms.info['check'] == check]
+        return [atoms for atoms in self.labelled if atoms.info.get('check') == check]
+
+    @property
+    def isolated_atoms(self) -> dict[str, Atoms]:
+        """Return the isolated atoms that have a label, by their elements."""
+        return {atoms.symbols[0]: atoms for atoms in self.labelled if is_isolated_atom(atoms)}
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,8 @@ class Check:
         Draws the ``figure`` of a `Judgement` on axes of matplotlib.
     needs_filled_cell : bool
         Whether the crystal must fill its cell: not a slab, nor molecules in a box.
+    needs_isolated_atoms : bool
+        Whether it takes the labels of isolated atoms, which a run has of each element.
     rank : int
         Checks are made in this order.
     """
@@ -152,6 +160,7 @@ class Check:
     n_steps: Callable[[PhysicsParameters], int] = lambda parameters: 0
     draw: Drawing | None = None
     needs_filled_cell: bool = True
+    needs_isolated_atoms: bool = False
     rank: int = 100
 
 

@@ -23,7 +23,7 @@ from aiida_mlip_autopipe.science.evaluation.records import CheckOutcome, DrawnPh
 from aiida_mlip_autopipe.science.parameters import PhysicsParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, check_elements, load_calculator
 from aiida_mlip_autopipe.science.registry import PHYSICS_CHECKS
-from aiida_mlip_autopipe.science.systems import fills_its_cell, vacuum_axes
+from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom, vacuum_axes
 
 __all__ = ['check_calculator', 'check_physics', 'reference_structures']
 
@@ -75,7 +75,7 @@ def check_physics(
         A MACE ``.model`` file.
     labelled : sequence of Atoms
         The structures, with ``REF_energy``, ``REF_forces`` and ``REF_stress``; some may be missing. The crystal itself
-        must be among them; it needs a label only where a check compares.
+        must be among them; it needs a label only where a check compares. Some checks take isolated atoms as well.
     parameters : PhysicsParameters
         As given to `reference_structures`.
     progress : callable, optional
@@ -106,7 +106,7 @@ def check_calculator(
             f"{len(pristine)} of {len(labelled)} frames have check = 'pristine': give the structures of one crystal, "
             'as physics_structures makes them'
         )
-    usable = [atoms for atoms in labelled if _has_label(atoms) and 'check' in atoms.info]
+    usable = [atoms for atoms in labelled if _has_label(atoms) and ('check' in atoms.info or is_isolated_atom(atoms))]
     names = [atoms.info['frame_id'] for atoms in usable]
     context = Context(
         calculator=calculator,
