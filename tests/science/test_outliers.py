@@ -24,7 +24,7 @@ def spoilt(place=1234, spreads=300.0):
 @pytest.mark.parametrize('place', [0, 1234])
 def test_one_row_at_300_spreads_changes_neither_the_components_nor_the_other_picks(place):
     clean = DirectSampler(100).fit(np.delete(CLEAN, place, axis=0))
-    with pytest.warns(UserWarning, match=rf'1 rows of X \({place}\).*would be 1 principal components instead of 8'):
+    with pytest.warns(UserWarning, match=rf'X has 1 outlying row \({place}\).*would be 1 instead of 8'):
         sampler = DirectSampler(100).fit(spoilt(place))
     assert sampler.n_components_ == clean.n_components_ == 8
     np.testing.assert_allclose(sampler.components_, clean.components_, atol=1e-6)
@@ -64,7 +64,7 @@ def test_few_rows_are_all_believed():
 
 def test_outliers_do_not_depend_on_the_order_or_the_chunks_and_a_known_one_is_not_taken_again():
     rows, order = spoilt(), RNG.permutation(3000)
-    with pytest.warns(UserWarning, match='principal components'):
+    with pytest.warns(UserWarning, match='outlying row'):
         straight = DirectSampler(60).fit(rows.astype(np.float32), known=rows[1234:1235])
         chunks = DirectSampler(60).fit(lambda: np.array_split(rows[order].astype(np.float32), 7), known=rows[1234:1235])
     assert 1234 not in straight.selected_idx_ and straight.n_components_ == chunks.n_components_ == 8

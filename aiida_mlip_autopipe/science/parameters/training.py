@@ -62,6 +62,11 @@ class TrainingParameters(StageParameters):
         description='Train on the isolated atoms, too: without them mace adds its shift to a free atom, and cohesive '
         'energies are wrong.',
     )
+    weigh_by_represented: bool = Field(
+        False,
+        description='Weigh each selected frame by the number of explored frames that it represents, between 1/4 and 4 '
+        'times the mean of its round. Frames that were not selected count 1.',
+    )
     swa_fraction: float = Field(
         0.3,
         ge=0,

@@ -95,9 +95,10 @@ def warning_of(outliers: Outliers, classical: Reduction, reduction: Reduction) -
     rows = outliers.rows
     named = ', '.join(map(str, rows[:3])) + (', ...' if len(rows) > 3 else '')
     return (
-        f'{len(rows)} rows of X ({named}) are up to {outliers.half_ranges:.0f} times as far from the median as 99 % of '
-        f'the rows: with them there would be {before} principal components instead of {after}. They do not count in '
-        'the reduction, but may be selected: look at these frames, and exclude them (limits) if they are broken'
+        f'X has {len(rows)} outlying row{"s" if len(rows) > 1 else ""} ({named}), up to {outliers.half_ranges:.0f} '
+        f'times as far from the median as 99 % of the rows: with them the number of principal components would be '
+        f'{before} instead of {after}. They do not count in the reduction, but may be selected: look at these frames, '
+        'and exclude them (limits) if they are broken'
     )
 
 
