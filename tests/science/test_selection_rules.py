@@ -66,7 +66,7 @@ def test_it_says_what_it_does(name):
 
 
 def test_a_rule_that_there_is_not_is_refused():
-    with pytest.raises(ValueError, match="selection='best' must be one of 'direct', 'farthest', 'random'"):
+    with pytest.raises(ValueError, match="selection='best' must be one of 'direct', 'farthest', 'i-optimal', 'random'"):
         DirectSampler(3, selection='best')
-    with pytest.raises(ValueError, match="Input should be 'direct', 'farthest' or 'random'"):
+    with pytest.raises(ValueError, match="Input should be 'direct', 'farthest', 'i-optimal' or 'random'"):
         SamplingParameters(selection='best')

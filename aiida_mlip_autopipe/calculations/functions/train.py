@@ -25,10 +25,12 @@ def split_dataset(
     :param previous: the data set of the round before: its origins stay on their sides.
     :param labelled: the sets; all of one level of theory. Existing data among them trains: what validates is the run's
         own.
-    :returns: ``training``, ``validation`` and ``dataset`` (both, with ``info['split']``).
+    :returns: ``training``, ``validation`` and ``dataset`` (both, with ``info['split']``). With
+        ``weigh_by_represented``, the selected frames of each set have their ``training_weight`` in ``info``.
     :raises ValueError: if the sets were labelled at different levels of theory.
     """
     from aiida_mlip_autopipe.science.training import split_by_origin
+    from aiida_mlip_autopipe.science.training.weights import weigh
 
     fingerprints = {node.label_fingerprint for node in labelled.values()}
     if len(fingerprints) > 1:
@@ -38,7 +40,11 @@ def split_dataset(
         )
     fingerprint_of_all = fingerprints.pop()
     training = TrainingParameters(**parameters.get_dict())
-    frames = {atoms.info['frame_id']: atoms for name in sorted(labelled) for atoms in labelled[name].get_atoms()}
+    sets = [labelled[name].get_atoms() for name in sorted(labelled)]
+    if training.weigh_by_represented:
+        for frames_of_set in sets:
+            weigh(frames_of_set)
+    frames = {atoms.info['frame_id']: atoms for frames_of_set in sets for atoms in frames_of_set}
     dataset = list(frames.values())
     before = previous.get_atoms() if previous is not None else []
     sides = {atoms.info['origin']: atoms.info['split'] for atoms in before} | {EXISTING_DATA: 'training'}

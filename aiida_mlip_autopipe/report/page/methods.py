@@ -140,6 +140,12 @@ def _training(record: RunRecord, cite: Citations) -> str:
         else ''
     )
     committee = f'; {size} potentials from different random seeds make a committee' if size > 1 else ''
+    weights = (
+        ' Each selected frame counted by the number of explored frames that it represents, between 1/4 and 4 times the '
+        'mean.'
+        if asked.get('weigh_by_represented', False)
+        else ''
+    )
     data = ''
     if record.trained:
         last = record.trained[-1]
@@ -151,7 +157,7 @@ def _training(record: RunRecord, cite: Citations) -> str:
     return (
         f'MACE was trained {how[asked["method"]]}{model}, for up to {asked["n_steps"]} steps with batches of '
         f'{asked["batch_size"]} and weights {asked["energy_weight"]:g}, {asked["forces_weight"]:g} and '
-        f'{asked["stress_weight"]:g} of energy, forces and stress in the loss{committee}.{data}'
+        f'{asked["stress_weight"]:g} of energy, forces and stress in the loss{committee}.{weights}{data}'
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors.compiled import neighbours
+from aiida_mlip_autopipe.science.estimator import RemembersArguments, check_real
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -77,7 +78,7 @@ def atomic_numbers_of(species: Iterable[int | str]) -> np.ndarray:
     return np.array(sorted(numbers), dtype=np.int64)
 
 
-class Descriptor(ABC):
+class Descriptor(RemembersArguments, ABC):
     """A map from frames to rows of features.
 
     Parameters
@@ -328,6 +329,8 @@ class _Frames:
     @classmethod
     def of(cls, numbers: Any, positions: Any, cells: Any, pbc: Any) -> _Frames:
         """Convert, repeat a single cell for all frames, and check the shapes."""
+        for name, values in (('positions', positions), ('cells', cells)):
+            check_real(values, name)
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         numbers = np.ascontiguousarray(numbers, dtype=np.int64)
         cells = np.asarray(cells, dtype=np.float64)

@@ -64,6 +64,11 @@ class TrainingParameters(StageParameters):
         'not, and cohesive energies are wrong by the shift. A fine-tuning has the network of its foundation: exact is '
         'trained there.',
     )
+    weigh_by_represented: bool = Field(
+        False,
+        description='Weigh each selected frame by the number of explored frames that it represents, between 1/4 and 4 '
+        'times the mean of its round. Frames that were not selected count 1.',
+    )
     swa_fraction: float = Field(
         0.3,
         ge=0,

@@ -250,6 +250,8 @@ def _birch(points: np.ndarray, n_clusters: int, max_bytes: float) -> np.ndarray:
                 "choose 'kmeans', which needs a few numbers for each frame, or raise max_bytes"
             )
 
+    if n_clusters == 1:
+        return np.zeros(len(points), np.int32)
     refuse(3 * 8 * points.size, f'for a tree over {len(points)} frames')
     distinct = _distinct(points)
     if n_clusters > distinct.max():
@@ -263,6 +265,8 @@ def _birch(points: np.ndarray, n_clusters: int, max_bytes: float) -> np.ndarray:
         if n_found >= n_clusters or threshold < resolved:
             break
         threshold *= max(0.5, min(0.9, n_found / n_clusters))
+    if n_found == 1:
+        return np.zeros(len(points), np.int32)
     joined = AgglomerativeClustering(min(n_clusters, n_found)).fit_predict(model.subcluster_centers_)
     return joined[model.labels_].astype(np.int32)
 

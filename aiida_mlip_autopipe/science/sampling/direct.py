@@ -10,6 +10,7 @@ Source: J. Qi, T. W. Ko, B. C. Wood, T. A. Pham and S. P. Ong, npj Comput. Mater
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from aiida_mlip_autopipe.science.estimator import Parametrised
 from aiida_mlip_autopipe.science.registry import SELECTION_RULES
 from aiida_mlip_autopipe.science.sampling.clustering import (
     CLUSTERINGS,
@@ -27,6 +29,7 @@ from aiida_mlip_autopipe.science.sampling.clustering import (
 )
 from aiida_mlip_autopipe.science.sampling.coverage import coverage_of, five_numbers
 from aiida_mlip_autopipe.science.sampling.environments import EnvironmentSource, fill_environments
+from aiida_mlip_autopipe.science.sampling.outliers import Outliers, set_apart, warning_of
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool, count_distinct, draw, members_of
 from aiida_mlip_autopipe.science.sampling.reduction import (
     WEIGHTINGS,
@@ -54,7 +57,7 @@ COUNTS = ('n_to_select', 'n_clusters', 'n_per_cluster', 'min_cluster_size', 'max
 FRACTIONS = ('fill', 'coverage_fill', 'environment_fill')
 
 
-class DirectSampler:
+class DirectSampler(Parametrised):
     """Select frames that represent all frames.
 
     Parameters
@@ -197,7 +200,8 @@ class DirectSampler:
             ``groups`` or ``exclude`` another length; if the clustering would not fit into the memory.
         """
         _check_environments(self.environment_fill, environments, groups)
-        moments = measure(X, _excluded(exclude))
+        all_moments = measure(X, _excluded(exclude))
+        moments, outliers = set_apart(X, all_moments)
         reduction = reduce(moments, self.min_eigenvalue, self.max_components, self.weighting)
         points = project(X, reduction, moments)
         usable, fixed = np.flatnonzero(moments.usable), known_scores(known, reduction)
@@ -216,7 +220,16 @@ class DirectSampler:
         self._remember(reduction, points, usable, digests, pool)
         self._novelty = novelty
         self._counts = {**_counts(moments, exclude), 'n_known': len(fixed), **_left_out(far, new)}
+        self._counts['n_outliers'] = len(outliers.rows)
+        if len(outliers.rows):
+            self._tell_outliers(outliers, reduce(all_moments, self.min_eigenvalue, self.max_components), reduction)
         return self
+
+    def _tell_outliers(self, outliers: Outliers, classical: Reduction, reduction: Reduction) -> None:
+        """Warn where outliers would have halved the number of components."""
+        self._counts['n_components_with_outliers'] = len(classical.components)
+        if told := warning_of(outliers, classical, reduction):
+            warnings.warn(told, stacklevel=3)
 
     def _remember_picks(self, pool: Pool, picks: Picks, rows: np.ndarray, n_rows: int) -> None:
         """Keep what was taken of the pool, whose frames are some of the rows."""

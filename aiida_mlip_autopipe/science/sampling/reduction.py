@@ -12,19 +12,23 @@ Source: J. Qi, T. W. Ko, B. C. Wood, T. A. Pham and S. P. Ong, npj Comput. Mater
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from aiida_mlip_autopipe.science.sampling.rows import BLOCK, RowSource, blocks
 
-__all__ = ['WEIGHTINGS', 'Moments', 'Reduction', 'known_scores', 'measure', 'project', 'reduce']
+__all__ = ['WEIGHTINGS', 'Moments', 'Reduction', 'known_scores', 'measure', 'project', 'read_again', 'reduce']
 
 #: A feature whose spread is below this fraction of its size is constant up to rounding: in double, in single precision.
 CONSTANT = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-6}
 
 #: Scores of known frames are below this: their squares are in single precision.
 FARTHEST = 1e18
+
+#: Distinct rows that are kept as a sample of all: what their digests say, not where they stand.
+SAMPLE = 2048
 
 #: Exponent of the explained-variance ratio that multiplies each component.
 WEIGHTINGS = {'none': 0.0, 'half': 0.5, 'maml': 1.0}
@@ -48,6 +52,10 @@ class Moments:
         Of the usable rows (n_features, n_features).
     dtype : numpy.dtype
         float32 or float64.
+    sample : numpy.ndarray
+        Some of the distinct usable rows, or all if they are few (n_sample, n_features), float64.
+    extremes : numpy.ndarray
+        Smallest and largest value of each feature among the usable rows (2, n_features), float64.
     """
 
     digests: np.ndarray
@@ -56,6 +64,8 @@ class Moments:
     mean: np.ndarray
     covariance: np.ndarray
     dtype: np.dtype
+    sample: np.ndarray
+    extremes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ def measure(source: RowSource, rejected: np.ndarray | None = None) -> Moments:
     """
     stage = shift = None
     digests, finite, n_rows, n_usable = [], [], 0, 0
-    total, products = np.zeros(1), np.zeros((1, 1))
+    total, products, extent = np.zeros(1), np.zeros((1, 1)), _Extent()
     for rows in blocks(source):
         stage = stage or _Stage(rows)
         wanted = np.ones(len(rows), np.bool_) if rejected is None else ~rejected[n_rows : n_rows + len(rows)]
@@ -135,6 +145,7 @@ def measure(source: RowSource, rejected: np.ndarray | None = None) -> Moments:
         if len(staged):
             total = total + np.ones(len(staged), staged.dtype) @ staged
             products = products + (staged.T @ staged)
+            extent.add(staged, digest[fit & wanted])
     if stage is None:
         raise ValueError('X has no row; give at least one')
     if rejected is not None and n_rows != len(rejected):
@@ -150,7 +161,9 @@ def measure(source: RowSource, rejected: np.ndarray | None = None) -> Moments:
         raise ValueError(f'X has values whose squares are too large for {stage.dtype}; exclude such frames')
     all_finite = np.concatenate(finite)
     usable = all_finite if rejected is None else all_finite & ~rejected
-    return Moments(np.concatenate(digests), all_finite, usable, shift + offset, covariance, stage.dtype)
+    sample, extremes = extent.sample().astype(np.float64) + shift, np.array([extent.low, extent.high]) + shift
+    every_digest = np.concatenate(digests)
+    return Moments(every_digest, all_finite, usable, shift + offset, covariance, stage.dtype, sample, extremes)
 
 
 def reduce(
@@ -196,25 +209,39 @@ def project(source: RowSource, reduction: Reduction, moments: Moments) -> np.nda
     ValueError
         If they are not the rows that were read first.
     """
-    n_first = len(moments.usable)
     scores = np.empty((np.count_nonzero(moments.usable), len(reduction.components)), np.float32)
     factors = reduction.factors.astype(moments.dtype)
+    n_scores = 0
+    for whole, n_staged in read_again(source, moments, reduction.mean):
+        scores[n_scores : n_scores + n_staged] = np.clip((whole @ factors)[:n_staged], -FARTHEST, FARTHEST)
+        n_scores += n_staged
+    return scores
+
+
+def read_again(source: RowSource, moments: Moments, shift: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Read all rows again and yield the usable ones less a shift: a buffer, and how many of its rows hold one.
+
+    Raises
+    ------
+    ValueError
+        If they are not the rows that were read first.
+    """
+    n_first = len(moments.usable)
     stage = None
-    n_rows = n_scores = 0
+    n_rows = 0
     for rows in blocks(source):
         stage = stage or _Stage(rows)
         these = slice(n_rows, n_rows + len(rows))
         if these.stop > n_first:
             raise ValueError(_differs(f'it has more than the {n_first} rows of the first pass'))
-        staged, digests, _ = stage(rows, reduction.mean, moments.usable[these])
+        staged, digests, _ = stage(rows, shift, moments.usable[these])
         changed = np.flatnonzero(digests != moments.digests[these])
         if len(changed):
             raise ValueError(_differs(f'row {n_rows + changed[0]} has changed'))
-        scores[n_scores : n_scores + len(staged)] = (stage.whole @ factors)[: len(staged)]
-        n_rows, n_scores = these.stop, n_scores + len(staged)
+        n_rows = these.stop
+        yield stage.whole, len(staged)
     if n_rows < n_first:
         raise ValueError(_differs(f'it has {n_rows} rows instead of the {n_first} of the first pass'))
-    return scores
 
 
 def _differs(what: str) -> str:
@@ -224,6 +251,33 @@ def _differs(what: str) -> str:
 def _ratio(eigenvalues: np.ndarray) -> np.ndarray:
     total = eigenvalues.sum()
     return eigenvalues / total if total > 0 else np.zeros(len(eigenvalues))
+
+
+class _Extent:
+    """Smallest and largest value of each feature, and a sample of distinct rows: those with the lowest digests."""
+
+    def __init__(self) -> None:
+        self.low, self.high = np.array(np.inf), np.array(-np.inf)
+        self._rows: list[np.ndarray] = []
+        self._keys: list[np.ndarray] = []
+        self._highest, self._n_held = np.uint64(2**64 - 1), 0
+
+    def add(self, rows: np.ndarray, digests: np.ndarray) -> None:
+        self.low, self.high = np.minimum(self.low, rows.min(axis=0)), np.maximum(self.high, rows.max(axis=0))
+        lowest = digests <= self._highest
+        self._rows.append(rows[lowest])
+        self._keys.append(digests[lowest])
+        self._n_held += len(self._keys[-1])
+        if self._n_held > 2 * SAMPLE:
+            self.sample()
+
+    def sample(self) -> np.ndarray:
+        """Return the sample, and forget what else was held."""
+        keys, first = np.unique(np.concatenate(self._keys), return_index=True)
+        self._keys, self._rows = [keys[:SAMPLE]], [np.concatenate(self._rows)[first[:SAMPLE]]]
+        self._n_held = len(self._keys[0])
+        self._highest = self._keys[0][-1] if self._n_held == SAMPLE else self._highest
+        return self._rows[0]
 
 
 class _Stage:
@@ -268,7 +322,7 @@ def known_scores(known: RowSource | None, reduction: Reduction) -> np.ndarray:
         If they have another number of features, or are not finite, or too far from those that were reduced.
     """
     scores = [np.empty((0, len(reduction.components)), np.float32)]
-    for rows in blocks(known) if known is not None else ():
+    for rows in blocks(known, 'known') if known is not None else ():
         if rows.shape[1] != len(reduction.mean):
             raise ValueError(
                 f'known has {rows.shape[1]} features, X has {len(reduction.mean)}; use the same descriptor'

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from aiida_mlip_autopipe.science.estimator import check_real
+
 __all__ = ['BLOCK', 'RowFile', 'RowSource', 'blocks', 'write_rows']
 
 #: Rows that are worked on at once: few enough to stay in the cache of a core.
@@ -19,7 +21,7 @@ BLOCK = 1024
 RowSource = np.ndarray | Sequence[Sequence[float]] | Callable[[], Iterable[np.ndarray]]
 
 
-def blocks(source: RowSource) -> Iterator[np.ndarray]:
+def blocks(source: RowSource, name: str = 'X') -> Iterator[np.ndarray]:
     """Yield rows in blocks of `BLOCK`, float32 or float64, C-contiguous; the last may be shorter.
 
     The type and the number of features are those of the first chunk. A block is to be used before the next is asked
@@ -28,16 +30,18 @@ def blocks(source: RowSource) -> Iterator[np.ndarray]:
     Raises
     ------
     ValueError
-        If a chunk is not two-dimensional, or differs from the first in its number of features.
+        If a chunk is not two-dimensional, is complex, or differs from the first in its number of features. ``name``
+        is what it calls the rows.
     """
     buffer, filled = None, 0
-    for chunk in source() if callable(source) else _slices(np.asanyarray(source)):
+    for chunk in source() if callable(source) else _slices(np.asanyarray(source), name):
         rows = np.asarray(chunk)
+        check_real(rows, name)
         if buffer is None and rows.ndim == 2:
             buffer = np.empty((BLOCK, rows.shape[1]), np.float32 if rows.dtype == np.float32 else np.float64)
         if buffer is None or rows.ndim != 2 or rows.shape[1] != buffer.shape[1] or rows.shape[1] == 0:
             wanted = 'n_features' if buffer is None else buffer.shape[1]
-            raise ValueError(f'X has a chunk of shape {rows.shape}; give at least one feature, (n_rows, {wanted})')
+            raise ValueError(f'{name} has a chunk of shape {rows.shape}; give at least one feature, (n_rows, {wanted})')
         rows = np.ascontiguousarray(rows, dtype=buffer.dtype)
         while len(rows):
             if filled == 0 and len(rows) >= BLOCK:
@@ -53,9 +57,9 @@ def blocks(source: RowSource) -> Iterator[np.ndarray]:
         yield buffer[:filled]
 
 
-def _slices(rows: np.ndarray) -> Iterator[np.ndarray]:
+def _slices(rows: np.ndarray, name: str) -> Iterator[np.ndarray]:
     if rows.ndim != 2:
-        raise ValueError(f'X has shape {rows.shape}; give at least one row and one feature, (n_rows, n_features)')
+        raise ValueError(f'{name} has shape {rows.shape}; give at least one row and one feature, (n_rows, n_features)')
     return (rows[first : first + BLOCK] for first in range(0, len(rows), BLOCK))
 
 

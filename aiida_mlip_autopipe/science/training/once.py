@@ -25,6 +25,7 @@ from aiida_mlip_autopipe.science.potential.fine_tuning import (
     rehearses,
     save_potential,
 )
+from aiida_mlip_autopipe.science.potential.frame_weights import write_weighted
 from aiida_mlip_autopipe.science.potential.load import PotentialError, PotentialInfo, inspect_potential, load_model
 from aiida_mlip_autopipe.science.potential.schedule import Schedule, schedule_of
 from aiida_mlip_autopipe.science.potential.training_command import Request, command
@@ -39,6 +40,7 @@ from aiida_mlip_autopipe.science.training.sets import (
     TrainingError,
     symbols,
 )
+from aiida_mlip_autopipe.science.training.weights import weights_in
 
 __all__ = ['TrainingResult', 'train_once']
 
@@ -130,9 +132,13 @@ def _request(
         foundation = prepare_foundation(given['foundation'], parameters, work / 'foundation.model')
         if 'replay' in given:
             replay = label_replay(sets['replay'], foundation, parameters, work / 'replay.xyz')
+    training = given['training']
+    if parameters.weigh_by_represented:
+        weights = weights_in(sets['training'])
+        training = write_weighted(sets['training'], weights, parameters.loss, work / 'training.xyz')
     return Request(
         parameters=parameters,
-        training=given['training'],
+        training=training,
         validation=given['validation'],
         schedule=schedule,
         foundation=foundation,

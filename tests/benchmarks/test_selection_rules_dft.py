@@ -1,0 +1,149 @@
+"""Which rule of selection, with or without weights, trains better potentials than a random selection, and where.
+
+Twelve hold-outs (a fifth of each trajectory) of each set of `selection_sets`; 10, 20 and 30 % of the rest are selected
+without a look at the labels, and a linear ACE is trained on them. Errors on the held-out frames are divided by those
+after random selections of the same size (mean of ten draws). The three binaries count as one set, alloys, by the
+geometric mean.
+
+What is decided by it, written down before it was run:
+
+- Weights are those of `weights_of`: a frame counts by what it represents, between 1/4 and 4 of the mean. They are on by
+  default only if the errors in energy and in forces, pooled over the budgets, are not larger than without weights
+  within one standard error of the difference on each of Si, Ge, Li and the alloys.
+- A rule may become the default only if its errors over random's, pooled over sets and budgets, are at most 1.00 in
+  energy and in forces, and on each set at most 1 plus two standard errors. Candidates: DIRECT; DIRECT with weights;
+  I-optimal; I-optimal with weights; DIRECT with half of the budget drawn at random first. Of several, the one with the
+  smallest sum of both pooled errors.
+
+MACE is not the judge here: a training of each selection to convergence, three seeds each, takes days on two cores.
+
+``OMP_NUM_THREADS=1 pytest tests/benchmarks -k selection_rules_dft``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from aiida_mlip_autopipe.science.descriptors import make_descriptor
+from aiida_mlip_autopipe.science.parameters import SoapParameters
+from aiida_mlip_autopipe.science.sampling import DirectSampler
+from aiida_mlip_autopipe.science.training.weights import weights_of
+
+from .linear_ace import LinearACE
+from .selection_sets import SETS, files_of, load, potential_of, species_of, split, trajectories_of
+
+BUDGETS = (0.1, 0.2, 0.3)
+N_SEEDS, N_RANDOM = 12, 10
+ALLOYS = ('MoTa', 'NbW', 'TaW')
+
+
+class Picks(NamedTuple):
+    """Rows of the pool, and how much each counts in the training."""
+
+    rows: np.ndarray
+    weights: np.ndarray | None = None
+
+
+Select = Callable[[np.ndarray, int, int], Picks]
+
+
+def by_rule(weighted: bool = False, **settings: Any) -> Select:
+    """Return a selection by a rule."""
+
+    def select(rows: np.ndarray, n_to_select: int, seed: int) -> Picks:
+        sampler = DirectSampler(n_to_select, random_state=seed, **settings).fit(rows)
+        return Picks(sampler.selected_idx_, weights_of(sampler.represents_) if weighted else None)
+
+    return select
+
+
+def half_at_random(rows: np.ndarray, n_to_select: int, seed: int) -> Picks:
+    """Draw half of the budget where the frames are; DIRECT takes the rest, away from these."""
+    drawn = DirectSampler(n_to_select // 2, random_state=seed, selection='random').fit(rows).selected_idx_
+    left = np.setdiff1d(np.arange(len(rows)), drawn)
+    sampler = DirectSampler(n_to_select - len(drawn), random_state=seed).fit(rows[left], known=rows[drawn])
+    return Picks(np.concatenate([drawn, left[sampler.selected_idx_]]))
+
+
+RULES: dict[str, Select] = {
+    'DIRECT': by_rule(),
+    'DIRECT, weights': by_rule(weighted=True),
+    'I-optimal': by_rule(selection='i-optimal'),
+    'I-optimal, weights': by_rule(weighted=True, selection='i-optimal'),
+    'DIRECT, half at random': half_at_random,
+}
+
+
+def study(
+    potential: LinearACE, rows: np.ndarray, trajectories: np.ndarray, rules: dict[str, Select] = RULES
+) -> dict[str, np.ndarray]:
+    """Return the errors in energy and forces over those of random selections: name -> (N_SEEDS, budgets, 2)."""
+    errors = {name: np.empty((N_SEEDS, len(BUDGETS), 2)) for name in rules}
+    for seed in range(N_SEEDS):
+        pool, held_out = split(trajectories, seed)
+        for number, budget in enumerate(BUDGETS):
+            n_to_select = round(budget * len(pool))
+            generator = np.random.default_rng((seed, n_to_select))
+            draws = [generator.choice(pool, n_to_select, replace=False) for _ in range(N_RANDOM)]
+            random = np.mean([potential.errors(potential.fit(draw), held_out) for draw in draws], axis=0)
+            for name, select in rules.items():
+                picks = select(rows[pool], n_to_select, seed)
+                assert len(set(picks.rows.tolist())) == n_to_select
+                coefficients = potential.fit(pool[picks.rows], picks.weights)
+                errors[name][seed, number] = potential.errors(coefficients, held_out) / random
+    return errors
+
+
+def of_alloys(by_set: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the errors with the binaries as one set."""
+    together = {
+        name: np.exp(np.mean([np.log(by_set[binary][name]) for binary in ALLOYS], axis=0)) for name in by_set[ALLOYS[0]]
+    }
+    return {**{name: errors for name, errors in by_set.items() if name not in ALLOYS}, 'alloys': together}
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over the hold-outs and its standard error."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def test_errors_of_rules(add_row):
+    """RMSE on held-out frames over that of random selections, mean over hold-outs ± its standard error."""
+    missing = [str(path) for name in SETS for path in files_of(name) if not path.is_file()]
+    if missing:
+        pytest.skip(f'{", ".join(missing)} not there: labelled frames that must not be redistributed')
+    by_set = {}
+    for name in SETS:
+        frames = load(name)
+        rows = make_descriptor(SoapParameters(), species_of(frames)).create(frames)
+        by_set[name] = study(potential_of(frames), rows, trajectories_of(frames))
+    tell(of_alloys(by_set), add_row)
+
+
+def tell(by_set: dict[str, dict[str, np.ndarray]], add_row: Callable[..., None]) -> None:
+    """Add the tables: each set by budget, and pooled over the budgets and the sets."""
+    for name, errors in by_set.items():
+        for rule, values in errors.items():
+            means, standard_errors = mean_and_error(values)
+            cells = {
+                f'{quantity} {budget:.0%}': f'{means[b, q]:.3f} ± {standard_errors[b, q]:.3f}'
+                for q, quantity in enumerate(('energy', 'forces'))
+                for b, budget in enumerate(BUDGETS)
+            }
+            add_row(f'RMSE over that of a random selection: {name}', selection=rule, **cells)
+    for rule in next(iter(by_set.values())):
+        cells = {}
+        for name, errors in by_set.items():
+            means, standard_errors = mean_and_error(np.exp(np.log(errors[rule]).mean(axis=1)))
+            cells[name] = f'{means[0]:.3f} ± {standard_errors[0]:.3f}, {means[1]:.3f} ± {standard_errors[1]:.3f}'
+        pooled = np.exp(np.mean([np.log(errors[rule]).mean(axis=(0, 1)) for errors in by_set.values()], axis=0))
+        add_row(
+            'RMSE over random: energy, forces; all budgets',
+            selection=rule,
+            **cells,
+            pooled='{:.3f}, {:.3f}'.format(*pooled),
+        )
