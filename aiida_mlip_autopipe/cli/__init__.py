@@ -38,7 +38,10 @@ COMMANDS = {
     'export': ('export', 'Write a bundle to share: potential, data, card, provenance.'),
     'verify': ('verify', 'Verify the checksums and the card of a bundle.'),
     'import': ('import_', 'Import a bundle into this profile.'),
+    'select': ('select', 'Select frames worth a label from trajectory files.'),
+    'describe': ('describe', 'Write descriptors of the frames of trajectory files.'),
 }
+WITHOUT_AIIDA = ('select', 'describe')
 
 
 class LazyGroup(click.Group):
@@ -52,7 +55,7 @@ class LazyGroup(click.Group):
         """Import the module of a command and return the command."""
         if cmd_name not in COMMANDS:
             return None
-        if find_spec('aiida') is None:
+        if cmd_name not in WITHOUT_AIIDA and find_spec('aiida') is None:
             raise click.ClickException(
                 f'{cmd_name} needs AiiDA, which this environment does not have (mlip-autopipe-worker runs without it). '
                 "Install the extra that brings it: pip install 'aiida-mlip-autopipe[aiida]', or in a clone: "

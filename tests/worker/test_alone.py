@@ -130,3 +130,14 @@ def test_a_command_that_needs_aiida_names_the_extra(alone, command):
     assert "pip install '.[aiida]'" in done.stderr and 'Traceback' not in done.stderr
     helped = subprocess.run([*program, '--help'], env=alone, capture_output=True, text=True, check=True)
     assert command in helped.stdout
+
+
+@pytest.mark.parametrize('command', [['select', '--number', '2'], ['describe', '--per-atom', '--output', 'rows.npz']])
+def test_frames_are_selected_and_described_without_aiida(alone, tmp_path, command):
+    """No profile, and not even AiiDA: files in, files out."""
+    write_extxyz(tmp_path / 'frames.extxyz', [bulk('Si', a=a) for a in (5.2, 5.3, 5.4, 5.5)])
+    small = ['--r-cut', '3.5', '--n-max', '2', '--l-max', '1']
+    program = [sys.executable, '-c', 'from aiida_mlip_autopipe.cli import main; main()', *command, 'frames.extxyz']
+    done = subprocess.run([*program, *small], cwd=tmp_path, env=alone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ('selected.extxyz' if command[0] == 'select' else 'rows.npz')).is_file()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.io import iread
-from ase.io.extxyz import PROPERTY_NAME_MAP, escape, key_val_dict_to_str, key_val_str_to_dict
+from ase.io.extxyz import PROPERTY_NAME_MAP, escape, key_val_dict_to_str, key_val_str_to_dict, save_calc_results
+from ase.stress import voigt_6_to_full_3x3_stress
 
-__all__ = ['read_any', 'read_extxyz', 'write_extxyz']
+__all__ = ['iter_any', 'keep_results', 'read_any', 'read_extxyz', 'write_extxyz']
 
 
 def read_any(path: str | Path) -> list[Atoms]:
@@ -23,10 +24,24 @@ def read_any(path: str | Path) -> list[Atoms]:
     ValueError
         If it cannot be read.
     """
+    return list(iter_any(path))
+
+
+def iter_any(path: str | Path) -> Iterator[Atoms]:
+    """Yield the frames that `read_any` returns, one after the other."""
     try:
-        return list(iread(path, index=':'))
+        yield from iread(path, index=':')
     except Exception as error:  # each of ASE's readers fails in its own way
         raise ValueError(f'{path} cannot be read: {error}; give a file of frames that ASE reads') from error
+
+
+def keep_results(atoms: Atoms) -> Atoms:
+    """Return a copy with the results of its calculator where `write_extxyz` writes them and ASE reads them back."""
+    copy = atoms.copy()
+    save_calc_results(copy, atoms.calc, calc_prefix='', force=True)
+    if np.shape(copy.info.get('stress')) == (6,):
+        copy.info['stress'] = voigt_6_to_full_3x3_stress(copy.info['stress'])
+    return copy
 
 
 def read_extxyz(path: str | Path) -> list[Atoms]:

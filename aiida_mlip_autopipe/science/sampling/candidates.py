@@ -1,4 +1,4 @@
-"""From folders of MD frames to candidates for labelling: describe every frame, select, load the selected ones.
+"""From frames of MD jobs or files to candidates: describe every frame, select, load the selected ones.
 
 Frames are read in chunks and never held together; the descriptor of each goes to a file, which DIRECT reads block by
 block. A candidate carries in its ``info`` where it comes from (see :mod:`aiida_mlip_autopipe.science.frames`) and why
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from aiida_mlip_autopipe.science.descriptors import make_descriptor, stream_rows
-from aiida_mlip_autopipe.science.frames import FrameChunk, iter_chunks, load_frames, read_manifest
+from aiida_mlip_autopipe.science.frames import FrameChunk, FrameSource, ShardFrames
 from aiida_mlip_autopipe.science.parameters import DescriptorParameters, SamplingParameters
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
 from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
@@ -30,17 +30,9 @@ if TYPE_CHECKING:
 
     from aiida_mlip_autopipe.science.descriptors import Descriptor
 
-__all__ = ['Selection', 'describe_folders', 'select_candidates']
+__all__ = ['Selection', 'describe_folders', 'select_candidates', 'select_frames']
 
 Progress = Callable[[Mapping[str, object]], None]
-
-#: What the frames of a group have in common, and which entries of a shard say it.
-GROUPS = {
-    'trajectory': ('folder_index', 'replica'),
-    'temperature': ('temperature_K', 'temperature_end_K'),
-    'pressure': ('pressure_GPa',),
-    'seed': ('seed_id',),
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,8 @@ class Selection:
         In order of rank; empty where no frame is new.
     table : dict of numpy.ndarray
         One entry per candidate: index (among all frames of the folders), cluster, rank, distance, reason, represents
-        (how many frames are nearer to it than to any other), frame_id, and novelty where something was known.
+        (how many frames are nearer to it than to any other), frame_id ('' of a frame without one), and novelty where
+        something was known.
     frames : dict of numpy.ndarray
         Some of the frames that there were to choose from, see
         :func:`~aiida_mlip_autopipe.science.sampling.overview.overview`.
@@ -104,10 +97,10 @@ def describe_folders(
     ValueError
         If there is no frame, or the potential is missing.
     """
-    shards = _verified_shards(folders)
-    tell = _with_total(progress, shards)
-    descriptor = make_descriptor(parameters, _species(folders, shards), potential)
-    return np.concatenate([rows.copy() for rows in stream_rows(descriptor, iter_chunks(folders), tell)])
+    source = ShardFrames(folders)
+    descriptor = make_descriptor(parameters, source.species, potential)
+    rows = stream_rows(descriptor, source.chunks(), _with_total(progress, source))
+    return np.concatenate([chunk.copy() for chunk in rows])
 
 
 def select_candidates(
@@ -136,9 +129,26 @@ def select_candidates(
     ManifestError, ValueError
         As `describe_folders`, and if no frame can be described.
     """
+    return select_frames(ShardFrames(folders), parameters, progress, potential, known, scratch)
+
+
+def select_frames(
+    source: FrameSource,
+    parameters: SamplingParameters,
+    progress: Progress | None = None,
+    potential: str | Path | None = None,
+    known: Sequence[Atoms] = (),
+    scratch: str | Path | None = None,
+) -> Selection:
+    """Select the frames worth a label from any source of frames; as `select_candidates` does.
+
+    Raises
+    ------
+    ValueError
+        If no frame can be described, or the potential is missing.
+    """
     from aiida_mlip_autopipe.science.sampling.figures import figure_data
 
-    shards = _verified_shards(folders)
     masked: dict[str, int] = {}
 
     def tell(state: Mapping[str, object]) -> None:
@@ -147,23 +157,23 @@ def select_candidates(
             progress(state)
 
     known = [atoms for atoms in known if not is_isolated_atom(atoms)]
-    species = sorted({*_species(folders, shards), *(int(number) for atoms in known for number in atoms.numbers)})
+    species = sorted({*source.species, *(int(number) for atoms in known for number in atoms.numbers)})
     descriptor = make_descriptor(parameters.descriptor, species, potential)
     codes: list[np.ndarray] = []
     notes: list[np.ndarray] = []
-    checked = _check(iter_chunks(folders), FrameLimits(parameters.limits), codes, notes)
+    checked = _check(source.chunks(), FrameLimits(parameters.limits), codes, notes)
     with TemporaryDirectory(dir=scratch, prefix='descriptors-') as folder:
-        rows = stream_rows(descriptor, checked, _with_total(tell, shards))
-        described = write_rows(Path(folder) / 'descriptors.npy', rows, sum(shard['n_frames'] for shard in shards))
+        rows = stream_rows(descriptor, checked, _with_total(tell, source))
+        described = write_rows(Path(folder) / 'descriptors.npy', rows, source.n_frames)
         sampler = _sampler(parameters).fit(
             described,
             known=_describe_known(known, descriptor) if known else None,
-            groups=_groups(shards, parameters.group_by),
+            groups=None if parameters.group_by == 'none' else source.groups(parameters.group_by),
             exclude=_excluded(np.concatenate(codes)),
-            environments=_environments(folders, parameters, species, potential),
+            environments=_environments(source, parameters, species, potential),
             certain=_certain(np.concatenate(notes)['disagreement_eV_A'], parameters),
         )
-    candidates = load_frames(folders, sampler.selected_idx_)
+    candidates = source.load(sampler.selected_idx_)
     table = _table(sampler, candidates)
     _tell_candidates(candidates, table)
     report = {**sampler.report_, 'frames_masked': masked}
@@ -177,32 +187,9 @@ def _tell_candidates(candidates: Sequence[Atoms], table: dict[str, np.ndarray]) 
         atoms.info.update({name: value for name, value in told.items() if name not in ('index', 'frame_id')})
 
 
-def _verified_shards(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the entries of all shards, after holding these against their checksums; there is at least a frame."""
-    shards: list[dict[str, Any]] = [
-        {**shard, 'folder_index': index}
-        for index, folder in enumerate(folders)
-        for shard in read_manifest(folder)['shards']
-    ]
-    if not any(shard['n_frames'] for shard in shards):
-        raise ValueError(
-            f'the {len(folders)} folders {[Path(folder).name for folder in folders]} hold no frame; run the MD '
-            'for longer or look at the guards that ended it'
-        )
-    return shards
-
-
-def _with_total(progress: Progress | None, shards: Sequence[dict[str, Any]]) -> Progress | None:
+def _with_total(progress: Progress | None, source: FrameSource) -> Progress | None:
     """Return what tells the total number of frames along with what it is told."""
-    n_frames = sum(shard['n_frames'] for shard in shards)
-    return None if progress is None else lambda state: progress({**state, 'frames_total': n_frames})
-
-
-def _species(folders: Sequence[Path], shards: Sequence[dict[str, Any]]) -> list[int]:
-    """Return the atomic numbers of all shards: those of the first frame of each."""
-    ends = np.cumsum([shard['n_frames'] for shard in shards])
-    first_frames = [int(end - shard['n_frames']) for end, shard in zip(ends, shards, strict=True) if shard['n_frames']]
-    return sorted({int(number) for atoms in load_frames(folders, first_frames) for number in atoms.numbers})
+    return None if progress is None else lambda state: progress({**state, 'frames_total': source.n_frames})
 
 
 def _check(
@@ -227,15 +214,6 @@ def _certain(disagreements: np.ndarray, parameters: SamplingParameters) -> np.nd
     return certain if certain.any() else None
 
 
-def _groups(shards: Sequence[dict[str, Any]], group_by: str) -> np.ndarray | None:
-    """Return the group of each frame, as numbers (n_frames,); None for no groups."""
-    if group_by == 'none':
-        return None
-    names = [str([shard[entry] for entry in GROUPS[group_by]]) for shard in shards]
-    _, numbers = np.unique(names, return_inverse=True)
-    return np.repeat(numbers.astype(np.int32), [shard['n_frames'] for shard in shards])
-
-
 def _describe_known(known: Sequence[Atoms], descriptor: Descriptor) -> np.ndarray:
     """Describe labelled frames (n_known, features), which may differ in size; leave out what cannot be."""
     rows = np.atleast_2d(descriptor.create(known, on_error='mask')).astype(np.float32)
@@ -243,13 +221,13 @@ def _describe_known(known: Sequence[Atoms], descriptor: Descriptor) -> np.ndarra
 
 
 def _environments(
-    folders: Sequence[Path], parameters: SamplingParameters, species: Sequence[int], potential: str | Path | None
+    source: FrameSource, parameters: SamplingParameters, species: Sequence[int], potential: str | Path | None
 ) -> Callable[[], Iterator[np.ndarray]] | None:
     """Return what describes the atoms of all frames, chunk by chunk; None where they are not asked for."""
     if parameters.environment_fill == 0:
         return None
     descriptor = make_descriptor(parameters.descriptor, species, potential, average='off')
-    return lambda: stream_rows(descriptor, iter_chunks(folders))
+    return lambda: stream_rows(descriptor, source.chunks())
 
 
 def _sampler(parameters: SamplingParameters) -> DirectSampler:
@@ -274,5 +252,5 @@ def _table(sampler: DirectSampler, candidates: Sequence[Atoms]) -> dict[str, np.
         'reason': np.array(sampler.reasons_, dtype=str),
         'represents': sampler.represents_,
         **known,
-        'frame_id': np.array([atoms.info['frame_id'] for atoms in candidates], dtype=str),
+        'frame_id': np.array([atoms.info.get('frame_id', '') for atoms in candidates], dtype=str),
     }
