@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiida import engine, orm
 from ase import Atoms
-from ase.build import graphene, molecule
+from ase.build import bulk, graphene, molecule
 
 from aiida_mlip_autopipe.cli.results import write_results
 from aiida_mlip_autopipe.data import FramesData
@@ -95,3 +95,20 @@ def test_graphene_keeps_its_vacuum(run):
         if isinstance(job, orm.CalcJobNode) and 'kpoints' in job.inputs
     }
     assert {mesh[2] for mesh in meshes} == {1} and any(mesh[0] > 1 for mesh in meshes)
+
+
+@pytest.mark.nightly
+def test_iron_keeps_its_moment(run):
+    """Magnetic by the heuristics; the crystal and what MD makes of it have about 2 µB an atom, the free atom has 4."""
+    node = run(
+        bulk('Fe', a=2.866),
+        generation={**SMALL['generation'], 'isolated_atom_box_A': 6.0},
+        labelling={**SMALL['labelling'], 'ecutwfc_Ry': 30.0, 'ecutrho_Ry': 240.0, 'kpoints_distance': 0.7},
+        system={'relax': 'none'},
+    )
+    frames = node.outputs.dataset.get_atoms()
+    moments = {atoms.info['frame_id']: atoms.info['total_magnetization_uB'] / len(atoms) for atoms in frames}
+    free = [moments[atoms.info['frame_id']] for atoms in frames if is_isolated_atom(atoms)]
+    assert free == [pytest.approx(4, abs=0.1)]
+    crystals = [moments[atoms.info['frame_id']] for atoms in frames if not is_isolated_atom(atoms)]
+    assert len(crystals) >= 5 and 1.5 < min(crystals) <= max(crystals) < 3

@@ -31,15 +31,21 @@ def inputs(pw_code, pseudo_family):
     }
 
 
-def test_a_crystal_ends_without_pressure(inputs):
-    """Silicon far from the minimum of its labels: the cell changes, it is diamond as before, and the report says so."""
-    structure = orm.StructureData(ase=bulk('Si', 'diamond', a=5.55)).store()
+@pytest.mark.parametrize('a', [5.55, pytest.param(6.2, marks=pytest.mark.nightly)])
+def test_a_crystal_ends_without_pressure(inputs, a):
+    """Silicon far from the minimum of its labels: the cell changes, it is diamond as before, and the report says so.
+
+    More than a tenth off in length, as a guessed prototype may be, it ends in the same cell.
+    """
+    structure = orm.StructureData(ase=bulk('Si', 'diamond', a=a)).store()
     outputs, node = engine.run_get_node(RelaxationWorkChain, structure=structure, what=orm.Str('cell'), **inputs)
     assert node.is_finished_ok, node.exit_message
     (relaxed,) = outputs['structure'].get_atoms()
     (moved,) = outputs['report']['structures']
     assert moved['volume_ratio'] == pytest.approx(relaxed.cell.volume / structure.get_cell_volume())
-    assert 1.01 < moved['volume_ratio'] < 1.1 and moved['largest_shift_A'] < 1e-3  # few k-points like a large cell
+    assert (
+        5.57 < np.cbrt(4 * relaxed.cell.volume) < 5.73 and moved['largest_shift_A'] < 1e-3
+    )  # few k-points: a large cell
     angles = relaxed.cell.angles()
     np.testing.assert_allclose(angles, 60, atol=0.01)
 

@@ -1,7 +1,8 @@
 """The source of the seeds relaxed by pw.x, with the level of theory of the labels.
 
 pw.x keeps its plane waves while the cell changes; aiida-quantumespresso's WorkChain therefore starts again with those
-of the new cell until the pressure is below its threshold there, which is the pressure that a label would have.
+of the new cell until the pressure is below its threshold there, which is the pressure that a label would have with the
+same mesh of k-points: it stays that of the cell from which the relaxation started.
 """
 
 from __future__ import annotations
