@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SETS = {'train': ('training set', 'o', '--'), 'test': ('test set', 's', '-'), 'hot': ('hotter test set', '^', ':')}
 FORCES = 'force_rmse_meV_A'
-TICKS_meV_A = (10, 20, 50, 100, 200, 500)
+TICKS_meV_A = (20, 30, 50, 70, 100, 150, 200, 300, 500)
 
 Series = dict[str, Any]
 
@@ -39,11 +39,16 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Series]]:
     return {
         'error_against_steps': [series(whole, 'steps', name, title) for name, (title, _, _) in SETS.items()],
         'error_against_labels': [
-            series([row for row in rows if row['steps'] == steps], 'labels', name, f'{title}, {steps} steps')
+            series([row for row in rows if _alike(row['steps'], steps)], 'labels', name, f'{title}, {steps} steps')
             for steps in budgets
             for name, (title, _, _) in SETS.items()
         ],
     }
+
+
+def _alike(steps: int, budget: int) -> bool:
+    """Return whether steps are a budget, but for those that make no whole epoch."""
+    return abs(steps / budget - 1) < 0.05
 
 
 def drawing(label: str) -> Callable[[Axes, Sequence[Series]], None]:
