@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,49 +18,55 @@ from aiida_mlip_autopipe.science.drawing import COLOURS, draw_figures
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SETS = {
-    'train': ('training set', 'o', '--'),
-    'validation': ('validation set', '^', ':'),
-    'test': ('test set', 's', '-'),
-}
+SETS = {'train': ('training set', 'o', '--'), 'test': ('test set', 's', '-'), 'hot': ('hotter test set', '^', ':')}
 FORCES = 'force_rmse_meV_A'
+TICKS_meV_A = (20, 30, 50, 70, 100, 150, 200, 300, 500)
+
+Series = dict[str, Any]
 
 
-def against(key: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return, by set, the force error of each seed, in meV/Å, against steps or labels."""
-    rows = list(rows)
-    values = sorted({row[key] for row in rows})
-    return {
-        'x': values,
-        'errors': {
-            name: [[row[name][FORCES] for row in rows if row[key] == value] for value in values] for name in SETS
-        },
-    }
+def series(rows: Iterable[Mapping[str, Any]], key: str, name: str, title: str) -> Series:
+    """Return the force error on a set, in meV/Å, of each training against its steps or labels."""
+    points = sorted((row[key], row[name][FORCES]) for row in rows)
+    return {'set': name, 'title': title, 'x': [x for x, _ in points], 'errors': [error for _, error in points]}
 
 
-def curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return what both figures show: steps with all labels, and labels with the number of steps that has several."""
+def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Series]]:
+    """Return what both figures show: steps with all labels, and labels at each number of steps that has several."""
     most = max(row['labels'] for row in rows)
-    (steps,) = {row['steps'] for row in rows if row['labels'] < most}
+    whole = [row for row in rows if row['labels'] == most]
+    budgets = sorted({row['steps'] for row in rows if row['labels'] < most})
     return {
-        'error_against_steps': against('steps', (row for row in rows if row['labels'] == most)),
-        'error_against_labels': against('labels', (row for row in rows if row['steps'] == steps)),
+        'error_against_steps': [series(whole, 'steps', name, title) for name, (title, _, _) in SETS.items()],
+        'error_against_labels': [
+            series([row for row in rows if _alike(row['steps'], steps)], 'labels', name, f'{title}, {steps} steps')
+            for steps in budgets
+            for name, (title, _, _) in SETS.items()
+        ],
     }
 
 
-def drawing(label: str) -> Callable[[Axes, Mapping[str, Any]], None]:
-    """Return a function that draws one figure: the geometric mean over the seeds, and each of them as a point."""
+def _alike(steps: int, budget: int) -> bool:
+    """Return whether steps are a budget, but for those that make no whole epoch."""
+    return abs(steps / budget - 1) < 0.05
 
-    def draw(axes: Axes, shown: Mapping[str, Any]) -> None:
-        for (name, (title, marker, line)), colour in zip(SETS.items(), COLOURS, strict=False):
-            errors = shown['errors'][name]
-            means = [float(np.exp(np.mean(np.log(values)))) for values in errors]
-            axes.loglog(shown['x'], means, line, color=colour, marker=marker, label=title)
-            for x, values in zip(shown['x'], errors, strict=True):
-                axes.loglog([x] * len(values), values, marker, color=colour, alpha=0.35, markersize=4)
-        axes.set_xticks(shown['x'], [str(x) for x in shown['x']])
+
+def drawing(label: str) -> Callable[[Axes, Sequence[Series]], None]:
+    """Return a function that draws one figure: each training as a point, and the geometric mean of the seeds."""
+
+    def draw(axes: Axes, shown: Sequence[Series]) -> None:
+        for one, colour in zip(shown, COLOURS, strict=False):
+            _, marker, line = SETS[one['set']]
+            places = sorted(set(one['x']))
+            means = [np.exp(np.mean(np.log([e for x, e in zip(one['x'], one['errors'], strict=True) if x == place])))
+                     for place in places]  # fmt: skip
+            axes.loglog(places, means, line, color=colour, label=one['title'])
+            axes.loglog(one['x'], one['errors'], marker, color=colour)
+        places = sorted({x for one in shown for x in one['x']})
+        axes.set_xticks(places, [str(place) for place in places])
         axes.minorticks_off()
-        ticks = [one for one in (10, 20, 50, 100, 200, 500) if axes.get_ylim()[0] <= one <= axes.get_ylim()[1]]
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in TICKS_meV_A if low <= tick <= high]
         axes.set_yticks(ticks, [str(tick) for tick in ticks])
         axes.set(xlabel=label, ylabel='force RMSE (meV/Å)')
         axes.grid(alpha=0.3)

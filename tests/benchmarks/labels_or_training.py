@@ -2,10 +2,9 @@
 
 ``OMP_NUM_THREADS=1 python -m tests.benchmarks.labels_or_training RESULTS docs/figures/labels_or_training.json``
 
-RESULTS is what ``mlip-autopipe run examples/silicon/input.yaml --output RESULTS`` wrote. Its data set is divided anew,
-as more frames than one should validate. Steps are varied on all training frames, labels at one number of steps; a seed
-draws the smaller sets, each a part of the next, and the weights that the training begins with. One row of the file is
-one training; those that are there are not done again.
+RESULTS is what ``mlip-autopipe run examples/silicon/input.yaml --output RESULTS`` wrote. Steps are varied on all
+training frames, labels at some numbers of steps; a seed draws the smaller sets, each a part of the next, and the
+weights that the training begins with. One row of the file is one training; those that are there are not done again.
 """
 
 from __future__ import annotations
@@ -25,12 +24,10 @@ from aiida_mlip_autopipe.science.evaluation import evaluate
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
 from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.science.training import train
-from aiida_mlip_autopipe.science.training.split import split_by_origin
 
-STEPS = (200, 400, 800, 1600)
-STEPS_OF_LABELS = 800
-FRACTIONS_OF_LABELS = (1.0, 0.5, 0.25)
-VALIDATION_FRACTION = 0.25
+STEPS = (400, 800, 1600, 3200)
+STEPS_OF_LABELS = (400, 1600)
+FRACTIONS_OF_LABELS = (0.5, 0.25, 1.0)
 HOTTER_THAN_K = 1800.0
 KEYS = ('energy_rmse_meV', 'force_rmse_meV_A')
 
@@ -45,7 +42,8 @@ def main() -> None:
     dataset, tested = (read(given.results / f'{name}.extxyz', ':') for name in ('dataset', 'test_set'))
     rows = json.loads(given.file.read_text()) if given.file.exists() else []
     done = {(row['labels'], row['steps'], row['seed']) for row in rows}
-    for training, validation, steps, seed in _trainings(dataset, given.seeds):
+    validation = [atoms for atoms in dataset if atoms.info['split'] == 'validation']
+    for training, steps, seed in _trainings(dataset, given.seeds):
         labels = sum(not is_isolated_atom(atoms) for atoms in training)
         if (labels, steps, seed) not in done:
             rows.append(
@@ -55,18 +53,16 @@ def main() -> None:
             given.file.write_text('[\n' + ',\n'.join(f'  {json.dumps(row)}' for row in rows) + '\n]\n')
 
 
-def _trainings(dataset: list[Atoms], seeds: list[int]) -> Iterator[tuple[list[Atoms], list[Atoms], int, int]]:
-    """Yield training set, validation set, steps and seed."""
-    first, second = split_by_origin(dataset, VALIDATION_FRACTION, 0)
-    validation = [dataset[index] for index in second]
-    isolated = [dataset[index] for index in first if is_isolated_atom(dataset[index])]
-    labelled = [dataset[index] for index in first if not is_isolated_atom(dataset[index])]
-    for seed in seeds:
-        order = np.random.default_rng(seed).permutation(len(labelled))
-        for steps in STEPS:
-            for fraction in FRACTIONS_OF_LABELS if steps == STEPS_OF_LABELS else (1.0,):
+def _trainings(dataset: list[Atoms], seeds: list[int]) -> Iterator[tuple[list[Atoms], int, int]]:
+    """Yield training set, steps and seed, the shorter trainings first."""
+    isolated = [atoms for atoms in dataset if is_isolated_atom(atoms)]
+    labelled = [atoms for atoms in dataset if atoms.info['split'] == 'training' and not is_isolated_atom(atoms)]
+    for steps in STEPS:
+        for seed in seeds:
+            order = np.random.default_rng(seed).permutation(len(labelled))
+            for fraction in FRACTIONS_OF_LABELS if steps in STEPS_OF_LABELS else (1.0,):
                 some = [labelled[index] for index in order[: round(fraction * len(labelled))]]
-                yield isolated + some, validation, steps, seed
+                yield isolated + some, steps, seed
 
 
 def _train(

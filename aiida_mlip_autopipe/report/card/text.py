@@ -148,7 +148,7 @@ def _errors(card: Mapping[str, Any]) -> list[str]:
     lines += ['', f'Root mean square errors, computed in {errors["dtype"]}.', '']
     lines += [f'- {FRAMES[name]}' for name in judged]
     lines += [
-        '- The standard error treats frames as independent. Frames of one seed are correlated, so it is too small.',
+        '- The standard error is that of leaving out one trajectory after the other; few of them tell little of it.',
         '- The errors are relative to the labels. They do not include the errors of DFT itself.',
     ]
     for title, name in (('element', 'by_element'), ('temperature (K)', 'by_temperature'), ('GPa', 'by_pressure')):
