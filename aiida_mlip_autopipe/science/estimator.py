@@ -41,9 +41,9 @@ class RemembersArguments(Parametrised):
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
         """Note the arguments; a copy and an unpickled one are given none, and bring their notes along."""
         made = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(made, *args, **keywords)
+        bound = inspect.signature(cls).bind_partial(*args, **keywords)
         bound.apply_defaults()
-        made._given = {name: value for name, value in bound.arguments.items() if name != 'self'}
+        made._given = dict(bound.arguments)
         return made
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -64,4 +64,4 @@ def check_real(values: Any, name: str) -> None:
 
 
 def _names_of(estimator: type) -> list[str]:
-    return [name for name in inspect.signature(estimator.__init__).parameters if name != 'self']
+    return list(inspect.signature(estimator).parameters)

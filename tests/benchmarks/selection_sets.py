@@ -40,7 +40,10 @@ FUNCTIONS: dict[int, dict[str, Any]] = {
     1: {'correlation_order': 4, 'n_max': [10, 6, 3, 2], 'l_max': [0, 5, 3, 2]},
     2: {'correlation_order': 3, 'n_max': [8, 4, 2], 'l_max': [0, 3, 2]},
 }
-FORCE_WEIGHT, RIDGE = 0.01, 1e-7
+FORCE_WEIGHT = 0.01
+
+#: Of 1e-8 to 1e-2, the ones with the smallest errors after random selections.
+RIDGE = {1: 1e-7, 2: 1e-6}
 
 
 def files_of(name: str) -> list[Path]:
@@ -61,10 +64,11 @@ def species_of(frames: list[Atoms]) -> list[str]:
     return sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
 
 
-def potential_of(frames: list[Atoms], ridge: float = RIDGE) -> LinearACE:
+def potential_of(frames: list[Atoms]) -> LinearACE:
     """Return the potential that judges the selections of a set."""
     species = species_of(frames)
-    return LinearACE(frames, ACE(species, 5.0, **FUNCTIONS[len(species)], average='outer'), FORCE_WEIGHT, ridge)
+    ace = ACE(species, 5.0, **FUNCTIONS[len(species)], average='outer')
+    return LinearACE(frames, ace, FORCE_WEIGHT, RIDGE[len(species)])
 
 
 def trajectories_of(frames: list[Atoms]) -> np.ndarray:

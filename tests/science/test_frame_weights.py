@@ -7,8 +7,11 @@ import pytest
 from ase.build import bulk
 
 from aiida_mlip_autopipe.science.frames import read_extxyz, write_extxyz
+from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.frame_weights import write_weighted
+from aiida_mlip_autopipe.science.training import split_by_origin, train
 from aiida_mlip_autopipe.science.training.weights import WEIGHT, weigh, weights_in, weights_of
+from tests.support.labels import labelled_silicon
 
 
 def labelled(represents):
@@ -54,6 +57,30 @@ def test_the_loss_of_mace_follows_the_weights(loss, tmp_path):
     plain = losses_of(tmp_path / 'plain.xyz', loss)[:1]
     np.testing.assert_allclose(by_weight[3.0], 3 * by_weight[1.0], rtol=1e-6)
     np.testing.assert_allclose(by_weight[1.0][:1], plain, rtol=1e-6)
+
+
+@pytest.mark.nightly
+def test_a_training_with_weights_gives_another_potential_and_the_same_frames_without_represents_do_not(
+    tiny_potential, tmp_path
+):
+    frames = labelled_silicon(tiny_potential, 8)
+    training, validation = split_by_origin(frames, 0.25, 0)
+    tiny = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, n_steps=4,
+                              max_continuations=0, swa_fraction=0, batch_size=50)  # fmt: skip
+    found = {}
+    for name, represents, weighs in (('off', (1, 99), False), ('on', (1, 99), True), ('none', None, True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        parts = [[frames[i].copy() for i in part] for part in (training, validation)]
+        for atoms, number in zip(parts[0][-2:], represents or (), strict=False):
+            atoms.info['represents'] = number
+        for part, file in zip(parts, ('training.xyz', 'validation.xyz'), strict=True):
+            write_extxyz(folder / file, part)
+        asked = tiny.model_copy(update={'weigh_by_represented': weighs})
+        result = train(folder / 'training.xyz', folder / 'validation.xyz', asked, folder)
+        found[name] = result.metrics['train']['force_rmse_meV_A']
+    assert found['on'] != pytest.approx(found['off'], rel=1e-6)
+    assert found['none'] == pytest.approx(found['off'], rel=1e-6)
 
 
 def losses_of(path, loss):

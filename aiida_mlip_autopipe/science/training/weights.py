@@ -47,7 +47,8 @@ def weigh(frames: Sequence[Atoms]) -> None:
     Frames that were not selected, such as seeds and isolated atoms, get none, which counts as 1.
     """
     selected = [atoms for atoms in frames if 'represents' in atoms.info]
-    for atoms, weight in zip(selected, weights_of([atoms.info['represents'] for atoms in selected]), strict=True):
+    represents = np.array([atoms.info['represents'] for atoms in selected])
+    for atoms, weight in zip(selected, weights_of(represents), strict=True):
         atoms.info[WEIGHT] = float(weight)
 
 
