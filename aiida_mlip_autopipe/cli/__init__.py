@@ -26,6 +26,7 @@ COMMANDS = {
     'plan': ('plan', 'Show what a pipeline would run, its cost, and any problems.'),
     'run': ('run', 'Submit a pipeline, follow it, and write its results.'),
     'submit': ('submit', 'Submit a pipeline and return.'),
+    'train': ('train', 'Train a potential on a labelled set, and judge it.'),
     'status': ('status', 'Show the state of a pipeline, or list all pipelines.'),
     'watch': ('watch', 'Watch a running pipeline.'),
     'change': ('change', 'Change the budget or the tolerances of a running pipeline.'),

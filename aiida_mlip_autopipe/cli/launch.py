@@ -30,6 +30,8 @@ __all__ = [
     'daemon_slots',
     'expand_in_profile',
     'load_nodes',
+    'named_frames',
+    'named_surrogate',
     'needed_slots',
     'prepare',
     'running_daemon',
@@ -106,8 +108,8 @@ def load_nodes(expansion: Expansion) -> tuple[dict[str, Any], list[str]]:
             'worker_code': lambda: find_code(configuration.codes.worker, 'codes.worker'),
             'labelling_code': lambda: _labelling_code(configuration.codes.labelling),
             'structure': lambda: _structure(expansion),
-            'surrogate': lambda: _surrogate(configuration.surrogate, expansion.elements),
-            'replay': lambda: _frames(configuration.replay, 'replay', read_any),
+            'surrogate': lambda: named_surrogate(configuration.surrogate, expansion.elements),
+            'replay': lambda: named_frames(configuration.replay, 'replay', read_any),
             'data': lambda: _data(configuration.data, expansion.elements, configuration.labelling),
         }
     )
@@ -270,7 +272,7 @@ def _labelling_code(label: str | None) -> AbstractCode | None:
     return None if label is None else find_code(label, 'codes.labelling')
 
 
-def _frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> FramesData | None:
+def named_frames(name: str | None, key: str, read: Callable[[str], list[Atoms]]) -> FramesData | None:
     """Return the frames that the input names under a key as a node; None where there are none."""
     if name is None:
         return None
@@ -289,13 +291,13 @@ def _data(name: str | None, elements: list[str], labelling: LabellingParameters)
     from aiida_mlip_autopipe.science.existing_data import read_labelled
     from aiida_mlip_autopipe.workflows.inputs import data_problem
 
-    frames = _frames(name, 'data', partial(read_labelled, bounds=labelling))
+    frames = named_frames(name, 'data', partial(read_labelled, bounds=labelling))
     if frames is not None and (problem := data_problem(frames, elements, labelling)):
         raise ValueError(problem)
     return frames
 
 
-def _surrogate(name: str, elements: list[str]) -> PotentialData | None:
+def named_surrogate(name: str, elements: list[str]) -> PotentialData | None:
     """Return the node of the first potential; None means that it is bootstrapped."""
     if name == BOOTSTRAP:
         return None

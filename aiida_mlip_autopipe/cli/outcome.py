@@ -16,6 +16,7 @@ from aiida_mlip_autopipe.cli.results import (
     tell_why_it_stopped,
     write_results,
 )
+from aiida_mlip_autopipe.cli.trained import tell_training, training_tables
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -49,7 +50,8 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
     """Print the errors of each round, what was reused and where the results are; exit 1 on failure."""
     if 'summary' in run.outputs:
         summary = run.outputs.summary.get_dict()
-        for table in error_tables(summary):
+        of_pipeline = 'rounds' in summary
+        for table in error_tables(summary) if of_pipeline else training_tables(summary):
             console.print()
             console.print(table)
         if summary['warning'] is not None:
@@ -57,9 +59,9 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
         for risen in tell_what_rose(summary):
             console.print(f'\n[yellow]Warning:[/] {risen}', soft_wrap=True)
         console.print()
-        console.print(tell_why_it_stopped(summary), soft_wrap=True)
-        if (next_labels := tell_what_is_next(summary)) is not None:
-            console.print(next_labels, soft_wrap=True)
+        words = (tell_why_it_stopped(summary), tell_what_is_next(summary)) if of_pipeline else tell_training(summary)
+        for line in filter(None, words):
+            console.print(line, soft_wrap=True)
     if 'physics' in run.outputs:
         console.print()
         console.print(physics_table(run.outputs.physics.get_dict()))

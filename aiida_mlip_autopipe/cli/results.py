@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     'ERROR_COLUMNS',
     'cell',
+    'error_table',
     'error_tables',
     'physics_table',
     'tell_what_is_next',
@@ -68,10 +69,10 @@ def write_results(run: WorkChainNode, progress: RunProgress, folder: Path) -> li
     written += _write_figures(progress.pk, folder)
     tables: dict[str, object] = {'summary.json': _summary(run, progress)}
     if 'potential' in run.outputs and run.is_terminated:
-        from aiida_mlip_autopipe.report.card import model_card
+        from aiida_mlip_autopipe.report.card import card_of
         from aiida_mlip_autopipe.report.reached import what_it_reached
 
-        tables['potential.json'] = model_card(run, what_it_reached(run))
+        tables['potential.json'] = card_of(run, what_it_reached(run))
     if 'physics' in run.outputs:
         tables['physics.json'] = run.outputs.physics.get_dict()
     for name, table in tables.items():
@@ -130,18 +131,19 @@ def error_tables(summary: Summary) -> list[Table]:
     rounds = summary['rounds']
     names = ['surrogate', *(f'round {one["round"]}' for one in rounds)]
     judged: list[Judgement] = [summary['surrogate'], *rounds]
-    tables = [_table('Errors on the test set (RMSE)', zip(names, (one['test'] for one in judged), strict=True))]
+    tables = [error_table('Errors on the test set (RMSE)', zip(names, (one['test'] for one in judged), strict=True))]
     if hot := [(name, errors) for name, one in zip(names, judged, strict=True) if (errors := one['hot']) is not None]:
-        tables.append(_table('Errors on the hotter test set, beyond the temperatures of the rounds (RMSE)', hot))
+        tables.append(error_table('Errors on the hotter test set, beyond the temperatures of the rounds (RMSE)', hot))
     if rounds:
         found = zip(names[:-1], [one['labels'] for one in rounds], strict=True)
-        tables.append(_table('Errors on new labels, before training on them (RMSE)', found))
+        tables.append(error_table('Errors on new labels, before training on them (RMSE)', found))
     return tables
 
 
-def _table(title: str, rows: Iterable[tuple[str, Errors]]) -> Table:
+def error_table(title: str, rows: Iterable[tuple[str, Errors]], of_what: str = 'potential') -> Table:
+    """Return errors as a table, a row for each potential or each set of frames."""
     table = Table(title=title, title_justify='left', box=None, pad_edge=False)
-    table.add_column('potential')
+    table.add_column(of_what)
     for _, column, _ in ERROR_COLUMNS:
         table.add_column(column, justify='right')
     stressed = False

@@ -65,8 +65,10 @@ def settings(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a setting is not KEY=VALUE, or comes twice.
+        If a setting is not KEY=VALUE, or comes twice; if there is a potential that the descriptor does not use.
     """
+    if options['potential'] is not None and options['descriptor'] != 'mace':
+        raise ValueError(f'--potential: the descriptor {options["descriptor"]} uses none; add -d mace, or leave it out')
     found: dict[str, Any] = {'descriptor': {'kind': options['descriptor']}}
     given = [(f'descriptor.{name}', options[name]) for name in ('r_cut', 'n_max', 'l_max') if options[name] is not None]
     for item in options['further']:

@@ -219,7 +219,7 @@ class ProgressReader:
 def _max_rounds(run: int) -> int | None:
     """Return how many rounds a run may have, with the changes that were asked for; None if it has none."""
     node = cast(orm.ProcessNode, orm.load_node(run))
-    if 'configuration' not in node.inputs:
+    if 'loop' not in (node.inputs.configuration.get_dict() if 'configuration' in node.inputs else {}):
         return None
     asked = [change.get_dict().get('loop', {}) for change in changes_of(node)]
     return [node.inputs.configuration['loop'], *(loop for loop in asked if 'max_rounds' in loop)][-1]['max_rounds']

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 AUTOPIPE = 'aiida.workflows:mlip_autopipe.autopipe'
+TRAIN_SET = 'aiida.workflows:mlip_autopipe.train_set'
 LABEL = 'aiida.workflows:mlip_autopipe.label'
 MACE_MD = 'aiida.calculations:mlip_autopipe.mace_md'
 LABEL_LINK = 'label_'
@@ -77,11 +78,11 @@ class Run:
 
 
 def list_runs() -> list[Run]:
-    """Return all runs of the pipeline, newest first."""
+    """Return all runs of the pipeline and all trainings by themselves, newest first."""
     query = orm.QueryBuilder()
     query.append(
         orm.WorkChainNode,
-        filters={'process_type': AUTOPIPE},
+        filters={'process_type': {'in': [AUTOPIPE, TRAIN_SET]}},
         project=['id', 'ctime', 'attributes.process_state', 'attributes.exit_status', 'description'],
         tag='run',
     )

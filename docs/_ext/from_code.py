@@ -56,12 +56,13 @@ class Parameters(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        from aiida_mlip_autopipe.config import schema
+        from aiida_mlip_autopipe.config import schema, training
         from aiida_mlip_autopipe.science import parameters
 
         name = self.arguments[0]
         of_labellers = {one.parameters_class.__name__: one.parameters_class for _, one in parameters.LABELLERS.items()}
-        return _described(getattr(parameters, name, None) or of_labellers.get(name) or getattr(schema, name))
+        of_config = getattr(schema, name, None) or getattr(training, name, None)
+        return _described(getattr(parameters, name, None) or of_labellers.get(name) or of_config)
 
 
 class Registered(Directive):

@@ -149,6 +149,7 @@ def test_fewer_distinct_frames_than_asked_for_are_a_warning(tmp_path):
         (['silicon.extxyz', '-s', 'descriptor.nmax=3'], 'descriptor.nmax: unknown key; did you mean'),
         (['silicon.extxyz', '-s', 'sigma'], '--set sigma: give a key and a value'),
         (['silicon.extxyz', '-d', 'mace'], 'descriptor mace needs a potential'),
+        (['silicon.extxyz', '--potential', 'si.model'], '--potential: the descriptor soap uses none'),
     ],
 )
 def test_bad_input_is_told_in_words(files, tmp_path, monkeypatch, subject, arguments, words):

@@ -34,8 +34,6 @@ def command(
     files: tuple[Path, ...],
     per_atom: bool,
     output: Path,
-    potential: Path | None,
-    elements: str | None,
     **options: Any,
 ) -> None:
     """Write descriptors of the frames of FILE..., in any format that ASE reads, to OUTPUT. Needs no AiiDA.
@@ -56,11 +54,13 @@ def command(
         if others := sorted(set(asked) - {'descriptor'}):
             raise ValueError(f'--set {", ".join(others)}: not of the descriptor; its keys begin with descriptor.')
         parameters = sampling_parameters(asked).descriptor
-        source = open_frames(files, elements)
+        source = open_frames(files, options['elements'])
         started = time.monotonic()
         with showing_progress(source.n_frames) as progress:
             try:
-                written = write_descriptors(source, parameters, output, source.elements, per_atom, potential, progress)
+                written = write_descriptors(
+                    source, parameters, output, source.elements, per_atom, options['potential'], progress
+                )
             except OSError as error:
                 raise ValueError(f'{output} cannot be written: {error.strerror}') from error
     seconds = time.monotonic() - started

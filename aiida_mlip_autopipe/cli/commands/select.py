@@ -58,8 +58,6 @@ def command(
     known: Path | None,
     output: Path,
     figures: Path | None,
-    potential: Path | None,
-    elements: str | None,
     **options: Any,
 ) -> None:
     """Select frames worth a label from FILE..., trajectories in any format that ASE reads. Needs no AiiDA.
@@ -75,13 +73,13 @@ def command(
 
         asked = settings(options) | {'n_to_select': number, 'selection': rule, 'random_seed': seed}
         parameters = sampling_parameters(asked)
-        source = open_frames(files, elements)
+        source = open_frames(files, options['elements'])
         if number > source.n_frames:
             raise ValueError(
                 f'--number: {number} picks, but there are {source.n_frames} frames; select fewer, or give more frames'
             )
         started = time.monotonic()
-        selection = _select(source, parameters, potential, known)
+        selection = _select(source, parameters, options['potential'], known)
         _write(selection, output, figures)
     _tell(source, selection, parameters)
     console.print(f'\n{len(selection.candidates)} frames in {output}, after {time.monotonic() - started:.1f} s')

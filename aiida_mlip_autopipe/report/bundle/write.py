@@ -85,6 +85,11 @@ def write_bundle(
         If the target holds something already, the run has nothing to hand on, or the archive cannot be written.
     """
     reached = what_it_reached(run)
+    if 'exploration' not in run.inputs.configuration.get_dict():
+        raise ValueError(
+            f'{run.pk} is a training by itself, and a bundle is of a run of the pipeline, with its labels; '
+            f'`mlip-autopipe status {run.pk} --output FOLDER` writes its potential, sets and card'
+        )
     packed = target.suffix == '.zip'
     if (packed and target.exists()) or (target.is_dir() and any(target.iterdir())):
         raise ValueError(f'{target} is not empty and will not be overwritten: give another path with --output')

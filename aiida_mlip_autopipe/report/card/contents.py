@@ -10,7 +10,7 @@ The idea of a card: M. Mitchell et al., Proc. Conf. Fairness, Accountability, an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aiida import orm
@@ -28,13 +28,21 @@ from aiida_mlip_autopipe.science.evaluation import missed_tolerances
 from aiida_mlip_autopipe.science.frames import ReplicaEntry
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters
 from aiida_mlip_autopipe.science.systems import fills_its_cell, is_isolated_atom
+from aiida_mlip_autopipe.science.training.limits import tell_limit
 
-__all__ = ['POTENTIAL_FILE', 'model_card']
+__all__ = ['POTENTIAL_FILE', 'card_of', 'model_card', 'training_card']
 
 SCHEMA_VERSION = 1
 POTENTIAL_FILE = 'potential.model'
+INPUTS_OF_TRAINING = ('data', 'test', 'surrogate', 'replay')
 KINDS = {'IsolatedAtom': 'isolated atom', 'seed': 'generated', 'candidate': 'explored', 'data': 'given'}
 """Where a frame is from, by its ``config_type``."""
+
+
+def card_of(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
+    """Return the card of the potential of a run of the pipeline, or of a training by itself."""
+    is_pipeline = 'exploration' in run.inputs.configuration.get_dict()
+    return model_card(run, reached) if is_pipeline else training_card(run, reached)
 
 
 def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
@@ -83,6 +91,45 @@ def model_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
     return card
 
 
+def training_card(run: orm.WorkChainNode, reached: Reached) -> dict[str, Any]:
+    """Return the card of a potential that was trained on a given set: no word on where it explored, nor on DFT.
+
+    Parameters
+    ----------
+    run : WorkChainNode
+        The ``TrainSetWorkChain``.
+    reached : Reached
+        What it has to hand on.
+    """
+    record = RunRecord(run)
+    configuration = run.inputs.configuration.get_dict()
+    summary = run.outputs.summary.get_dict() if 'summary' in run.outputs else None
+    inputs = {name: f'node:{run.inputs[name].uuid}' for name in INPUTS_OF_TRAINING if name in run.inputs}
+    training = None if summary is None else summary['training']
+    return {
+        'schema_version': SCHEMA_VERSION,
+        'potential': _potential(reached),
+        'run': _state(run, configuration) | {'inputs': inputs},
+        'level_of_theory': {'label_fingerprint': run.inputs.data.label_fingerprint},
+        'data': _data(reached.splits()),
+        'errors': _errors(record.evaluated, reached.potential, configuration['evaluation']),
+        'training': training,
+        'limited_by': None if training is None else training['run']['limited_by'],
+        'limits': [] if summary is None else list(_limits_of_training(summary)),
+        'licence': _licence(run, reached.potential, configuration),
+        'cost': _cost(record),
+        'versions': _versions_of_training(run, reached.potential),
+    }
+
+
+def _limits_of_training(summary: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield what a training by itself says against its potential: its set, and what limits it."""
+    if summary['warning'] is not None:
+        yield {'kind': 'data', 'text': f'{summary["warning"]}.'}
+    told = tell_limit(summary['training'])
+    yield {'kind': 'training', 'text': f'{told[0].upper()}{told[1:]}.'}
+
+
 def _potential(reached: Reached) -> dict[str, Any]:
     """Return what the node of the potential says, and the other members of its committee."""
     attributes = {name: value for name, value in reached.potential.base.attributes.all.items() if name != 'filename'}
@@ -98,6 +145,10 @@ def _potential(reached: Reached) -> dict[str, Any]:
 
 
 def _run(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    return _state(run, configuration) | {'inputs': _inputs(run, configuration)}
+
+
+def _state(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[str, Any]:
     state = run.process_state
     return {
         'uuid': run.uuid,
@@ -107,7 +158,6 @@ def _run(run: orm.WorkChainNode, configuration: Mapping[str, Any]) -> dict[str, 
         'state': state.value if state is not None else None,
         'exit_status': run.exit_status,
         'exit_message': without_pks(run.exit_message) if run.exit_message else None,
-        'inputs': _inputs(run, configuration),
     }
 
 
@@ -287,15 +337,20 @@ def _cost(record: RunRecord) -> dict[str, Any]:
 
 
 def _versions(record: RunRecord, potential: PotentialData) -> dict[str, str]:
-    """Return the versions of what made the potential: the worker's packages, AiiDA, this package, what labels."""
-    run, training = record.run, potential.creator
+    """Return the versions of what made the potential, and of what labels."""
+    labels = versions_of_labels(record.run, record.calls.values())
+    told = {record.labeller.program: ', '.join(sorted(labels))} if labels else {}
+    return _versions_of_training(record.run, potential) | told
+
+
+def _versions_of_training(run: orm.WorkChainNode, potential: PotentialData) -> dict[str, str]:
+    """Return the versions of what made the potential: the worker's packages, AiiDA, this package."""
+    training = potential.creator
     has_told = training is not None and 'retrieved' in training.outputs
     versions = dict(versions_told(training.outputs.retrieved)) if has_told else {}
     told = run.base.attributes.get('version', {})
-    versions |= {
+    return versions | {
         name: told[key]
         for name, key in (('aiida-core', 'core'), ('aiida-mlip-autopipe (workflows)', 'plugin'))
         if key in told
     }
-    labels = versions_of_labels(run, record.calls.values())
-    return versions | ({record.labeller.program: ', '.join(sorted(labels))} if labels else {})

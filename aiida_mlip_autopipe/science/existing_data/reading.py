@@ -16,7 +16,15 @@ from aiida_mlip_autopipe.science.frames.carried import carried_arrays, carry
 from aiida_mlip_autopipe.science.parameters import LabellingParameters
 from aiida_mlip_autopipe.science.systems import VACUUM_AXES, fills_its_cell, is_isolated_atom, recognised
 
-__all__ = ['EXISTING_DATA', 'existing_data', 'judged_data', 'read_labelled', 'spread_over', 'unfit_frames']
+__all__ = [
+    'EXISTING_DATA',
+    'existing_data',
+    'judged_data',
+    'numbered_data',
+    'read_labelled',
+    'spread_over',
+    'unfit_frames',
+]
 
 EXISTING_DATA = 'data'
 KEPT = ('temperature_K', 'pressure_GPa')
@@ -71,7 +79,7 @@ def existing_data(frames: Iterable[Atoms]) -> list[Atoms]:
         With the frames that lack a label, or have one that is not finite or of another shape, or the ``frame_id`` of
         another one, or are without vacuum in a direction that is not periodic; or if there are none.
     """
-    return _all_fit(*_examined(frames, None))
+    return list(_all_fit(*_examined(frames, None)).values())
 
 
 def judged_data(frames: Iterable[Atoms], bounds: LabellingParameters) -> list[Atoms]:
@@ -82,6 +90,11 @@ def judged_data(frames: Iterable[Atoms], bounds: LabellingParameters) -> list[At
     ValueError
         With the `unfit_frames`.
     """
+    return list(numbered_data(frames, bounds).values())
+
+
+def numbered_data(frames: Iterable[Atoms], bounds: LabellingParameters) -> dict[int, Atoms]:
+    """Return what `judged_data` does, by the number of the frame among those given."""
     return _all_fit(*_examined(frames, bounds))
 
 
@@ -125,18 +138,18 @@ def _examined(frames: Iterable[Atoms], bounds: LabellingParameters | None) -> tu
     return fit, problems
 
 
-def _all_fit(frames: Mapping[int, Atoms], problems: Mapping[int, str]) -> list[Atoms]:
-    """Return the frames, each structure once; raise if one is unfit or there is none."""
+def _all_fit(frames: Mapping[int, Atoms], problems: Mapping[int, str]) -> dict[int, Atoms]:
+    """Return the frames by their number, each structure once; raise if one is unfit or there is none."""
     if problems:
         told = [f'frame {number} {problems[number]}' for number in sorted(problems)[:MOST_TOLD]]
         more = f' (and {len(problems) - MOST_TOLD} more)' if len(problems) > MOST_TOLD else ''
         raise ValueError(f'{"; ".join(told)}{more}; repair these frames, or leave them out')
-    named: dict[str, Atoms] = {}
-    for atoms in frames.values():
-        named.setdefault(atoms.info['frame_id'], atoms)
-    if not named:
+    first: dict[str, int] = {}
+    for number, atoms in frames.items():
+        first.setdefault(atoms.info['frame_id'], number)
+    if not first:
         raise ValueError('there is no labelled frame beside isolated atoms; give some')
-    return list(named.values())
+    return {number: frames[number] for number in first.values()}
 
 
 def _labelled(frame: Atoms) -> tuple[Atoms, str]:

@@ -15,7 +15,17 @@ from typing import Any, Literal, TypedDict
 
 from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
 
-__all__ = ['Continuation', 'Judged', 'Limit', 'can_forecast', 'error_of', 'gains', 'limited_by', 'tell_limit']
+__all__ = [
+    'FEW_VALIDATED',
+    'Continuation',
+    'Judged',
+    'Limit',
+    'can_forecast',
+    'error_of',
+    'gains',
+    'limited_by',
+    'tell_limit',
+]
 
 Limit = Literal['training', 'labels', 'neither']
 Judged = Mapping[str, FrameErrors]
