@@ -57,6 +57,11 @@ class TrainingParameters(StageParameters):
         le=20,
         description='A training goes on by a fifth of its steps while its validation errors fall, at most this often.',
     )
+    warm_start: bool = Field(
+        False,
+        description='Each round begins with the weights of the round before, and afresh where that does not lower the '
+        'force error on the validation set; with the method scratch. false: each round begins with random weights.',
+    )
     keep_isolated_atoms: bool = Field(
         True,
         description='Train on the isolated atoms, too: without them mace adds its shift to a free atom, and cohesive '
