@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -10,9 +11,9 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_mlip_autopipe.calculations.worker_job import WorkerCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
-from aiida_mlip_autopipe.science.training.sets import elements_problem, start_problem
+from aiida_mlip_autopipe.science.training.sets import elements_problem, previous_problem, start_problem
 
-__all__ = ['MaceTrainCalculation', 'check_start']
+__all__ = ['MaceTrainCalculation', 'check_previous', 'check_start']
 
 
 class MaceTrainCalculation(WorkerCalculation):
@@ -43,6 +44,12 @@ class MaceTrainCalculation(WorkerCalculation):
             help='Replay set for multihead: frames on which the predictions of the foundation are kept; no labels.',
         )
         spec.input(
+            'previous_potential',
+            valid_type=PotentialData,
+            required=False,
+            help='The potential of the round before, with whose weights the method scratch begins where that helps.',
+        )
+        spec.input(
             'continue_from',
             valid_type=orm.RemoteData,
             required=False,
@@ -61,7 +68,7 @@ class MaceTrainCalculation(WorkerCalculation):
 
     def worker_files(self) -> dict[str, str | list[str]]:
         """Return the names of the sets, of what the training starts from and of the folder to go on from."""
-        names = ('training', 'validation', 'foundation', 'replay')
+        names = ('training', 'validation', 'foundation', 'replay', 'previous_potential')
         files: dict[str, str | list[str]] = {name: self.file_name(name) for name in names if name in self.inputs}
         if 'continue_from' in self.inputs:
             files['parent'] = self.PARENT_FOLDER
@@ -81,8 +88,27 @@ def check_start(
     return elements_problem(method, set(foundation.elements), needed, set(replay.elements if replay else []))
 
 
+def check_previous(
+    parameters: orm.Dict, labelled: list[FramesData], previous: Mapping[str, PotentialData | None]
+) -> str | None:
+    """Return what is wrong with the potentials of the round before, by name, for these labels; or None."""
+    given = {name: potential for name, potential in previous.items() if potential is not None}
+    if given and (problem := previous_problem(TrainingParameters(**parameters.get_dict()).method)):
+        return problem
+    for name, potential in given.items():
+        fingerprint = potential.base.attributes.get('label_fingerprint', None)
+        if any(frames.label_fingerprint != fingerprint for frames in labelled):
+            return (
+                f'{name}: the potential <{potential.pk}> was trained on labels of another level of theory '
+                f'({fingerprint}) than these ({labelled[0].label_fingerprint}); leave it out'
+            )
+    return None
+
+
 def _can_start(inputs: dict[str, Any], _namespace: Any) -> str | None:
     if any(name not in inputs for name in ('parameters', 'training', 'validation')):
         return None
     sets = [inputs['training'], inputs['validation']]
+    if problem := check_previous(inputs['parameters'], sets, {'previous_potential': inputs.get('previous_potential')}):
+        return problem
     return check_start(inputs['parameters'], sets, inputs.get('foundation'), inputs.get('replay'))

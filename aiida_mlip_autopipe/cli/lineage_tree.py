@@ -92,6 +92,9 @@ def _potential_tree(potential: PotentialLineage, shown: set[int]) -> Tree:
         )
     for parent in potential.parents:
         how = 'fine-tuned from' if parent.pk == potential.foundation_pk else 'explored with'
+        if parent.pk == potential.previous_pk:
+            drove = any(parent.pk in one.driver_pks for one in potential.sets)
+            how = 'explored with, and began with the weights of' if drove else 'began with the weights of'
         tree.add(how).add(_potential_tree(parent, shown))
     return tree
 

@@ -20,7 +20,7 @@ class PotentialData(SinglefileData):
     A trained potential knows its data, too: ``training_sha256``, ``validation_sha256``, ``n_training``,
     ``n_validation``, ``label_fingerprint``; how it was trained: ``method``, ``n_epochs``, ``best_epoch``,
     ``stopped_early``, ``continued_from_epoch`` and, if it was fine-tuned, ``foundation_sha256`` and ``replay_sha256``;
-    and its ``validation_errors``.
+    ``warm_start``, if it was to begin with the weights of an earlier one; and its ``validation_errors``.
     """
 
     FILENAME = 'potential.model'

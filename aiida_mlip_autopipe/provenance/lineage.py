@@ -130,9 +130,11 @@ class PotentialLineage:
     sets : list of SetLineage
         All that it has seen, oldest first.
     parents : list of PotentialLineage
-        The potentials that drove the dynamics behind these sets, and the one that it was fine-tuned from.
+        The potentials that drove the dynamics behind these sets, and the one with whose weights it began.
     foundation_pk : int or None
         The one of these that it was fine-tuned from.
+    previous_pk : int or None
+        The one of these, of the round before, with whose weights its training began.
     judgements : list of Judgement
         Its errors in each evaluation.
     """
@@ -146,6 +148,7 @@ class PotentialLineage:
     sets: list[SetLineage]
     parents: list[PotentialLineage]
     foundation_pk: int | None = None
+    previous_pk: int | None = None
     judgements: list[Judgement] = field(default_factory=list)
 
 
@@ -342,8 +345,8 @@ def _lineage_of(
     seen = [sets[node.pk] for node in labelled]
     foundation = training.inputs.foundation if 'foundation' in training.inputs else None
     before = {pk: orm.load_node(pk) for pk in {driver for one in seen for driver in one.driver_pks}}
-    if foundation is not None:
-        before[foundation.pk] = foundation
+    previous = training.inputs.previous_potential if 'previous_potential' in training.inputs else None
+    before |= {start.pk: start for start in (foundation, previous) if start is not None}
     for node in sorted(before.values(), key=lambda node: node.ctime):
         if node.pk not in known:
             known[node.pk] = _lineage_of(node, known, sets)
@@ -355,6 +358,7 @@ def _lineage_of(
         sets=seen,
         parents=[known[node.pk] for node in sorted(before.values(), key=lambda node: node.ctime)],
         foundation_pk=None if foundation is None else foundation.pk,
+        previous_pk=None if previous is None else previous.pk,
         judgements=judgements_of(potential),
     )
 

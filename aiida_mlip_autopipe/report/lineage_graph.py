@@ -80,6 +80,8 @@ def _of_potential(potential: PotentialLineage) -> tuple[dict[str, Box], list[Arr
         arrows += [Arrow(f'labels {of_set.labelled_pk}', name, faint=of_set not in new) for of_set in one.sets]
         if one.foundation_pk is not None:
             arrows.append(Arrow(f'potential {one.foundation_pk}', name, words='fine-tuned'))
+        if one.previous_pk is not None:
+            arrows.append(Arrow(f'potential {one.previous_pk}', name, words='weights'))
     return boxes, arrows
 
 

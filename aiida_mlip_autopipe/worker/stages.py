@@ -89,6 +89,7 @@ def _train(job: Job, tell: Tell) -> Mapping[str, object]:
         job.validated(TrainingParameters),
         job.folder,
         progress=tell,
+        previous=job.path('previous_potential') if 'previous_potential' in job.files else None,
         **given,
     )
     write_json(job.folder / 'history.json', result.history)

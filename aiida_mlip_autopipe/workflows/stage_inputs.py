@@ -80,9 +80,12 @@ class SubmitsStages(WorkChain):
             'labelled': dict(self.ctx.labelled),
             'options': self.ctx.configuration['options']['worker'],
         }
+        training = self.ctx.configuration['training']
         if 'dataset' in self.ctx:
             inputs['previous'] = self.ctx.dataset
-        if self.ctx.configuration['training']['method'] != 'scratch':
+            if training['method'] == 'scratch' and training.get('warm_start', False):
+                inputs['previous_potentials'] = {'member_0': self.ctx.potential, **self.ctx.committee}
+        if training['method'] != 'scratch':
             inputs['foundation'] = self.inputs.surrogate
         if 'replay' in self.inputs:
             inputs['replay'] = self.inputs.replay

@@ -19,11 +19,12 @@ from aiida.manage import get_manager
 
 from aiida_mlip_autopipe.calculations.mace_train import MaceTrainCalculation
 from aiida_mlip_autopipe.data import FramesData, PotentialData
+from aiida_mlip_autopipe.provenance.lineage import potential_lineage
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential import inspect_potential
 from aiida_mlip_autopipe.science.potential.training_files import WORK, read_results
 from aiida_mlip_autopipe.science.training import split_by_origin
-from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain
+from aiida_mlip_autopipe.workflows.training.engine import TrainingEngineWorkChain, n_lost
 from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
 from tests.support.faults import wait_for
 from tests.support.labels import labelled_silicon
@@ -173,3 +174,82 @@ def test_what_cannot_be_trained_is_refused_before_submission(
         engine.run(MaceTrainCalculation, code=worker_code, **labelled, **given)
     with pytest.raises(ValueError, match=words):
         engine.run(TrainingEngineWorkChain, worker_code=worker_code, labelled={'all': labelled['training']}, **given)
+
+
+def potential_of(tiny_potential, level: str) -> PotentialData:
+    """Return a potential that was trained on labels of this level of theory."""
+    potential = PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='trained')
+    potential.base.attributes.set('label_fingerprint', level)
+    return potential.store()
+
+
+@pytest.mark.parametrize(
+    ('method', 'level', 'has_data_set', 'words'),
+    [
+        ('naive', 'tiny', True, r"previous: given, but training\.method is 'naive'"),
+        ('scratch', 'other', True, r'trained on labels of another level of theory \(other\) than these \(tiny\)'),
+        ('scratch', 'tiny', False, 'frames that they were trained on may validate'),
+    ],
+)
+def test_weights_that_a_training_may_not_begin_with_are_refused_before_submission(
+    worker_code, labelled, tiny_potential, method, level, has_data_set, words
+):
+    """By the stage; and by the job, which has no data set of the round before."""
+    potential, parameters = potential_of(tiny_potential, level), as_dict(method=method)
+    given = {'previous': labelled['training']} if has_data_set else {}
+    with pytest.raises(ValueError, match=words):
+        engine.run(
+            TrainingEngineWorkChain,
+            worker_code=worker_code,
+            labelled={'all': labelled['training']},
+            previous_potentials={'member_0': potential},
+            parameters=parameters,
+            **given,
+        )
+    if has_data_set:
+        with pytest.raises(ValueError, match=words):
+            engine.run(
+                MaceTrainCalculation,
+                code=worker_code,
+                previous_potential=potential,
+                parameters=parameters,
+                **labelled,
+            )
+
+
+def test_frames_that_left_the_data_or_changed_sides_are_counted(labelled):
+    """Only where there are none does a training begin with earlier weights."""
+    frames = [atoms for name in ('training', 'validation') for atoms in sided(labelled[name].get_atoms(), name)]
+    whole = FramesData.from_atoms(frames, 'tiny')
+    moved = sided([frames[1].copy()], 'validation') + frames[2:]
+    assert n_lost(FramesData.from_atoms(frames[:4], 'tiny'), whole) == 0
+    assert n_lost(whole, FramesData.from_atoms(moved, 'tiny')) == 2
+
+
+def sided(frames: list[Any], side: str) -> list[Any]:
+    """Return frames with the side of the split that they are on."""
+    for atoms in frames:
+        atoms.info['split'] = side
+    return frames
+
+
+@pytest.mark.nightly
+def test_a_second_round_begins_with_the_weights_of_the_first(worker_code, labelled, tiny_potential):
+    """And with none of them where a frame of the first is not there any more; the graph knows both potentials."""
+    parameters = as_dict(
+        method='scratch', num_channels=4, r_max=4.0, correlation=2, max_ell=2, num_interactions=1, n_steps=7
+    )
+    common = {'worker_code': worker_code, 'parameters': parameters}
+    first, _ = engine.run_get_node(TrainingEngineWorkChain, labelled=labelled, **common)
+    before = {'previous': first['dataset'], 'previous_potentials': {'member_0': first['potential']}}
+    more = {'more': FramesData.from_atoms(labelled_silicon(tiny_potential, 3, seed=5)[1:], 'tiny')}
+    second, _ = engine.run_get_node(TrainingEngineWorkChain, labelled=labelled | more, **before, **common)
+    told = second['metrics']['run']['warm_start']
+    assert told['previous_sha256'] == first['potential'].sha256 and told['refused'] is None
+    assert second['potential'].base.attributes.get('warm_start') == told
+    assert second['potential'].base.attributes.get('licence') == 'of its maker'
+    lineage = potential_lineage(second['potential'])
+    assert lineage.previous_pk == first['potential'].pk in [one.pk for one in lineage.parents]
+    fewer = {'training': FramesData.from_atoms(labelled['training'].get_atoms()[:-1], 'tiny')}
+    third, _ = engine.run_get_node(TrainingEngineWorkChain, labelled={**labelled, **fewer}, **before, **common)
+    assert 'warm_start' not in third['metrics']['run']

@@ -154,6 +154,8 @@ def _training(record: RunRecord, cite: Citations) -> str:
             f' The data set of {title_of(last.stage)} has {last.dataset.n_frames} frames, {held} of them for '
             'validation, split by the seed that they descend from.'
         )
+        if (last.metrics['run'].get('warm_start') or {}).get('kept'):
+            data += ' Its training began with the weights of the potential of the round before.'
     return (
         f'MACE was trained {how[asked["method"]]}{model}, for up to {asked["n_steps"]} steps with batches of '
         f'{asked["batch_size"]} and weights {asked["energy_weight"]:g}, {asked["forces_weight"]:g} and '

@@ -69,6 +69,11 @@ class TrainingParameters(StageParameters):
         description='Weigh each selected frame by the number of explored frames that it represents, between 1/4 and 4 '
         'times the mean of its round. Frames that were not selected count 1.',
     )
+    warm_start: bool = Field(
+        False,
+        description='Each round begins with the weights of the round before, and afresh where that does not lower the '
+        'force error on the validation set; with the method scratch. false: each round begins with random weights.',
+    )
     swa_fraction: float = Field(
         0.3,
         ge=0,

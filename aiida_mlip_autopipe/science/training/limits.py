@@ -14,6 +14,7 @@ from math import sqrt
 from typing import Any, Literal, TypedDict
 
 from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
+from aiida_mlip_autopipe.science.training.warm import tell_warm_start
 
 __all__ = [
     'FEW_VALIDATED',
@@ -79,13 +80,18 @@ def can_forecast(limit: Limit, n_rounds: int) -> bool:
 
 
 def tell_limit(training: Mapping[str, Any]) -> str:
-    """Return what limits a potential, in words, with the figures and what would help.
+    """Return what limits a potential and with which weights it began, in words, with the figures and what would help.
 
     Parameters
     ----------
     training : mapping
-        ``train`` and ``validation``: errors; ``run``: with ``limited_by`` and ``continuations``.
+        ``train`` and ``validation``: errors; ``run``: with ``limited_by``, ``continuations`` and, where it did not
+        simply begin with random weights, ``warm_start``.
     """
+    return '; '.join(filter(None, (_limit_in_words(training), tell_warm_start(training['run']))))
+
+
+def _limit_in_words(training: Mapping[str, Any]) -> str:
     run, validation = training['run'], training['validation']
     seen, unseen = (training[name]['force_rmse_meV_A'] for name in ('train', 'validation'))
     few = f' ({validation["n_frames"]} frames: few)' if validation['n_frames'] < FEW_VALIDATED else ''

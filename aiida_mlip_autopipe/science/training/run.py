@@ -3,6 +3,8 @@
 A training spends its budget of steps. Then it goes on by a fifth of them, with a learning rate that rises and falls
 once more: if the errors are clearly lower after that, the training was what limited the
 potential, and it goes on until they are not, or until its continuations are spent. See `limits`.
+
+It begins with random weights, or with those of the round before. See `warm`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from math import sqrt
 from pathlib import Path
 from shutil import copyfile
 
@@ -25,9 +26,11 @@ from aiida_mlip_autopipe.science.training.sets import (
     TrainingError,
     TrainingSetError,
     check_foundation,
+    previous_problem,
     read_sets,
     start_problem,
 )
+from aiida_mlip_autopipe.science.training.warm import from_weights, start
 
 __all__ = ['train']
 
@@ -51,6 +54,7 @@ def train(
     foundation: Path | None = None,
     replay: Path | None = None,
     parent: Path | None = None,
+    previous: Path | None = None,
 ) -> TrainingResult:
     """Train a potential from scratch, or fine-tune one.
 
@@ -71,12 +75,15 @@ def train(
         Frames (extxyz) on which the foundation is not to be forgotten, for the method 'multihead'; they need no labels.
     parent : Path, optional
         The folder of an interrupted training to go on from.
+    previous : Path, optional
+        A potential, for the method 'scratch', that was trained on a part of these labels and on no frame that validates
+        now. The training begins with its weights where it can and where that helps; ``run`` of the result tells.
 
     Raises
     ------
     TrainingSetError
-        If a set cannot be read, a label is missing or not finite, an isolated atom is missing, or foundation and replay
-        do not go with the method.
+        If a set cannot be read, a label is missing or not finite, an isolated atom is missing, or foundation, replay
+        or previous do not go with the method.
     PotentialError
         If the foundation is no MACE potential.
     TrainingError
@@ -84,14 +91,16 @@ def train(
     """
     files = {'training': training, 'validation': validation, 'foundation': foundation, 'replay': replay}
     given = {name: Path(path).absolute() for name, path in files.items() if path is not None}
+    if previous is not None and (problem := previous_problem(parameters.method)):
+        raise TrainingSetError(problem)
     sets = _read_and_check(given, parameters)
     once = partial(_once_in, sets, Path(folder), None if parent is None else Path(parent))
-    results = [_first(once, given, parameters, progress)]
+    results = [_begin(once, given, None if previous is None else Path(previous).absolute(), sets, parameters, progress)]
     while _goes_on(results, parameters):
-        start = {**given, 'foundation': results[-1].potential}
+        begun = {**given, 'foundation': results[-1].potential}
         told = _counted_on(progress, results)
         try:
-            results.append(once(f'continued_{len(results)}', start, _of_continuation(parameters), told))
+            results.append(once(f'continued_{len(results)}', begun, _of_continuation(parameters), told))
         except TrainingError as error:
             log.warning(f'the training is not continued: {error}')
             break
@@ -111,15 +120,35 @@ def _once_in(
     return train_once(given, sets, parameters, folder / name, progress, None if parent is None else parent / name)
 
 
+def _begin(
+    once: Callable[..., TrainingResult],
+    given: Mapping[str, Path],
+    previous: Path | None,
+    sets: Sets,
+    parameters: TrainingParameters,
+    progress: Progress | None,
+) -> TrainingResult:
+    """Train, from the weights of an earlier potential where there is one and where it helps."""
+
+    def fresh(name: str, before: list[TrainingResult]) -> TrainingResult:
+        return _first(once, name, given, parameters, _counted_on(progress, before))
+
+    def warm(begun: Mapping[str, Path], asked: TrainingParameters) -> TrainingResult:
+        return once('', begun, asked, progress)
+
+    return fresh('', []) if previous is None else start(warm, fresh, given, previous, sets, parameters)
+
+
 def _first(
     once: Callable[..., TrainingResult],
+    name: str,
     given: Mapping[str, Path],
     parameters: TrainingParameters,
     progress: Progress | None,
 ) -> TrainingResult:
     """Train; one that diverges is begun once more, with lower learning rates."""
     try:
-        return once('', given, parameters, progress)
+        return once(name, given, parameters, progress)
     except DivergedError as error:
         log.warning(f'{error}; it begins once more with learning rates {LOWER_RATES:g} times as high')
     lower = {name: LOWER_RATES * getattr(parameters, name) for name in ('lr', 'finetune_lr', 'swa_lr')}
@@ -156,16 +185,9 @@ def _goes_on(results: list[TrainingResult], parameters: TrainingParameters) -> b
 
 
 def _of_continuation(parameters: TrainingParameters) -> TrainingParameters:
-    """Return what a continuation asks for: the same network and weights, from half-way down to the lowest rate."""
-    highest = parameters.lr if parameters.method == 'scratch' else parameters.finetune_lr
-    return parameters.model_copy(
-        update={
-            'method': 'naive',
-            'finetune_lr': highest * sqrt(parameters.final_lr_factor),
-            'final_lr_factor': sqrt(parameters.final_lr_factor),
-            'n_steps': max(1, round(CONTINUED_BY * parameters.n_steps)),
-        }
-    )
+    """Return what a continuation asks for: the same network and weights, and fewer steps."""
+    n_steps = max(1, round(CONTINUED_BY * parameters.n_steps))
+    return from_weights(parameters).model_copy(update={'n_steps': n_steps})
 
 
 def _best_of(results: list[TrainingResult], folder: Path) -> TrainingResult:

@@ -25,6 +25,7 @@ __all__ = [
     'TrainingSetError',
     'check_foundation',
     'elements_problem',
+    'previous_problem',
     'read_sets',
     'start_problem',
     'symbols',
@@ -82,6 +83,13 @@ def start_problem(method: str, has_foundation: bool, has_replay: bool) -> str | 
         if not is_given and method in methods:
             return f'{name}: missing, but training.method is {method!r}: give {what}, or choose another method'
     return None
+
+
+def previous_problem(method: str) -> str | None:
+    """Return in words why a training with this method does not begin with the potential of an earlier one, or None."""
+    if method == 'scratch':
+        return None
+    return f'previous: given, but training.method is {method!r}, which begins with its foundation; remove it'
 
 
 def elements_problem(method: str, foundation: set[str], needed: set[str], replay: set[str]) -> str | None:

@@ -8,14 +8,14 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain
 
 from aiida_mlip_autopipe.calculations.functions.train import committee_parameters, split_dataset
-from aiida_mlip_autopipe.calculations.mace_train import check_start
+from aiida_mlip_autopipe.calculations.mace_train import check_previous, check_start
 from aiida_mlip_autopipe.calculations.worker_job import validate_parameters
 from aiida_mlip_autopipe.data import FramesData, PotentialData
 from aiida_mlip_autopipe.pipeline.exit_codes import DATASET, NO_POTENTIAL, add_exit_codes
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.workflows.training.mace_train_base import MaceTrainBaseWorkChain
 
-__all__ = ['TrainingEngineWorkChain']
+__all__ = ['TrainingEngineWorkChain', 'n_lost']
 
 
 class TrainingEngineWorkChain(WorkChain):
@@ -39,6 +39,12 @@ class TrainingEngineWorkChain(WorkChain):
             valid_type=FramesData,
             required=False,
             help='The data set of the round before: what trained or validated there does so again.',
+        )
+        spec.input_namespace(
+            'previous_potentials',
+            valid_type=PotentialData,
+            required=False,
+            help='The potentials of the round before, member_0 and so on, with whose weights the members begin.',
         )
         spec.input(
             'foundation',
@@ -87,6 +93,7 @@ class TrainingEngineWorkChain(WorkChain):
             parameters=self.inputs.parameters, metadata={'call_link_label': 'committee_parameters'}
         )
         self.ctx.members = list(members)
+        previous = self.begun_with()
         start = {name: self.inputs[name] for name in ('foundation', 'replay') if name in self.inputs}
         return ToContext(
             **{
@@ -98,6 +105,7 @@ class TrainingEngineWorkChain(WorkChain):
                         'training': self.ctx.sets['training'],
                         'validation': self.ctx.sets['validation'],
                         **start,
+                        **({'previous_potential': previous[name]} if name in previous else {}),
                         'metadata': {'options': dict(self.inputs.options)},
                     },
                     metadata={'call_link_label': name},
@@ -105,6 +113,16 @@ class TrainingEngineWorkChain(WorkChain):
                 for name, parameters in members.items()
             }
         )
+
+    def begun_with(self) -> dict[str, PotentialData]:
+        """Return the potentials with whose weights members begin: none where the data did not only grow."""
+        potentials = dict(self.inputs.get('previous_potentials', {}))
+        if potentials and (lost := n_lost(self.inputs.previous, self.ctx.sets['dataset'])):
+            self.report(
+                f'trained from random weights: {lost} frame(s) of the round before have left the data or changed sides'
+            )
+            return {}
+        return potentials
 
     def results(self) -> ExitCode | None:
         """Hand on the potentials; a member that failed makes the committee smaller."""
@@ -122,8 +140,23 @@ class TrainingEngineWorkChain(WorkChain):
         return None
 
 
+def n_lost(before: FramesData, now: FramesData) -> int:
+    """Return how many frames of a data set are not in a later one with the same energy and on the same side."""
+    known = [
+        {(a.info['frame_id'], a.info['split'], a.info['REF_energy']) for a in one.get_atoms()} for one in (before, now)
+    ]
+    return len(known[0] - known[1])
+
+
 def _can_start(inputs: dict[str, Any], _namespace: Any) -> str | None:
     if 'parameters' not in inputs or 'labelled' not in inputs:
         return None
-    labelled = list(inputs['labelled'].values())
+    labelled, potentials = list(inputs['labelled'].values()), inputs.get('previous_potentials', {})
+    if potentials and 'previous' not in inputs:
+        return (
+            'previous: missing, but previous_potentials are given: without the data set of the round before, frames '
+            'that they were trained on may validate; give it, or leave the potentials out'
+        )
+    if problem := check_previous(inputs['parameters'], labelled, potentials):
+        return problem
     return check_start(inputs['parameters'], labelled, inputs.get('foundation'), inputs.get('replay'))
