@@ -80,10 +80,10 @@ class TrainConfiguration(StageParameters):
 
     @model_validator(mode='after')
     def _fits_no_free_atom(self) -> TrainConfiguration:
-        if self.isolated_atoms == 'fit' and self.training.keep_isolated_atoms:
+        if self.isolated_atoms == 'fit' and self.training.trains_on_isolated_atoms:
             raise ValueError(
-                'training.keep_isolated_atoms: true would train on the energies of isolated atoms, but isolated_atoms '
-                'is fit: set it to false, or give the energies'
+                f'training.free_atom: {self.training.free_atom} with the method {self.training.method} would train on '
+                'the energies of isolated atoms, but isolated_atoms is fit: set it to shifted, or give the energies'
             )
         return self
 
@@ -125,7 +125,7 @@ def training_configuration(
     preset = load_protocol(protocol if protocol in PROTOCOLS else 'fast').configuration
     training = {**preset.get('training', {})}
     if user.get('isolated_atoms') == 'fit':
-        training['keep_isolated_atoms'] = False
+        training['free_atom'] = 'shifted'  # there is none that could be exact
     whole = merged([{'training': training, 'evaluation': {'hot_factor': None}}, user])
     try:
         configuration = TrainConfiguration.model_validate(whole, strict=True)

@@ -220,13 +220,15 @@ class DirectSampler(Parametrised):
         self._remember(reduction, points, usable, digests, pool)
         self._novelty = novelty
         self._counts = {**_counts(moments, exclude), 'n_known': len(fixed), **_left_out(far, new)}
-        self._counts['n_outliers'] = len(outliers.rows)
-        if len(outliers.rows):
-            self._tell_outliers(outliers, reduce(all_moments, self.min_eigenvalue, self.max_components), reduction)
+        self._tell_outliers(outliers, all_moments, reduction)
         return self
 
-    def _tell_outliers(self, outliers: Outliers, classical: Reduction, reduction: Reduction) -> None:
-        """Warn where outliers would have halved the number of components."""
+    def _tell_outliers(self, outliers: Outliers, all_moments: Moments, reduction: Reduction) -> None:
+        """Count outliers, and warn where they would have halved the number of components."""
+        self._counts['n_outliers'] = len(outliers.rows)
+        if not len(outliers.rows):
+            return
+        classical = reduce(all_moments, self.min_eigenvalue, self.max_components)
         self._counts['n_components_with_outliers'] = len(classical.components)
         if told := warning_of(outliers, classical, reduction):
             warnings.warn(told, stacklevel=3)
