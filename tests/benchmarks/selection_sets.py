@@ -33,6 +33,7 @@ SETS: dict[str, tuple[tuple[str, ...], str | None]] = {
     'MoTa': (('alloys_li2020',), 'MoTa_SS'),
     'NbW': (('alloys_li2020',), 'NbW_SS'),
     'TaW': (('alloys_li2020',), 'TaW_SS'),
+    'alloys in one pool': (('alloys_li2020',), None),
 }
 
 #: Functions by the number of elements: with forces, 1 meV per atom counts as 0.1 eV/Å.
