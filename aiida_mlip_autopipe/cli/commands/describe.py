@@ -66,7 +66,8 @@ def command(
     seconds = time.monotonic() - started
     rows, features = written.shape
     console.print(
-        f'{output}: {rows} {"atoms" if per_atom else "frames"} x {features} features, float32, {written.unit}'
+        f'{output}: {rows} {"atoms" if per_atom else "frames"} x {features} features, float32, {written.unit}',
+        soft_wrap=True,
     )
     console.print(
         f'{tell_size(4 * rows * features)} of rows in memory; {source.n_frames} frames of '
