@@ -56,7 +56,7 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
             console.print(table)
         if summary['warning'] is not None:
             console.print(f'\n[yellow]Warning:[/] {summary["warning"]}', soft_wrap=True)
-        for risen in tell_what_rose(summary):
+        for risen in tell_what_rose(summary) if of_pipeline else ():
             console.print(f'\n[yellow]Warning:[/] {risen}', soft_wrap=True)
         console.print()
         words = (tell_why_it_stopped(summary), tell_what_is_next(summary)) if of_pipeline else tell_training(summary)

@@ -117,7 +117,7 @@ def written(node: orm.CalcJobNode, name: str) -> list[str]:
     return node.outputs.retrieved.base.repository.get_object_content(name).split()
 
 
-def test_more_gpus_than_a_node_has_are_refused(slurm, md_inputs):
+def test_more_gpus_than_a_node_has_are_refused(slurm, md_inputs, daemon):
     """Nothing is queued; the process waits for a hand, and its log has Slurm's own words."""
     node = engine.submit(MaceMdCalculation, **md_inputs(SHORT, custom_scheduler_commands='#SBATCH --gres=gpu:2'))
     wait_for(lambda: node.paused, 'the process is paused')

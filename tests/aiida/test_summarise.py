@@ -20,7 +20,8 @@ def given(finished_run):
 def test_a_round_in_the_middle_that_found_nothing_keeps_the_numbers(given, finished_run):
     """As if the second of four rounds, and the last, had found nothing: nothing but the numbers changes."""
     renumbered = {NUMBERED.sub('_3', name): node for name, node in given.items()}
-    found, before = summarise(**renumbered, n_rounds=orm.Int(4)).get_dict(), finished_run.outputs.summary
+    renumbered['n_rounds'] = orm.Int(4)
+    found, before = summarise(**renumbered).get_dict(), finished_run.outputs.summary
     assert [one['round'] for one in found['rounds']] == [1, 3]
     assert (found['stopped']['n_rounds'], found['stopped']['empty_rounds']) == (4, [2, 4])
     assert [one['test'] for one in found['rounds']] == [one['test'] for one in before['rounds']]
@@ -29,7 +30,7 @@ def test_a_round_in_the_middle_that_found_nothing_keeps_the_numbers(given, finis
 
 
 def test_without_a_number_of_rounds_none_was_empty(given):
-    stopped = summarise(**given)['stopped']
+    stopped = summarise(**{name: node for name, node in given.items() if name != 'n_rounds'})['stopped']
     assert (stopped['n_rounds'], stopped['empty_rounds']) == (2, [])
 
 

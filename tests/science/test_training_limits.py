@@ -12,7 +12,14 @@ from aiida_mlip_autopipe.science.training import TrainingError, train
 from aiida_mlip_autopipe.science.training.limits import limited_by, tell_limit
 
 SMALL = TrainingParameters(
-    num_channels=8, correlation=2, max_ell=2, num_interactions=1, r_max=4.0, lr=0.02, swa_fraction=0.0
+    free_atom='trained',
+    num_channels=8,
+    correlation=2,
+    max_ell=2,
+    num_interactions=1,
+    r_max=4.0,
+    lr=0.02,
+    swa_fraction=0.0,
 )
 
 
