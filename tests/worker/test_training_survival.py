@@ -21,7 +21,7 @@ from tests.support.labels import labelled_silicon
 
 N_EPOCHS = 25
 PARAMETERS = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, batch_size=1,
-                                n_steps=7 * N_EPOCHS, max_continuations=0, swa_fraction=0.5)  # fmt: skip
+                                n_steps=6 * N_EPOCHS, max_continuations=0, swa_fraction=0.5)  # fmt: skip
 
 
 def write_job(folder, labelled, **files):
