@@ -218,8 +218,7 @@ class DirectSampler(Parametrised):
             picks = self._select_by_group(pool, members_of(groups, moments.usable, rows, pool.digests))
         self._remember_picks(pool, picks, rows, len(moments.usable))
         self._remember(reduction, points, usable, digests, pool)
-        self._novelty = novelty
-        self._counts = {**_counts(moments, exclude), 'n_known': len(fixed), **_left_out(far, new)}
+        self._novelty, self._counts = novelty, _counts(moments, exclude) | {'n_known': len(fixed)} | _left_out(far, new)
         self._tell_outliers(outliers, all_moments, reduction)
         return self
 
