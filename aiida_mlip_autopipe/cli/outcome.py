@@ -50,17 +50,18 @@ def tell_outcome(run: WorkChainNode, progress: RunProgress, output: Path | None)
     """Print the errors of each round, what was reused and where the results are; exit 1 on failure."""
     if 'summary' in run.outputs:
         summary = run.outputs.summary.get_dict()
-        of_pipeline = 'rounds' in summary
-        for table in error_tables(summary) if of_pipeline else training_tables(summary):
+        if 'rounds' in summary:
+            tables, risen = error_tables(summary), tell_what_rose(summary)
+            words = list(filter(None, [tell_why_it_stopped(summary), tell_what_is_next(summary)]))
+        else:
+            tables, risen, words = training_tables(summary), [], tell_training(summary)
+        for table in tables:
             console.print()
             console.print(table)
-        if summary['warning'] is not None:
-            console.print(f'\n[yellow]Warning:[/] {summary["warning"]}', soft_wrap=True)
-        for risen in tell_what_rose(summary) if of_pipeline else ():
-            console.print(f'\n[yellow]Warning:[/] {risen}', soft_wrap=True)
+        for warning in filter(None, [summary['warning'], *risen]):
+            console.print(f'\n[yellow]Warning:[/] {warning}', soft_wrap=True)
         console.print()
-        words = (tell_why_it_stopped(summary), tell_what_is_next(summary)) if of_pipeline else tell_training(summary)
-        for line in filter(None, words):
+        for line in words:
             console.print(line, soft_wrap=True)
     if 'physics' in run.outputs:
         console.print()
