@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,3 +81,32 @@ def tiny_potential_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.potentials import tiny_potential
 
     return tiny_potential(tmp_path_factory.mktemp('potential'))
+
+
+@pytest.fixture(scope='session')
+def warm_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a command that does what the worker does, and start the server that it asks."""
+    from tests.support import warm_worker as program
+
+    folder = tmp_path_factory.mktemp('warm')
+    path = folder / 'socket'
+    command, _ = program.install(folder, path)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    server = subprocess.Popen([sys.executable, '-m', program.__name__, path], env=environment)
+    try:
+        while not path.exists():
+            assert server.poll() is None, 'the server of the warm worker has ended'
+            time.sleep(0.1)
+        yield command
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def warm_training(warm_worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the trainings of this process run by the server of the warm worker."""
+    from aiida_mlip_autopipe.science.potential import training_command
+    from tests.support.warm_worker import PYTHON
+
+    monkeypatch.setattr(training_command, 'sys', SimpleNamespace(executable=str(warm_worker.with_name(PYTHON))))

@@ -16,11 +16,12 @@ from aiida_mlip_autopipe.science.potential import inspect_potential
 SMALL = DoctorParameters(n_atoms=[8], n_steps=2, write_megabytes=1.0, dtype='float64').model_dump(mode='json')
 
 
-def test_report(installed_worker_code, tiny_potential):
+@pytest.mark.nightly
+def test_report(worker_code, tiny_potential):
     """With a potential: the report is complete, says what was timed, and is no source for the cache."""
     potential = PotentialData.from_file(tiny_potential, inspect_potential(tiny_potential), origin='file').store()
     outputs, node = engine.run_get_node(
-        DoctorCalculation, code=installed_worker_code, potential=potential, parameters=orm.Dict(SMALL)
+        DoctorCalculation, code=worker_code, potential=potential, parameters=orm.Dict(SMALL)
     )
     assert node.is_finished_ok, node.exit_message
     report = outputs['report'].get_dict()
@@ -30,14 +31,14 @@ def test_report(installed_worker_code, tiny_potential):
     assert not node.base.caching.is_valid_cache
 
 
-def test_what_failed_is_a_warning_with_the_report(installed_worker_code, tmp_path):
+def test_what_failed_is_a_warning_with_the_report(worker_code, tmp_path):
     """A potential that cannot be loaded there: exit code 740 names it, everything else was examined."""
     noise = tmp_path / 'noise.model'
     noise.write_bytes(b'noise')
     said = {'sha256': '0' * 64, 'elements': ['Si'], 'r_max': 5.0, 'dtype': 'float32'}
     potential = PotentialData.from_file(noise, said, origin='file')
     outputs, node = engine.run_get_node(
-        DoctorCalculation, code=installed_worker_code, potential=potential, parameters=orm.Dict(SMALL)
+        DoctorCalculation, code=worker_code, potential=potential, parameters=orm.Dict(SMALL)
     )
     assert node.exit_status == DoctorCalculation.exit_codes.WARNING_PROBE_FAILED.status == 740
     assert 'potential: PotentialError' in node.exit_message
@@ -45,12 +46,12 @@ def test_what_failed_is_a_warning_with_the_report(installed_worker_code, tmp_pat
     assert set(report['failed']) == {'potential'} and report['cpu']['cores'] >= 1 and report['md_steps'] == []
 
 
-def test_inputs(installed_worker_code):
+def test_inputs(worker_code):
     """Everything but the code has a default, and a parameter out of bounds is refused before submission."""
     default = DoctorCalculation.spec().inputs['parameters'].default().get_dict()
     assert default == DoctorParameters().model_dump(mode='json')
     with pytest.raises(ValueError, match=r'n_steps: .*greater than or equal to 1.*0'):
-        engine.run(DoctorCalculation, code=installed_worker_code, parameters=orm.Dict({'n_steps': 0}))
+        engine.run(DoctorCalculation, code=worker_code, parameters=orm.Dict({'n_steps': 0}))
 
 
 def test_a_paused_job_is_not_waited_for(localhost):

@@ -55,7 +55,7 @@ def test_unknown_element_and_bad_files_are_named(tiny_potential, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+@pytest.mark.parametrize('ensemble', ['nvt', pytest.param('npt', marks=pytest.mark.nightly)])
 def test_mean_temperature_is_the_target_with_few_atoms(ensemble, tmp_path):
     parameters = DynamicsParameters(ensemble=ensemble, n_steps=1500, sample_interval=10, timestep_fs=4.0,
                                     thermostat_time_fs=40, friction_per_fs=0.02, random_seed=1)  # fmt: skip

@@ -338,7 +338,7 @@ def energy_shares(samples, masses, temperature):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+@pytest.mark.parametrize('ensemble', ['nvt', pytest.param('npt', marks=pytest.mark.nightly)])
 @each_engine
 def test_means_are_those_of_plain_ase_and_of_the_other_engine(engine, ensemble):
     ours, *others = (

@@ -15,6 +15,8 @@ from aiida_mlip_autopipe.science.training import TrainingSetError, split_by_orig
 from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential
 
+pytestmark = pytest.mark.usefixtures('warm_training')
+
 # All sizes differ from the foundation's, which they must not disturb.
 NAIVE = TrainingParameters(method='naive', n_steps=12, max_continuations=0, finetune_lr=0.01, swa_fraction=0.0,
                            num_channels=16, max_L=1, r_max=6.0)  # fmt: skip

@@ -13,6 +13,8 @@ from aiida_mlip_autopipe.science.training import split_by_origin, train
 from aiida_mlip_autopipe.science.training.weights import WEIGHT, weigh, weights_in, weights_of
 from tests.support.labels import labelled_silicon
 
+pytestmark = pytest.mark.usefixtures('warm_training')
+
 
 def labelled(represents):
     frames = []

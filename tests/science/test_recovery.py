@@ -191,9 +191,10 @@ def test_frames_flushed_before_a_kill_are_usable(tiny_potential, tmp_path):
     process.wait()
     process.stdout.close()
     seeds = [silicon(cubic=False), silicon('seed-00000002', cubic=False)]
+    alone = parameters.model_copy(update={'n_processes': 1})
 
     def again(name, **kwargs):
-        return run_replicas(tiny_potential, seeds, parameters, tmp_path / name, md_job='b', parent=folder, **kwargs)
+        return run_replicas(tiny_potential, seeds, alone, tmp_path / name, md_job='b', parent=folder, **kwargs)
 
     collected = again('collected', collect_only=True)
     assert not collected['complete'] and collected['n_frames'] >= flushed > 0

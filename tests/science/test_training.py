@@ -24,6 +24,8 @@ from aiida_mlip_autopipe.science.training.checkpoints import take_up
 from aiida_mlip_autopipe.science.training.follow import Follower, run
 from tests.support.labels import labelled_silicon
 
+pytestmark = pytest.mark.usefixtures('warm_training')
+
 TINY = TrainingParameters(num_channels=4, correlation=1, num_interactions=1, max_ell=1, r_max=4.0, n_steps=2,
                           max_continuations=0, swa_fraction=0.5, batch_size=50)  # fmt: skip
 

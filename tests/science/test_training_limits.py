@@ -11,6 +11,8 @@ from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.training import TrainingError, train
 from aiida_mlip_autopipe.science.training.limits import limited_by, tell_limit
 
+pytestmark = pytest.mark.usefixtures('warm_training')
+
 SMALL = TrainingParameters(
     free_atom='trained',
     num_channels=8,

@@ -16,6 +16,8 @@ from aiida_mlip_autopipe.science.training.warm import start, tell_warm_start, wh
 from tests.support.labels import labelled_silicon
 from tests.support.potentials import tiny_potential
 
+pytestmark = pytest.mark.usefixtures('warm_training')
+
 # The network of the tiny potentials.
 PARAMETERS = TrainingParameters(
     num_channels=4, max_L=1, r_max=4.0, correlation=2, max_ell=2, num_interactions=1, batch_size=2, swa_fraction=0,

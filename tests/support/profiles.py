@@ -8,9 +8,7 @@ their own, with a broker, and the daemon is stopped after the module.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,8 +24,6 @@ from aiida.tools.pytest_fixtures import (  # fixtures of the same names; without
     config_psql_dos,
     postgres_cluster,
 )
-
-import tests.support.warm_worker as warm_worker_program
 
 if TYPE_CHECKING:
     from aiida.orm import WorkChainNode
@@ -48,6 +44,8 @@ def aiida_config(fast_folder: Path, aiida_config_factory: Callable[..., Any]) ->
         config.set_option('daemon.timeout', 30)
         config.set_option('runner.poll.interval', 1)
         config.store()
+        # The broker of a daemon that has just been started, where much else runs, is ready later than AiiDA waits.
+        patch.setattr('aiida.brokers.zeromq.broker.BROKER_READY_TIMEOUT', 60.0)
         # A runner of a test profile looks for its processes without a pause, and takes the core that they need.
         patch.setattr(Manager, 'create_runner', partialmethod(Manager.create_runner, poll_interval=RUNNER_POLL_S))
         yield config
@@ -211,25 +209,6 @@ def _installed_worker(computer: Any, label: str) -> Any:
     if not executable.is_file():
         raise FileNotFoundError(f'{executable} does not exist: install the package into this environment (make test)')
     return _load_or_create_code(computer, label, executable, prepend_text='export OMP_NUM_THREADS=1')
-
-
-@pytest.fixture(scope='session')
-def warm_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a command that does what the worker does, and start the server that it asks."""
-    folder = tmp_path_factory.mktemp('warm')
-    path, command = folder / 'socket', folder / 'mlip-autopipe-worker'
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {warm_worker_program.__file__} {path} "$@"\n')
-    command.chmod(0o755)
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    server = subprocess.Popen([sys.executable, '-m', warm_worker_program.__name__, path], env=environment)
-    try:
-        while not path.exists():
-            assert server.poll() is None, 'the server of the warm worker has ended'
-            time.sleep(0.1)
-        yield command
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture
