@@ -48,6 +48,10 @@ class Relaxing:
         """Return the inputs that are made for the relaxation of one structure, as new nodes that are not stored."""
         raise NotImplementedError(f'{self.kind} relaxes no structures')
 
+    def relaxation_sampling(self, picked: Mapping[str, Data]) -> str | None:
+        """Return the k-points among the inputs of a relaxation, in words; None if nothing follows from the cell."""
+        return None
+
     def relaxation(self, picked: Mapping[str, Data], what: str, parameters: Dict, options: Mapping[str, Any]) -> Task:
         """Return the process that relaxes one structure; parameters are those of `single`."""
         raise NotImplementedError(f'{self.kind} relaxes no structures')

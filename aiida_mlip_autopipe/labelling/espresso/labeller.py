@@ -147,6 +147,11 @@ class EspressoLabeller(Labeller):
         namelists = relaxation_namelists(picked['parameters'].get_dict(), what)
         return {**picked, 'parameters': orm.Dict(namelists)}
 
+    def relaxation_sampling(self, picked: Mapping[str, Any]) -> str:
+        """Return the mesh."""
+        mesh, _ = picked['kpoints'].get_kpoints_mesh()
+        return f'{" x ".join(map(str, mesh))} k-points'
+
     def relaxation(self, picked: Mapping[str, Data], what: str, parameters: Dict, options: Mapping[str, Any]) -> Task:
         """Return aiida-quantumespresso's WorkChain, which starts again until the basis fits the cell."""
         from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_task

@@ -2,7 +2,8 @@
 
 pw.x keeps its plane waves while the cell changes; aiida-quantumespresso's WorkChain therefore starts again with those
 of the new cell until the pressure is below its threshold there, which is the pressure that a label would have with the
-same mesh of k-points: it stays that of the cell from which the relaxation started.
+same mesh of k-points. The mesh is that of the cell from which it started; where the relaxed cell asks for another, the
+stage relaxes once more from there.
 """
 
 from __future__ import annotations
