@@ -359,6 +359,7 @@ def kill_workers(daemon: Any) -> None:
         worker.kill()
 
 
+@pytest.mark.nightly
 def test_states_come_from_the_graph(submit_and_wait, daemon, tiny_surrogate, worker_code):
     """After an exploration the seeds are explored and the candidates unlabelled, without a flag being set anywhere."""
     from aiida_mlip_autopipe.config import Configuration

@@ -31,6 +31,7 @@ def test_report(worker_code, tiny_potential):
     assert not node.base.caching.is_valid_cache
 
 
+@pytest.mark.nightly
 def test_what_failed_is_a_warning_with_the_report(worker_code, tmp_path):
     """A potential that cannot be loaded there: exit code 740 names it, everything else was examined."""
     noise = tmp_path / 'noise.model'

@@ -40,7 +40,7 @@ def ask(path: str, arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: os.kill(job, signal.SIGTERM))
         status = int(connection.recv(MESSAGE_BYTES) or 1)
     if status < 0:  # ended by a signal
-        signal.signal(-status, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 
