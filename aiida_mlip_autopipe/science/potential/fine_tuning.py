@@ -8,6 +8,7 @@ silence if the labelling fails. So they are labelled here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ase import Atoms
 from aiida_mlip_autopipe.science.frames import write_extxyz
 from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError, load_calculator, load_model, quiet
+from aiida_mlip_autopipe.science.potential.reference_energies import set_reference_energies
 from aiida_mlip_autopipe.science.potential.training_files import FINAL_HEAD
 
 if TYPE_CHECKING:
@@ -90,8 +92,12 @@ def rehearses(model: MACE) -> bool:
     return PRETRAINED_HEAD in model.heads
 
 
-def save_potential(model: Module, weights: dict[str, Tensor], path: Path, target: Path) -> None:
+def save_potential(
+    model: Module, weights: dict[str, Tensor], path: Path, target: Path, free_atoms: Mapping[str, float] | None
+) -> None:
     """Save the model of a file with other weights and with the one head that was trained on our labels.
+
+    Where it was trained relative to free atoms, their energies (eV) are put into it.
 
     Raises
     ------
@@ -101,4 +107,7 @@ def save_potential(model: Module, weights: dict[str, Tensor], path: Path, target
     import torch
 
     model.load_state_dict(weights)
-    torch.save(single_head(model, path), target)
+    alone = single_head(model, path)
+    if free_atoms is not None:
+        set_reference_energies(alone, free_atoms)
+    torch.save(alone, target)

@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from aiida_mlip_autopipe.science.evaluation.errors import Evaluation, evaluate
 from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
-from aiida_mlip_autopipe.science.frames import file_sha256
+from aiida_mlip_autopipe.science.frames import file_sha256, write_extxyz
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
 from aiida_mlip_autopipe.science.potential.fine_tuning import (
     label_replay,
@@ -27,6 +27,7 @@ from aiida_mlip_autopipe.science.potential.fine_tuning import (
 )
 from aiida_mlip_autopipe.science.potential.frame_weights import write_weighted
 from aiida_mlip_autopipe.science.potential.load import PotentialError, PotentialInfo, inspect_potential, load_model
+from aiida_mlip_autopipe.science.potential.reference_energies import relative_to_free_atoms
 from aiida_mlip_autopipe.science.potential.schedule import Schedule, schedule_of
 from aiida_mlip_autopipe.science.potential.training_command import Request, command
 from aiida_mlip_autopipe.science.potential.training_files import WORK, go_on_after, list_checkpoints, newest_model
@@ -38,6 +39,7 @@ from aiida_mlip_autopipe.science.training.sets import (
     DivergedError,
     Sets,
     TrainingError,
+    free_atom_energies,
     symbols,
 )
 from aiida_mlip_autopipe.science.training.weights import weights_in
@@ -107,7 +109,7 @@ def train_once(
     request = _request(given, parameters, sets, schedule, work)
     follower = Follower(work, schedule, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    potential, best = _hand_over(work, follower.history, request, Path(folder))
+    potential, best = _hand_over(work, follower.history, request, Path(folder), _free_atoms(sets))
     info, metrics = _look_at(potential, sets, parameters)
     _check_same(metrics['validation'], follower.history, best)
     outcome: dict[str, object] = {
@@ -132,18 +134,28 @@ def _request(
         foundation = prepare_foundation(given['foundation'], parameters, work / 'foundation.model')
         if 'replay' in given:
             replay = label_replay(sets['replay'], foundation, parameters, work / 'replay.xyz')
-    training = given['training']
+    paths = {name: given[name] for name in ('training', 'validation')}
+    frames = {name: sets[name] for name in paths}
+    if (free_atoms := _free_atoms(sets)) is not None:
+        for name in paths:
+            frames[name] = relative_to_free_atoms(sets[name], free_atoms)
+            paths[name] = work / f'{name}.xyz'
+            write_extxyz(paths[name], frames[name])
     if parameters.weigh_by_represented:
         weights = weights_in(sets['training'])
-        training = write_weighted(sets['training'], weights, parameters.loss, work / 'training.xyz')
+        paths['training'] = write_weighted(frames['training'], weights, parameters.loss, work / 'training.xyz')
     return Request(
         parameters=parameters,
-        training=training,
-        validation=given['validation'],
+        **paths,
         schedule=schedule,
         foundation=foundation,
         replay=replay,
     )
+
+
+def _free_atoms(sets: Sets) -> dict[str, float] | None:
+    """Return the energies of the free atoms relative to which mace trains; None for a replay: two heads, two zeros."""
+    return None if 'replay' in sets else free_atom_energies(sets['training'])
 
 
 def _n_frames(parameters: TrainingParameters, sets: Sets) -> int:
@@ -184,7 +196,9 @@ def _check_history(history: History, epochs: int) -> None:
 # ------------------------------------------------------------------------------------------------------ after the run
 
 
-def _hand_over(work: Path, history: History, request: Request, folder: Path) -> tuple[Path, int]:
+def _hand_over(
+    work: Path, history: History, request: Request, folder: Path, free_atoms: Mapping[str, float] | None
+) -> tuple[Path, int]:
     """Save the potential with the weights of the best epoch and with one head; return its file and the epoch."""
     path = newest_model(work)
     if path is None:
@@ -197,7 +211,7 @@ def _hand_over(work: Path, history: History, request: Request, folder: Path) -> 
     if best is None or not found:
         raise TrainingError(f'the checkpoint of the best epoch, {best}, is not in {work}')
     potential = folder / 'potential.model'
-    save_potential(model, found[0].weights(), path, potential)
+    save_potential(model, found[0].weights(), path, potential, free_atoms)
     return potential, best
 
 
@@ -205,7 +219,8 @@ def _look_at(
     potential: Path, sets: Sets, parameters: TrainingParameters
 ) -> tuple[PotentialInfo, dict[str, FrameErrors]]:
     """Load the potential and evaluate it on both sets: only then the training is done."""
-    settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
+    # In single precision the sum over the free atoms would hide the errors of large cells.
+    settings = EvaluationParameters(dtype='float64', device=parameters.device)
     try:
         info = inspect_potential(potential)
         # Those of a replay alone have no reference energy among the labels.

@@ -25,6 +25,7 @@ __all__ = [
     'TrainingSetError',
     'check_foundation',
     'elements_problem',
+    'free_atom_energies',
     'previous_problem',
     'read_sets',
     'start_problem',
@@ -118,6 +119,13 @@ def check_foundation(parameters: TrainingParameters, elements: list[str], sets: 
     needed, replay = symbols(sets['training'] + sets['validation']), symbols(sets.get('replay', []))
     if problem := elements_problem(parameters.method, set(elements), needed, replay):
         raise TrainingSetError(problem)
+
+
+def free_atom_energies(frames: list[Atoms]) -> dict[str, float]:
+    """Return the energy of the isolated atom of each element among labelled frames, in eV."""
+    return {
+        atoms.get_chemical_symbols()[0]: float(atoms.info['REF_energy']) for atoms in frames if is_isolated_atom(atoms)
+    }
 
 
 def symbols(frames: list[Atoms]) -> set[str]:

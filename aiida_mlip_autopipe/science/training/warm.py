@@ -17,19 +17,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from aiida_mlip_autopipe.science.evaluation.errors import evaluate
 from aiida_mlip_autopipe.science.frames import file_sha256
 from aiida_mlip_autopipe.science.parameters import EvaluationParameters, TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import PotentialError
 from aiida_mlip_autopipe.science.potential.network import asked_network, read_network
-from aiida_mlip_autopipe.science.systems import is_isolated_atom
 from aiida_mlip_autopipe.science.training.once import TrainingResult
-from aiida_mlip_autopipe.science.training.sets import Sets, TrainingError, symbols
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from aiida_mlip_autopipe.science.training.sets import Sets, TrainingError, free_atom_energies, symbols
 
 __all__ = ['WarmStart', 'from_weights', 'start', 'tell_warm_start', 'why_not_warm']
 
@@ -112,7 +108,7 @@ def start(
         log.warning(f'the training does not begin with the weights of {previous}: {refused}')
         result = fresh('', [])
         return _with(result, told, _errors_of(fresh=result))
-    settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
+    settings = EvaluationParameters(dtype='float64', device=parameters.device)
     before = evaluate(previous, sets['validation'], settings).metrics['force_rmse_meV_A']
     told['previous_force_rmse_meV_A'] = before if math.isfinite(before) else None
     try:
@@ -142,7 +138,7 @@ def why_not_warm(previous: Path, sets: Sets, parameters: TrainingParameters) -> 
     asked = asked_network(parameters)
     if other := [f'{name} {network[name]:g} of {asked[name]:g}' for name in asked if network[name] != asked[name]]:
         return f'its network is another one: {", ".join(other)} asked for'
-    labelled = _free_atoms(sets['training'])
+    labelled = free_atom_energies(sets['training'])
     if set(energies) != symbols(sets['training'] + sets['validation']):
         return f'it knows {", ".join(energies)}, the labels have {", ".join(sorted(labelled))}'
     for symbol, energy in energies.items():
@@ -173,13 +169,6 @@ def tell_warm_start(run: Mapping[str, object]) -> str | None:
         return f'the weights of the round before did not help {change}, so it was trained from random ones ({fresh})'
     tried = '' if told['fresh_force_rmse_meV_A'] is None else f'; random ones gave {fresh}'
     return f'it began with the weights of the round before {change}{tried}'
-
-
-def _free_atoms(frames: list[Atoms]) -> dict[str, float]:
-    """Return the energy of the free atom of each element, in eV."""
-    return {
-        atoms.get_chemical_symbols()[0]: float(atoms.info['REF_energy']) for atoms in frames if is_isolated_atom(atoms)
-    }
 
 
 def _as_from_scratch(result: TrainingResult) -> TrainingResult:
