@@ -129,3 +129,28 @@ def test_molecular_oxygen_is_a_triplet_and_the_oxygen_of_water_is_not(tmp_path):
         atoms.set_initial_magnetic_moments(None)
         expansion = expand(tmp_path, atoms, 'exploration: {temperatures_K: [300.0]}')
         assert expansion.configuration.labelling.spin_polarised is polarised
+
+
+@pytest.mark.parametrize(
+    ('system', 'labelling', 'is_told'),
+    [
+        ('{prototype: bcc, composition: Cr}', '{}', True),
+        ('{prototype: rocksalt, composition: NiO, lattice_constant_A: 4.17, melting_point_K: 2230}', '{}', True),
+        ('{prototype: bcc, composition: Cr}', '{magnetic_order: ferromagnetic}', False),
+        ('{prototype: bcc, composition: Cr}', '{magnetic_moments: {Cr: 1.0}}', False),
+        ('{prototype: bcc, composition: Cr}', '{spin_polarised: false}', False),
+        ('{prototype: fcc, composition: Cu}', '{}', False),
+    ],
+)
+def test_an_order_that_is_a_guess_is_told_before_the_run(system, labelling, is_told):
+    """Parallel moments of a solid that nobody asked for."""
+    expansion = ConfigExpander(f'system: {system}\nprotocol: fast\nlabelling: {labelling}').expand()
+    told = [line for line in expansion.warnings() if line.startswith("labelling.magnetic_order: 'auto' is a guess")]
+    assert bool(told) == is_told
+
+
+def test_the_triplet_of_oxygen_is_no_guess(tmp_path):
+    """The moments of the molecule are parallel."""
+    molecule('O2', vacuum=4.0).write(tmp_path / 'o2.xyz')
+    text = f'system: {{structure: {tmp_path}/o2.xyz}}\nexploration: {{temperatures_K: [300]}}'
+    assert 'labelling.magnetic_order' not in ConfigExpander(text).expand().remarks

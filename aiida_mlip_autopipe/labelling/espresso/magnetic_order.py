@@ -10,6 +10,7 @@ import numpy as np
 from aiida_mlip_autopipe.labelling.espresso.magnetism import MOST_SPECIES, SITE_ORDERS
 from aiida_mlip_autopipe.science.systems import (
     INITIAL_MOMENTS,
+    dimensionality,
     has_moments,
     largest_moment,
     magnetic_elements,
@@ -20,7 +21,7 @@ from aiida_mlip_autopipe.science.systems.moments import antiferromagnetic_signs
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['MOMENTS', 'ordered', 'orders_to_try', 'suggested_order', 'without_moments']
+__all__ = ['MOMENTS', 'ordered', 'orders_to_try', 'suggested_order', 'unknown_order', 'without_moments']
 
 ORDER, MOMENTS = 'magnetic_order', 'magnetic_moments.'
 TRIED = ('ferromagnetic', 'antiferromagnetic')
@@ -183,3 +184,35 @@ def suggested_order(sources: Sequence[Atoms], given: Mapping[str, Any]) -> dict[
     if copies and has_moments(copies[0]):
         found['magnetic_pattern'] = (order_in_words(copies[0]), 'of the structure')
     return found
+
+
+def unknown_order(sources: Sequence[Atoms], given: Mapping[str, Any]) -> str | None:
+    """Return what to beware of where the moments of a solid start parallel because nothing else was asked for.
+
+    Parameters
+    ----------
+    sources : sequence of Atoms
+    given : mapping
+        The section ``labelling`` of the input, flat, with what follows from the structures.
+    """
+    if given.get(ORDER, 'auto') != 'auto' or given.get('spin_polarised') is False:
+        return None
+    if any(key.startswith(MOMENTS) for key in given):
+        return None
+    for atoms in sources:
+        magnetic = magnetic_elements(sorted(set(atoms.symbols)))
+        if magnetic and _is_extended(atoms):
+            return (
+                f'a guess: the moments of {", ".join(magnetic)} start parallel, and an antiferromagnet is labelled as '
+                'a ferromagnet, or without moments; give the order, or `try`, which compares the energies of three'
+            )
+    return None
+
+
+def _is_extended(atoms: Atoms) -> bool:
+    """Return whether atoms are bonded across the cell: a crystal, a layer or a chain."""
+    try:
+        _, chains, layers, networks = dimensionality(atoms).n_bonded
+    except ValueError:  # which is told already
+        return False
+    return chains + layers + networks > 0

@@ -9,6 +9,7 @@ from aiida_mlip_autopipe.config.elements import unpaired_electrons
 from aiida_mlip_autopipe.labelling.espresso.boundary import uncorrected_dipole
 from aiida_mlip_autopipe.labelling.espresso.dispersion import dispersion_remark, missing_dispersion
 from aiida_mlip_autopipe.labelling.espresso.hubbard import FIRST_WITH_CARD
+from aiida_mlip_autopipe.labelling.espresso.magnetic_order import unknown_order
 from aiida_mlip_autopipe.labelling.espresso.version import version_tuple
 from aiida_mlip_autopipe.science.systems import magnetic_elements
 
@@ -60,7 +61,7 @@ def suggested_cutoffs(
 def recipe_remarks(
     sources: Sequence[Atoms], given: Mapping[str, Any], cutoffs: Cutoffs, kpoints_distance: float
 ) -> dict[str, str]:
-    """Return what to beware of in given cutoffs, k-points, charge, dispersion and boundary, by key.
+    """Return what to beware of in cutoffs, k-points, charge, dispersion, magnetic order and boundary, by key.
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ def recipe_remarks(
         found['kpoints_distance'] = f'coarser than the {kpoints_distance:g} 1/Å of the protocol balanced'
     if remark := dispersion_remark(given.get('dispersion')) or missing_dispersion(sources, given):
         found['dispersion'] = remark
+    if remark := unknown_order(sources, given):
+        found['magnetic_order'] = remark
     if remark := uncorrected_dipole(sources, given.get('boundary')):
         found['boundary'] = remark
     if given.get('charge') and str(given.get('boundary', 'auto')) in ('auto', '3d'):
