@@ -44,8 +44,8 @@ def frames_of(given):
 
 
 def force_error(potential, given):
-    """Return the force error on the validation set in the precision of the training, in meV/Å."""
-    settings = EvaluationParameters(dtype='float32', device='cpu')
+    """Return the force error on the validation set in double precision, in meV/Å."""
+    settings = EvaluationParameters(device='cpu')
     return evaluate(potential, read_extxyz(given.sets[1]), settings).metrics['force_rmse_meV_A']
 
 
