@@ -109,8 +109,10 @@ def train_once(
     request = _request(given, parameters, sets, schedule, work)
     follower = Follower(work, schedule, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    potential, best = _hand_over(work, follower.history, request, Path(folder), _free_atoms(sets))
-    info, metrics = _look_at(potential, sets, parameters)
+    free_atoms = _free_atoms(given, sets)
+    potential, best = _hand_over(work, follower.history, request, Path(folder), free_atoms)
+    # In single precision the sum over the free atoms would hide the errors of large cells, which mace has not seen.
+    info, metrics = _look_at(potential, sets, parameters, parameters.dtype if free_atoms is None else 'float64')
     _check_same(metrics['validation'], follower.history, best)
     outcome: dict[str, object] = {
         'method': parameters.method,
@@ -136,7 +138,7 @@ def _request(
             replay = label_replay(sets['replay'], foundation, parameters, work / 'replay.xyz')
     paths = {name: given[name] for name in ('training', 'validation')}
     frames = {name: sets[name] for name in paths}
-    if (free_atoms := _free_atoms(sets)) is not None:
+    if (free_atoms := _free_atoms(given, sets)) is not None:
         for name in paths:
             frames[name] = relative_to_free_atoms(sets[name], free_atoms)
             paths[name] = work / f'{name}.xyz'
@@ -153,9 +155,12 @@ def _request(
     )
 
 
-def _free_atoms(sets: Sets) -> dict[str, float] | None:
-    """Return the energies of the free atoms relative to which mace trains; None for a replay: two heads, two zeros."""
-    return None if 'replay' in sets else free_atom_energies(sets['training'])
+def _free_atoms(given: Mapping[str, Path], sets: Sets) -> dict[str, float] | None:
+    """Return the energies of the free atoms relative to which mace trains; None where it begins with a foundation.
+
+    A foundation has its own energies of free atoms in its network, and mace begins with those.
+    """
+    return None if 'foundation' in given else free_atom_energies(sets['training'])
 
 
 def _n_frames(parameters: TrainingParameters, sets: Sets) -> int:
@@ -216,11 +221,10 @@ def _hand_over(
 
 
 def _look_at(
-    potential: Path, sets: Sets, parameters: TrainingParameters
+    potential: Path, sets: Sets, parameters: TrainingParameters, dtype: Literal['float32', 'float64']
 ) -> tuple[PotentialInfo, dict[str, FrameErrors]]:
     """Load the potential and evaluate it on both sets: only then the training is done."""
-    # In single precision the sum over the free atoms would hide the errors of large cells.
-    settings = EvaluationParameters(dtype='float64', device=parameters.device)
+    settings = EvaluationParameters(dtype=dtype, device=parameters.device)
     try:
         info = inspect_potential(potential)
         # Those of a replay alone have no reference energy among the labels.

@@ -108,7 +108,7 @@ def start(
         log.warning(f'the training does not begin with the weights of {previous}: {refused}')
         result = fresh('', [])
         return _with(result, told, _errors_of(fresh=result))
-    settings = EvaluationParameters(dtype='float64', device=parameters.device)
+    settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
     before = evaluate(previous, sets['validation'], settings).metrics['force_rmse_meV_A']
     told['previous_force_rmse_meV_A'] = before if math.isfinite(before) else None
     try:
