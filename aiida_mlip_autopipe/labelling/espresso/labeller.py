@@ -144,13 +144,11 @@ class EspressoLabeller(Labeller):
         from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_namelists
 
         picked: dict[str, Any] = self.pick(atoms)
-        namelists = relaxation_namelists(picked['parameters'].get_dict(), what)
-        return {**picked, 'parameters': orm.Dict(namelists)}
+        return {**picked, 'parameters': orm.Dict(relaxation_namelists(picked['parameters'].get_dict(), what))}
 
     def relaxation_sampling(self, picked: Mapping[str, Any]) -> str:
         """Return the mesh."""
-        mesh, _ = picked['kpoints'].get_kpoints_mesh()
-        return f'{" x ".join(map(str, mesh))} k-points'
+        return f'{" x ".join(map(str, picked["kpoints"].get_kpoints_mesh()[0]))} k-points'
 
     def relaxation(self, picked: Mapping[str, Data], what: str, parameters: Dict, options: Mapping[str, Any]) -> Task:
         """Return aiida-quantumespresso's WorkChain, which starts again until the basis fits the cell."""
@@ -320,8 +318,7 @@ class EspressoLabeller(Labeller):
         """Return the structures that the boundary condition does not suit."""
         from aiida_mlip_autopipe.labelling.espresso.boundary import boundary_of, boundary_problem
 
-        boundary = boundary_of(self.parameters.boundary)
-        return list(filter(None, (boundary_problem(boundary, atoms) for atoms in sources)))
+        return list(filter(None, (boundary_problem(boundary_of(self.parameters.boundary), one) for one in sources)))
 
     @classmethod
     def coverage(cls) -> list[tuple[str, str]]:
