@@ -139,16 +139,14 @@ class EspressoLabeller(Labeller):
 
     def pick_relaxation(self, atoms: Atoms, what: str) -> dict[str, Data]:
         """Return the structure, the namelists and the k-points."""
-        from aiida import orm
+        from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_inputs
 
-        from aiida_mlip_autopipe.labelling.espresso.relaxation import relaxation_namelists
-
-        picked: dict[str, Any] = self.pick(atoms)
-        return {**picked, 'parameters': orm.Dict(relaxation_namelists(picked['parameters'].get_dict(), what))}
+        return relaxation_inputs(self.pick(atoms), what)
 
     def relaxation_sampling(self, picked: Mapping[str, Any]) -> str:
         """Return the mesh."""
-        return f'{" x ".join(map(str, picked["kpoints"].get_kpoints_mesh()[0]))} k-points'
+        mesh, _ = picked['kpoints'].get_kpoints_mesh()
+        return f'{" x ".join(map(str, mesh))} k-points'
 
     def relaxation(self, picked: Mapping[str, Data], what: str, parameters: Dict, options: Mapping[str, Any]) -> Task:
         """Return aiida-quantumespresso's WorkChain, which starts again until the basis fits the cell."""
@@ -318,7 +316,8 @@ class EspressoLabeller(Labeller):
         """Return the structures that the boundary condition does not suit."""
         from aiida_mlip_autopipe.labelling.espresso.boundary import boundary_of, boundary_problem
 
-        return list(filter(None, (boundary_problem(boundary_of(self.parameters.boundary), one) for one in sources)))
+        boundary = boundary_of(self.parameters.boundary)
+        return list(filter(None, (boundary_problem(boundary, atoms) for atoms in sources)))
 
     @classmethod
     def coverage(cls) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from aiida_mlip_autopipe.labelling.answers import Task
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ['relaxation_namelists', 'relaxation_problem', 'relaxation_task']
+__all__ = ['relaxation_inputs', 'relaxation_namelists', 'relaxation_problem', 'relaxation_task']
 
 PRESSURE_KBAR = 0.5
 FORCE_RY_BOHR, ENERGY_RY = 5e-4, 1e-5
@@ -67,6 +67,13 @@ def relaxation_namelists(single: Mapping[str, Any], what: str) -> dict[str, Any]
     if moves_cell:
         namelists['CELL'] = {'press_conv_thr': PRESSURE_KBAR, 'cell_dofree': CELL_DOFREE[what]}
     return namelists
+
+
+def relaxation_inputs(single: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return the nodes that are made for a relaxation, from those for a single point of the same structure."""
+    from aiida import orm
+
+    return {**single, 'parameters': orm.Dict(relaxation_namelists(single['parameters'].get_dict(), what))}
 
 
 def relaxation_task(single: Mapping[str, Any]) -> Task:

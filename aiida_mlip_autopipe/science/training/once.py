@@ -106,10 +106,10 @@ def train_once(
     asked: dict[str, object] = {'parameters': parameters.model_dump(mode='json', exclude={'device'}), **shas}
     work, schedule = Path(folder).absolute() / WORK, schedule_of(parameters, _n_frames(parameters, sets))
     n_done = take_up(work, None if parent is None else Path(parent) / WORK, asked, schedule.stage_two)
-    request = _request(given, parameters, sets, schedule, work)
+    free_atoms = _free_atoms(given, sets)
+    request = _request(given, parameters, sets, schedule, work, free_atoms)
     follower = Follower(work, schedule, progress)
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
-    free_atoms = _free_atoms(given, sets)
     potential, best = _hand_over(work, follower.history, request, Path(folder), free_atoms)
     # In single precision the sum over the free atoms would hide the errors of large cells, which mace has not seen.
     info, metrics = _look_at(potential, sets, parameters, parameters.dtype if free_atoms is None else 'float64')
@@ -129,7 +129,12 @@ def train_once(
 
 
 def _request(
-    given: Mapping[str, Path], parameters: TrainingParameters, sets: Sets, schedule: Schedule, work: Path
+    given: Mapping[str, Path],
+    parameters: TrainingParameters,
+    sets: Sets,
+    schedule: Schedule,
+    work: Path,
+    free_atoms: Mapping[str, float] | None,
 ) -> Request:
     foundation = replay = None
     if 'foundation' in given:
@@ -138,7 +143,7 @@ def _request(
             replay = label_replay(sets['replay'], foundation, parameters, work / 'replay.xyz')
     paths = {name: given[name] for name in ('training', 'validation')}
     frames = {name: sets[name] for name in paths}
-    if (free_atoms := _free_atoms(given, sets)) is not None:
+    if free_atoms is not None:
         for name in paths:
             frames[name] = relative_to_free_atoms(sets[name], free_atoms)
             paths[name] = work / f'{name}.xyz'

@@ -170,8 +170,8 @@ def _label_problem(atoms: Atoms) -> str | None:
 
 
 def _check_isolated_atoms(sets: Sets) -> None:
-    isolated = {atoms.get_chemical_symbols()[0] for atoms in sets['training'] if is_isolated_atom(atoms)}
-    if missing := sorted(symbols(sets['training'] + sets['validation']) - isolated):
+    isolated = free_atom_energies(sets['training'])
+    if missing := sorted(symbols(sets['training'] + sets['validation']) - isolated.keys()):
         raise TrainingSetError(
             f'the training set has no isolated atom of {", ".join(missing)}: label one atom of each '
             'element in a large box, with config_type=IsolatedAtom'
