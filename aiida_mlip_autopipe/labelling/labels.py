@@ -149,24 +149,26 @@ def energy_outliers(frames: Sequence[Atoms], window_eV: float | None) -> dict[st
     """Return the frames whose energy is far from that of their composition: ``frame_id`` -> reason.
 
     Another SCF solution, or a structure that has come apart, shows in no force. Energies of different compositions
-    cannot be compared.
+    cannot be compared, nor can those of crystals and of frames that say in ``info`` an ``energy_window_eV`` of their
+    own: these are compared among themselves.
     """
     if window_eV is None:
         return {}
     groups = defaultdict(list)
     for atoms in frames:
         if not is_isolated_atom(atoms):
-            groups[atoms.symbols.formula.reduce()[0].format('hill')].append(atoms)
+            formula = atoms.symbols.formula.reduce()[0].format('hill')
+            groups[formula, float(atoms.info.get('energy_window_eV', window_eV))].append(atoms)
     found = {}
-    for formula, group in groups.items():
+    for (formula, window), group in groups.items():
         if len(group) < FEWEST_FOR_MEDIAN:
             continue
         energies = np.array([atoms.info['REF_energy'] / len(atoms) for atoms in group])
         for atoms, difference in zip(group, energies - np.median(energies), strict=True):
-            if abs(difference) > window_eV:
+            if abs(difference) > window:
                 found[atoms.info['frame_id']] = (
                     f'its energy is {difference:+.2f} eV per atom from the median of {formula}: outside '
-                    f'energy_window_eV ({window_eV})'
+                    f'energy_window_eV ({window})'
                 )
     return found
 

@@ -163,6 +163,7 @@ def flat(report: dict[str, Any]) -> dict[str, Any]:
     return nested | {name: value for name, value in report.items() if not isinstance(value, dict)}
 
 
+@pytest.mark.nightly
 def test_several_jobs_and_what_is_labelled_already(worker_code, potential, md_job):
     """Over the frames of two MD jobs, away from labelled ones: the same in a job and in this process."""
     _, other = engine.run_get_node(

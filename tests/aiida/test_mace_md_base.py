@@ -334,6 +334,7 @@ def test_a_job_given_up_delivers_what_a_kill_left(localhost, job_inputs):
     assert not manifest['complete'] and outputs['manifest']['n_frames'] == manifest['n_frames']
 
 
+@pytest.mark.nightly
 def test_a_hopeless_job_is_stopped(localhost, job_inputs):
     """Every replica breaks; after a few of them the job is killed, and it ends with its own code and its frames."""
     guards = GuardParameters(energy_window_eV=0.01, n_drop=0)

@@ -103,6 +103,7 @@ def test_unpaired_electrons_that_an_atom_cannot_have_are_refused(pseudos, monkey
         EspressoLabeller.find_nodes(EspressoParameters(atomic_magnetization={'H': wrong}), ['H'])
 
 
+@pytest.mark.nightly
 def test_a_batch_keeps_what_single_labels_keep(label):
     """Magnetisation, Fermi energy and steps of molecular oxygen and hydrogen, in both modes the same."""
     frames = [isolated('H', 5.0)]

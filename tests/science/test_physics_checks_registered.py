@@ -86,5 +86,5 @@ def test_it_says_what_it_does_and_how_long_it_runs(name):
 def test_checks_are_made_in_their_order_and_others_are_refused():
     order = [name for name, _ in PHYSICS_CHECKS.items()]
     assert order[:2] == ['equation_of_state', 'elastic'] and sorted(order) == list(PHYSICS_CHECKS)
-    with pytest.raises(ValueError, match="Input should be 'cohesive', 'elastic', 'equation_of_state'"):
+    with pytest.raises(ValueError, match="Input should be 'cohesive', 'dimers', 'elastic', 'equation_of_state'"):
         parameters('hardness')

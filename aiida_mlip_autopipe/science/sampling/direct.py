@@ -181,23 +181,22 @@ class DirectSampler(Parametrised):
         groups : sequence, optional
             The group of each row (n_rows,), for example its trajectory: each group gives its share.
         exclude : mapping, optional
-            Reason -> which rows must not be selected for it (n_rows,), bool. They do not count in any statistics.
+            Reason -> which rows must not be selected for it (n_rows,), bool. They count in no statistics.
         environments : callable, optional
-            For ``environment_fill``: yields at each call the descriptors of the atoms of all frames, in order, in
-            chunks of (n_frames, n_atoms, n_features).
+            For ``environment_fill``: yields the descriptors of all atoms in order, as (n_frames, n_atoms, n_features).
         certain : numpy.ndarray, optional
             Rows that are not worth a label (n_rows,), bool: they count in the statistics, but are not selected.
 
         Returns
         -------
         DirectSampler
-            Itself. Interrupted, it is as it was before.
+            Itself; as it was before, if interrupted.
 
         Raises
         ------
         ValueError
-            If X has no row, no usable row, or other rows at the second reading; if ``known`` has other features, or
-            ``groups`` or ``exclude`` another length; if the clustering would not fit into the memory.
+            If X has no usable row, or other rows at the second reading; if ``known`` has other features, ``groups`` or
+            ``exclude`` another length; if the clustering would not fit into the memory.
         """
         _check_environments(self.environment_fill, environments, groups)
         all_moments = measure(X, _excluded(exclude))

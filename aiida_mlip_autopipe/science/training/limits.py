@@ -103,7 +103,8 @@ def _limit_in_words(training: Mapping[str, Any]) -> str:
         )
     if run['limited_by'] == 'labels':
         return f'the labels limit the potential: {errors}; more of them would help'
+    tried = f', and {run["continuations"][-1]["n_steps"]} more steps gained nothing' if run['continuations'] else ''
     return (
-        f'neither labels nor steps limit the potential: {errors}, and it gains nothing from more steps; a larger '
-        'network (training.num_channels, max_L) or labels with less noise would help'
+        f'what limits the potential is not seen: {errors}, not far apart{tried}; a rate that falls more slowly '
+        '(three times training.n_steps), a larger network (num_channels, max_L) or labels with less noise may help'
     )

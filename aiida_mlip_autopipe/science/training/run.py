@@ -82,8 +82,7 @@ def train(
     Raises
     ------
     TrainingSetError
-        If a set cannot be read, a label is missing or not finite, an isolated atom is missing, or foundation, replay
-        or previous do not go with the method.
+        If a set or a label is unusable, an isolated atom is missing, or a further file does not go with the method.
     PotentialError
         If the foundation is no MACE potential.
     TrainingError

@@ -106,8 +106,7 @@ def start(
     )
     if refused is not None:
         log.warning(f'the training does not begin with the weights of {previous}: {refused}')
-        result = fresh('', [])
-        return _with(result, told, _errors_of(fresh=result))
+        return _with(result := fresh('', []), told, _errors_of(fresh=result))
     settings = EvaluationParameters(dtype=parameters.dtype, device=parameters.device)
     before = evaluate(previous, sets['validation'], settings).metrics['force_rmse_meV_A']
     told['previous_force_rmse_meV_A'] = before if math.isfinite(before) else None
