@@ -156,6 +156,8 @@ def _training(record: RunRecord, cite: Citations) -> str:
         )
         if (last.metrics['run'].get('warm_start') or {}).get('kept'):
             data += ' Its training began with the weights of the potential of the round before.'
+        if (last.metrics['run'].get('refit') or {}).get('kept'):
+            data += f' The linear weights of the last layer were then refitted by ridge regression {cite("ridge")}.'
     return (
         f'MACE was trained {how[asked["method"]]}{model}, for up to {asked["n_steps"]} steps with batches of '
         f'{asked["batch_size"]} and weights {asked["energy_weight"]:g}, {asked["forces_weight"]:g} and '

@@ -18,6 +18,7 @@ REFERENCES: dict[str, tuple[str, str]] = {
         'F. Musil, M. J. Willatt, M. A. Langovoy, M. Ceriotti, J. Chem. Theory Comput. 15, 906 (2019)',
         f'{DOI}10.1021/acs.jctc.8b00959',
     ),
+    'ridge': ('A. E. Hoerl, R. W. Kennard, Technometrics 12, 55 (1970)', f'{DOI}10.1080/00401706.1970.10488634'),
     'soap': (
         'A. P. Bartók, R. Kondor, G. Csányi, Phys. Rev. B 87, 184115 (2013)',
         f'{DOI}10.1103/PhysRevB.87.184115',

@@ -64,6 +64,11 @@ class TrainingParameters(StageParameters):
         'not, and cohesive energies are wrong by the shift. A fine-tuning has the network of its foundation: exact is '
         'trained there.',
     )
+    refit_last_layer: bool = Field(
+        False,
+        description='After the training, fit the weights of the last layer in closed form, where that lowers the '
+        'validation errors; with free_atom: exact, whose free atoms stay as they are.',
+    )
     weigh_by_represented: bool = Field(
         False,
         description='Weigh each selected frame by the number of explored frames that it represents, between 1/4 and 4 '

@@ -14,6 +14,7 @@ from math import sqrt
 from typing import Any, Literal, TypedDict
 
 from aiida_mlip_autopipe.science.evaluation.records import FrameErrors
+from aiida_mlip_autopipe.science.training.refit import tell_refit
 from aiida_mlip_autopipe.science.training.warm import tell_warm_start
 
 __all__ = [
@@ -86,9 +87,10 @@ def tell_limit(training: Mapping[str, Any]) -> str:
     ----------
     training : mapping
         ``train`` and ``validation``: errors; ``run``: with ``limited_by``, ``continuations`` and, where it did not
-        simply begin with random weights, ``warm_start``.
+        simply begin with random weights, ``warm_start``; ``refit``, if its last layer was fitted anew.
     """
-    return '; '.join(filter(None, (_limit_in_words(training), tell_warm_start(training['run']))))
+    said = (_limit_in_words(training), tell_warm_start(training['run']), tell_refit(training['run']))
+    return '; '.join(filter(None, said))
 
 
 def _limit_in_words(training: Mapping[str, Any]) -> str:

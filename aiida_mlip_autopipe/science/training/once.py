@@ -44,7 +44,7 @@ from aiida_mlip_autopipe.science.training.sets import (
 )
 from aiida_mlip_autopipe.science.training.weights import weights_in
 
-__all__ = ['TrainingResult', 'train_once']
+__all__ = ['TrainingResult', 'look_at', 'train_once']
 
 #: How far the errors that mace gives and those found here may be apart: they are of the same weights and frames.
 SAME_ERRORS = {'rel_tol': 0.05, 'abs_tol': 1.0}
@@ -112,7 +112,7 @@ def train_once(
     stopped_early = _run_to_the_end(request, work, follower, n_done > 0)
     potential, best = _hand_over(work, follower.history, request, Path(folder), free_atoms)
     # In single precision the sum over the free atoms would hide the errors of large cells, which mace has not seen.
-    info, metrics = _look_at(potential, sets, parameters, parameters.dtype if free_atoms is None else 'float64')
+    info, metrics = look_at(potential, sets, parameters, parameters.dtype if free_atoms is None else 'float64')
     _check_same(metrics['validation'], follower.history, best)
     outcome: dict[str, object] = {
         'method': parameters.method,
@@ -225,7 +225,7 @@ def _hand_over(
     return potential, best
 
 
-def _look_at(
+def look_at(
     potential: Path, sets: Sets, parameters: TrainingParameters, dtype: Literal['float32', 'float64']
 ) -> tuple[PotentialInfo, dict[str, FrameErrors]]:
     """Load the potential and evaluate it on both sets: only then the training is done."""

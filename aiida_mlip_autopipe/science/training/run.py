@@ -4,7 +4,8 @@ A training spends its budget of steps. Then it goes on by a fifth of them, with 
 once more: if the errors are clearly lower after that, the training was what limited the
 potential, and it goes on until they are not, or until its continuations are spent. See `limits`.
 
-It begins with random weights, or with those of the round before. See `warm`.
+It begins with random weights, or with those of the round before. See `warm`. In the end the last layer is fitted anew
+in closed form, where that helps. See `refit`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from aiida_mlip_autopipe.science.parameters import TrainingParameters
 from aiida_mlip_autopipe.science.potential.load import inspect_potential
 from aiida_mlip_autopipe.science.training.limits import Continuation, error_of, gains, limited_by
 from aiida_mlip_autopipe.science.training.once import TrainingResult, train_once
+from aiida_mlip_autopipe.science.training.refit import with_refit
 from aiida_mlip_autopipe.science.training.sets import (
     DivergedError,
     Sets,
@@ -103,7 +105,7 @@ def train(
         except TrainingError as error:
             log.warning(f'the training is not continued: {error}')
             break
-    return _best_of(results, Path(folder))
+    return with_refit(_best_of(results, Path(folder)), sets, parameters)
 
 
 def _once_in(
