@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -53,17 +52,6 @@ def test_example_of_direct_alone(tmp_path: Path):
         assert len(read_extxyz(output)) == 7
     assert re.search(r'^n_known +7$', done.stdout, re.MULTILINE)
     assert len(list(figures.glob('*.svg'))) == 4
-
-
-def test_example_of_descriptors_alone(tmp_path: Path):
-    """Each atom of each frame has a row, which says of which frame it is."""
-    output = tmp_path / 'descriptors.npz'
-    command = [sys.executable, str(ROOT / 'examples/describe_extxyz.py'), '--average', 'off', '--output', str(output)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert '100 frames, 800 rows' in done.stdout
-    with np.load(output) as written:
-        assert len(written['descriptors']) == 800 and np.bincount(written['frame']).tolist() == [8] * 100
 
 
 @pytest.mark.nightly
