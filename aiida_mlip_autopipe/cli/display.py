@@ -26,6 +26,8 @@ __all__ = ['follow', 'progress_table', 'tell_reasons']
 
 INTERVAL_S = 2.0
 LINE_INTERVAL_S = 20.0
+#: At most this part of the time is spent on reading the progress: the cores belong to the run.
+READING_SHARE = 0.1
 STATE_STYLES = {'running': 'cyan', 'done': 'green', 'failed': 'bold red'}
 #: Unit -> what its rate is told for: a name and its seconds.
 RATES = {'frames': ('s', 1), 'labels': ('h', 3600), 'epochs': ('min', 60)}
@@ -40,10 +42,12 @@ def follow(reader: ProgressReader) -> RunProgress:
 
 def _readings(reader: ProgressReader) -> Iterator[RunProgress]:
     """Yield the progress of a run again and again until it has ended; meanwhile see that no process stands still."""
-    called = time.monotonic()
+    called = began = time.monotonic()
     while not (progress := reader.read()).is_terminated:
+        took = time.monotonic() - began
         yield progress
-        time.sleep(INTERVAL_S)
+        time.sleep(max(INTERVAL_S, took / READING_SHARE))
+        began = time.monotonic()
         if time.monotonic() - called > ATTENTION_INTERVAL_S:
             call_attention()
             called = time.monotonic()

@@ -32,6 +32,7 @@ COMPUTER = 'localhost'
 # Two seconds, the default, end in a critical message under load although the daemon did start.
 DAEMON_TIMEOUT_S = 30
 DAEMON_START_TIMEOUT_S = 90
+JOB_POLL_S = 2.0
 CACHED_PROCESSES = 'aiida.calculations:mlip_autopipe.*'
 
 
@@ -150,8 +151,10 @@ def ensure_computer(report: Report) -> Computer:
             report.found('computer', f'{COMPUTER} ({computer.transport_type}, {computer.scheduler_type})')
             return computer
         report.did('computer', f'{COMPUTER} configured')
-    computer.configure(safe_interval=0)
-    computer.set_minimum_job_poll_interval(0.5)
+    # Each worker of the daemon looks at the jobs of this computer, on the cores that they need, with a shell for each
+    # look. A login shell may take a second to start; jobs have the environment of the daemon either way.
+    computer.configure(safe_interval=0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(JOB_POLL_S)
     return computer
 
 
