@@ -101,7 +101,7 @@ def test_a_free_atom_keeps_its_energy(tiny_potential, other):
     assert energies[0] == energies[1]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures('warm_training')
 def test_a_training_hands_over_the_potential_that_was_fitted_anew(tmp_path):
     """What it tells of its errors is of that potential; without the refit they are larger; its free atom is exact."""
