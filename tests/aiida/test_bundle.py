@@ -317,6 +317,7 @@ json.dump({'said': said, 'lone': lone.base.attributes.all, 'uuid': lone.uuid, 'u
 """
 
 
+@pytest.mark.nightly
 def test_a_frame_has_its_lineage_in_another_profile(whole, finished_run, fast_folder):
     """First the potential alone, then the whole provenance, then nothing new: commands in a fresh profile."""
     home = fast_folder / 'receiver'

@@ -90,6 +90,7 @@ def assert_every_datum_has_a_creator(run: orm.WorkChainNode) -> None:
                 assert datum.uuid in declared, (process, link)
 
 
+@pytest.mark.nightly
 def test_jobs_run_in_sequences_with_a_committee(inputs, potentials):
     """Three jobs in two sequences; the frames of all of them are sampled, with the disagreement of two potentials."""
     outputs, node = engine.run_get_node(
@@ -129,6 +130,7 @@ def test_the_same_again_costs_nothing_until_the_folders_are_cleaned(inputs):
         assert not any(job.base.caching.is_created_from_cache for job in calculations(third, MaceMdCalculation))
 
 
+@pytest.mark.nightly
 def test_frames_are_stashed_and_verified(inputs, tmp_path):
     """They can be read where they were copied to, and are gone from the scratch."""
     outputs, node = engine.run_get_node(

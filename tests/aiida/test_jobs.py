@@ -250,6 +250,7 @@ def test_the_potential_of_a_sampling_job(worker_code, potential, md_job):
         engine.run(DirectSamplingCalculation, parameters=as_dict(SAMPLING), potential=potential, **inputs)
 
 
+@pytest.mark.nightly
 def test_exploration_hands_its_potential_on_where_it_describes(worker_code, potential):
     """With soap the sampling job does not depend on the potential, so that it can be taken from the cache."""
     with enable_caching(identifier='aiida.calculations:mlip_autopipe.*'):

@@ -324,6 +324,7 @@ def test_a_stopped_job_goes_on_and_completes(localhost, job_inputs):
     assert explored_seeds(inputs['seeds']) == {'seed-0': [last.pk], 'seed-1': [last.pk]}
 
 
+@pytest.mark.nightly
 def test_a_job_given_up_delivers_what_a_kill_left(localhost, job_inputs):
     """Killed as often as it may be, it ends with its own code, and its frames can be read."""
     with killer(localhost, signal.SIGKILL, times=1):
