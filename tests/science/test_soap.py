@@ -397,7 +397,7 @@ def check_against_dscribe(data, rbf, sigma):
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_gto_agrees_with_dscribe_on_drawn_cases(data):
     check_against_dscribe(data, 'gto', st.floats(0.3, 1.0))

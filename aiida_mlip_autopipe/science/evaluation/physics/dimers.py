@@ -51,8 +51,11 @@ WINDOW_EV = 50.0
 
 def structures(crystal: Atoms, parameters: PhysicsParameters) -> list[Atoms]:
     """Return each pair of elements of a crystal at each distance, each alone in a box."""
-    pairs = combinations_with_replacement(sorted(set(crystal.symbols)), 2)
-    return [_dimer(pair, factor, crystal.info['frame_id']) for pair in pairs for factor in DISTANCES]
+    return [_dimer(pair, factor, crystal.info['frame_id']) for pair in _pairs(crystal) for factor in DISTANCES]
+
+
+def _pairs(crystal: Atoms) -> list[tuple[str, str]]:
+    return list(combinations_with_replacement(sorted(set(crystal.symbols)), 2))
 
 
 def _dimer(pair: tuple[str, str], factor: float, origin: str) -> Atoms:
@@ -71,7 +74,7 @@ def judge(context: Context) -> Judgement:
     rows: list[Row] = []
     curves: dict[str, object] = {}
     missing = []
-    for pair in combinations_with_replacement(sorted(set(context.pristine.symbols)), 2):
+    for pair in _pairs(context.pristine):
         name = '-'.join(pair)
         frames = sorted(
             (atoms for atoms in context.frames('dimers') if atoms.info['pair'] == name),
