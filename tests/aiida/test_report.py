@@ -14,9 +14,10 @@ from playwright.sync_api import sync_playwright
 
 from aiida_mlip_autopipe.provenance.rounds import Explored, RunRecord
 from aiida_mlip_autopipe.report.page import SECTIONS, embedded, render, write_report
-from aiida_mlip_autopipe.report.page.blocks import encoded
+from aiida_mlip_autopipe.report.page.blocks import Text, encoded
 from aiida_mlip_autopipe.report.page.dynamics import frames_data
 from aiida_mlip_autopipe.report.page.learning import learning_points
+from aiida_mlip_autopipe.report.page.methods import methods
 from aiida_mlip_autopipe.report.page.structures import structures_data
 
 MAX_BYTES = 20_000_000
@@ -191,6 +192,15 @@ def test_a_failed_run_says_why(begun):
     begun.set_exit_status(350)
     begun.set_exit_message('label_r1 failed: no label is sound')
     assert 'The run failed: label_r1 failed: no label is sound' in render(begun)
+
+
+@pytest.mark.parametrize(('fraction', 'said'), [(0.25, 'Of these, 25 % were drawn at random before.'), (0.0, None)])
+def test_the_methods_say_what_was_drawn_at_random(record, monkeypatch, fraction, said):
+    asked = {**record.configuration['exploration'], 'random_fraction': fraction}
+    monkeypatch.setitem(record.configuration, 'exploration', asked)
+    texts = ' '.join(block.text for block in methods(record).blocks if isinstance(block, Text))
+    assert 'selected by DIRECT' in texts
+    assert (said in texts) if said else 'drawn at random before' not in texts
 
 
 def test_what_is_too_large_is_left_out_from_the_oldest(record):

@@ -20,7 +20,18 @@ from aiida_mlip_autopipe.science.descriptors import ACE
 
 from .linear_ace import LinearACE
 
-__all__ = ['DATA', 'HELD_OUT', 'SETS', 'files_of', 'load', 'potential_of', 'species_of', 'split', 'trajectories_of']
+__all__ = [
+    'DATA',
+    'HELD_OUT',
+    'SETS',
+    'files_of',
+    'less_composition',
+    'load',
+    'potential_of',
+    'species_of',
+    'split',
+    'trajectories_of',
+]
 
 DATA = Path(__file__).parents[3] / 'shared/data'
 HELD_OUT = 0.2
@@ -57,7 +68,7 @@ def load(name: str) -> list[Atoms]:
     description = SETS[name][1]
     frames = [atoms for path in files_of(name) for atoms in read(path, index=':')]
     frames = [atoms for atoms in frames if description in (None, atoms.info['description'])]
-    return frames if len(species_of(frames)) == 1 else _less_composition(frames)
+    return frames if len(species_of(frames)) == 1 else less_composition(frames)
 
 
 def species_of(frames: list[Atoms]) -> list[str]:
@@ -93,8 +104,8 @@ def split(trajectories: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def _less_composition(frames: list[Atoms]) -> list[Atoms]:
-    """Take from the energies what is linear in the composition."""
+def less_composition(frames: list[Atoms]) -> list[Atoms]:
+    """Take from the energies what is linear in the composition; return the same frames."""
     species = species_of(frames)
     counts = np.array([[atoms.get_chemical_symbols().count(symbol) for symbol in species] for atoms in frames])
     sizes = counts.sum(axis=1)

@@ -720,6 +720,16 @@ def test_unusual_atoms_are_found_where_no_cluster_gives_anything():
     assert sampler.selected_idx_.tolist() == [10]
 
 
+@pytest.mark.parametrize('seed', range(6))
+def test_unusual_atoms_are_found_beside_what_is_drawn_at_random(seed):
+    rows = np.random.default_rng(0).normal(size=(100, 8, 6))
+    rows[10, 0] += 40
+    keywords = {'fill': 0, 'environment_fill': 0.2, 'environments': lambda: [rows]}
+    sampler = fitted(10, rows.mean(axis=1), random_state=seed, random_fraction=0.5, **keywords)
+    assert sampler.reasons_[:5] == ['random'] * 5 and len(set(sampler.selected_idx_.tolist())) == 10
+    assert sampler.reasons_.count('environment') == 1 and 10 in sampler.selected_idx_
+
+
 # -- bad input
 
 
@@ -744,6 +754,7 @@ def test_unusual_atoms_are_found_where_no_cluster_gives_anything():
         ({'fill': -0.1}, 'fill=-0.1'),
         ({'coverage_fill': float('nan')}, 'coverage_fill=nan'),
         ({'environment_fill': 2.0}, 'environment_fill=2.0'),
+        ({'random_fraction': 1.0}, 'random_fraction=1.0 must be at least 0 and below 1'),
         ({'fill': 0.5, 'coverage_fill': 0.5}, r'fill \+ coverage_fill \+ environment_fill = 1.0 leaves no frames'),
     ],
 )

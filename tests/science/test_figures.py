@@ -34,6 +34,7 @@ CASES = {
     'groups': lambda: DirectSampler(40).fit(X, groups=np.arange(len(X)) % 3),
     'not finite': lambda: DirectSampler(40).fit(with_nan()),
     'random': lambda: DirectSampler(40, selection='random').fit(X),
+    'half at random': lambda: DirectSampler(40, random_fraction=0.5).fit(X),
     'farthest': lambda: DirectSampler(40, selection='farthest').fit(X),
     'one component': lambda: DirectSampler(40, max_components=1).fit(X, known=X[:5]),
     'one pick': lambda: DirectSampler(1).fit(X),

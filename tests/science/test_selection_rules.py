@@ -12,6 +12,7 @@ from tests.support.conformance import check_references, check_sentence
 
 RNG = np.random.default_rng(7)
 FRAMES = RNG.normal(size=(400, 6)) * [4, 3, 2, 1, 1, 1] + RNG.integers(0, 3, (400, 1)) * 9
+GROUPS = np.arange(400) // 100
 
 
 @pytest.fixture(params=list(SELECTION_RULES))
@@ -53,9 +54,28 @@ def test_it_takes_no_frame_that_is_left_out(name):
 
 
 def test_each_group_gives_its_share(name):
-    groups = np.arange(400) // 100
-    picked = fitted(name, groups=groups).selected_idx_
-    assert np.bincount(groups[picked]).tolist() == [3, 3, 3, 3]
+    picked = fitted(name, groups=GROUPS).selected_idx_
+    assert np.bincount(GROUPS[picked]).tolist() == [3, 3, 3, 3]
+
+
+def test_a_fraction_is_drawn_at_random_and_the_rule_takes_others(name):
+    sampler = DirectSampler(20, selection=name, random_state=3, random_fraction=0.5).fit(FRAMES, groups=GROUPS)
+    drawn = DirectSampler(20, selection='direct', random_state=3, random_fraction=0.5).fit(FRAMES, groups=GROUPS)
+    picked = sampler.selected_idx_
+    assert len(set(picked.tolist())) == 20 and np.bincount(GROUPS[picked]).tolist() == [5, 5, 5, 5]
+    of_a_group = [GROUPS[row] for row in picked]
+    for group in range(4):
+        first = [row for row, one in zip(picked, of_a_group, strict=True) if one == group][:2]
+        assert first == [row for row in drawn.selected_idx_ if GROUPS[row] == group][:2]
+    if name != 'random':
+        assert sampler.reasons_.count('random') == 8
+
+
+def test_what_is_drawn_at_random_counts_as_taken(name):
+    twice = np.repeat(FRAMES[:8], 5, axis=0)
+    for seed in range(5):
+        sampler = DirectSampler(8, selection=name, random_state=seed, random_fraction=0.5).fit(twice)
+        assert sorted(sampler.selected_idx_ // 5) == list(range(8))
 
 
 def test_it_says_what_it_does(name):

@@ -63,5 +63,6 @@ def _for_the_test_set(temperatures: list, evaluation: dict) -> dict:
         'group_by': 'temperature',
         'n_to_select': evaluation['n_test'],
         'environment_fill': 0.0,
+        'random_fraction': 0.0,
         'min_expected_error_eV_A': 0.0,
     }

@@ -101,9 +101,11 @@ def _selection(record: RunRecord, cite: Citations) -> str:
     descriptor = asked['descriptor']
     kind = descriptor['kind']
     described = f'{DESCRIPTORS[kind]} {cite(kind)}{_size(descriptor)}, averaged over the atoms'
-    rule = SELECTION_RULES[asked['selection']]()
-    selected = rule.sentence(ExplorationParameters(**asked).sampling())
-    told = f'Frames were described by {described}. {cite.at_the_end(selected, rule.references())}'
+    rule, parameters = SELECTION_RULES[asked['selection']](), ExplorationParameters(**asked).sampling()
+    selected = cite.at_the_end(rule.sentence(parameters), rule.references())
+    told = f'Frames were described by {described}. {selected}'
+    if parameters.random_fraction > 0:
+        told += f' Of these, {100 * parameters.random_fraction:g} % were drawn at random before.'
     certain = asked['min_expected_error_eV_A']
     if certain > 0 and record.configuration['training']['committee_size'] > 1:
         told += f' Those without an expected force error above {certain:g} eV/Å {cite("musil")} were left out.'

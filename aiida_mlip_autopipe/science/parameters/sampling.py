@@ -66,6 +66,10 @@ class SamplingParameters(StageParameters):
 
     n_to_select: int = Field(10, ge=1, le=1_000_000, description='Frames to select for labelling.')
     selection: Annotated[str, SELECTION_RULES] = Field('direct', description='The rule of selection, by name.')
+    random_fraction: Fraction = Field(
+        0.0,
+        description='Fraction of the budget drawn at random first: where the frames are. The rule selects the rest.',
+    )
     min_eigenvalue: float = Field(
         1.0,
         ge=0,

@@ -94,14 +94,16 @@ class DirectSampler(Parametrised):
         At most so many components.
     selection : str
         The name of a rule: ``direct``; or a baseline: ``random``, ``farthest``.
+    random_fraction : float
+        Fraction of the budget (of each group) that is drawn at random before the rule selects the rest, rounded down.
     max_bytes : float
         Largest memory that ``birch`` and ``kmedoids`` may take.
 
     Attributes
     ----------
     selected_idx_ : numpy.ndarray
-        Selected rows of X in order of their rank: one of each cluster by descending population, then further ones,
-        then those of the fills.
+        Selected rows of X in order of their rank: those drawn at random; then one of each cluster by descending
+        population, further ones, and those of the fills.
     reasons_ : list of str
         ``centroid``, ``stratum`` (a further one of its cluster), ``environment``, ``coverage``, ``fill``, ``random`` or
         ``farthest`` for each.
@@ -150,6 +152,7 @@ class DirectSampler(Parametrised):
         min_eigenvalue: float = 1.0,
         max_components: int | None = None,
         selection: str = 'direct',
+        random_fraction: float = 0.0,
         max_bytes: float = 2e9,
     ) -> None:
         self.n_to_select, self.weighting, self.clustering = n_to_select, weighting, clustering
@@ -158,6 +161,7 @@ class DirectSampler(Parametrised):
         self.group_share, self.min_cluster_size, self.min_novelty = group_share, min_cluster_size, min_novelty
         self.environment_fill, self.min_eigenvalue = environment_fill, min_eigenvalue
         self.max_components, self.selection, self.max_bytes = max_components, selection, max_bytes
+        self.random_fraction = random_fraction
         _check_parameters(self)
 
     def fit(
@@ -333,7 +337,18 @@ class DirectSampler(Parametrised):
         return picks
 
     def _select(self, pool: Pool, n_wanted: int, unusual: Unusual | None = None) -> Picks:
-        """Select so many frames, or all that differ."""
+        """Select so many frames, or all that differ: some at random, the rest by the rule, away from these."""
+        n_drawn = int(self.random_fraction * n_wanted)
+        if n_drawn == 0:
+            return self._select_by_rule(pool, n_wanted, unusual)
+        picks = Picks.none_of(pool)
+        picks.add(draw(pool.digests, n_drawn, (self.random_state, 2)), 'random')
+        others = np.flatnonzero(~np.isin(pool.digests, pool.digests[picks.indices]))
+        seen = unusual and partial(_unusual_among, unusual, others, picks.indices)
+        picks.add_part(self._select_by_rule(pool.part(others, picks.indices), n_wanted - n_drawn, seen), others)
+        return picks
+
+    def _select_by_rule(self, pool: Pool, n_wanted: int, unusual: Unusual | None) -> Picks:
         n_wanted = min(n_wanted, len(pool))
         if n_wanted == 0:
             return Picks.none_of(pool)
@@ -355,7 +370,7 @@ def _check_parameters(sampler: DirectSampler) -> None:
         count = getattr(sampler, name)
         if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
             raise ValueError(f'{name}={count} must be at least 1, and an integer')
-    for name in FRACTIONS:
+    for name in (*FRACTIONS, 'random_fraction'):
         if not 0 <= getattr(sampler, name) < 1:
             raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0 and below 1')
     total = sum(getattr(sampler, name) for name in FRACTIONS)
@@ -415,3 +430,11 @@ def _unusual(
     open_rows[rows] = True
     found = fill_environments(environments, open_rows, rows[taken], n_more, min_eigenvalue)
     return np.searchsorted(rows, found)
+
+
+def _unusual_among(
+    unusual: Unusual, members: np.ndarray, drawn: np.ndarray, taken: np.ndarray, n_more: int
+) -> np.ndarray:
+    """Return points with unusual atoms, by their place among some members of a pool of which others were drawn."""
+    found = unusual(np.concatenate([drawn, members[taken]]), n_more)
+    return np.searchsorted(members, found[np.isin(found, members)])

@@ -50,7 +50,8 @@ REASON_STYLES = {
     'environment': ('P', PURPLE),
     'coverage': ('D', ORANGE),
     'fill': ('^', VERMILION),
-    'random': ('o', BLUE),
+    'random': ('v', GREEN),
+    'variance': ('o', BLUE),
     'farthest': ('^', VERMILION),
 }
 
