@@ -125,6 +125,7 @@ def test_descriptor_in_full_survives_the_dump_and_json():
         '{kind: ace, correlation_order: 4, n_max: [6, 3, 2, 1], l_max: [0, 3, 2, 1], average: inner}',
         '{kind: ace, correlation_order: 2, max_degree: 8}',
         '{kind: mace, layers: [1], invariants_only: false, model_dtype: float64, device: cpu}',
+        '{kind: mace, of_last_layer: true}',
     ):
         text = f'system: {{prototype: zincblende, composition: SiC}}\nexploration: {{descriptor: {descriptor}}}'
         expansion = ConfigExpander(text).expand(CUTOFFS)

@@ -215,6 +215,16 @@ def test_known_frames_of_any_number_and_size_are_kept_away_from(folders):
         assert (selection.table['novelty'] > 1e-3).all()
 
 
+@pytest.mark.parametrize('settings', [{'selection': 'set-cover'}, {'environment_fill': 0.4, 'fill': 0.0}])
+def test_the_atoms_of_known_frames_are_known(folders, settings):
+    parameters = SamplingParameters(n_to_select=5, descriptor=DESCRIPTOR, **settings)
+    first = select_candidates(folders, parameters)
+    assert len(first.candidates) == 5 and {'cover', 'environment'} & set(first.table['reason'])
+    second = select_candidates(folders, parameters, known=first.candidates)
+    assert not set(second.table['frame_id']) & set(first.table['frame_id'])
+    assert len(second.candidates) == 5 and second.report['n_known'] == 5
+
+
 def test_a_missing_shard_is_told_apart(folders):
     (folders[1] / 'shards/r000.0.h5').unlink()
     with pytest.raises(ManifestError):

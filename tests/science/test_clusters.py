@@ -469,6 +469,13 @@ def test_a_frame_with_an_unusual_atom_is_taken_first_and_of_two_alike_the_smalle
     assert fill_environments(lambda: [large, small], unusable, taken, 1, 0.0)[0] in (4, 11)
 
 
+def test_an_atom_that_a_labelled_frame_has_is_not_unusual():
+    rows = atoms_with([4, 11])
+    for known, is_new in ((None, True), (lambda: [atoms_with([0], 1)], False)):
+        first = fill_environments(lambda: [rows], np.ones(20, bool), np.arange(2), 1, 0.0, known)[0]
+        assert (first in (4, 11)) is is_new
+
+
 def test_of_two_frames_with_the_same_environments_one_is_taken():
     rows = atoms_with([2, 5])
     rows[5] = rows[2]

@@ -8,6 +8,7 @@ from ase.build import bulk, fcc111, molecule
 from aiida_mlip_autopipe.science.descriptors import MACEFeatures
 from aiida_mlip_autopipe.science.frames import FrameChunk
 from aiida_mlip_autopipe.science.potential import PotentialError
+from aiida_mlip_autopipe.science.potential.last_layer import responses
 from aiida_mlip_autopipe.science.potential.load import load_model, quiet
 from tests.support.potentials import tiny_potential
 
@@ -118,9 +119,27 @@ def test_layers_are_picked_by_number_or_by_index(layered):
             rows(wrong)
 
 
+def test_the_energy_is_linear_in_the_features_of_the_last_layer(layered):
+    """Each is what its weight adds to the energy, up to the constant factors inside of the network."""
+    features = MACEFeatures(layered, average='outer', of_last_layer=True)
+    frames = [carbide(seed) for seed in range(6)]
+    for atoms in frames:
+        atoms.info['REF_energy'], atoms.arrays['REF_forces'] = 0.0, np.zeros((8, 3))
+    found = responses(layered, frames, 'cpu')
+    expected, rows = found.of_weights[found.kinds == 0], features.create(frames)
+    assert rows.shape == expected.shape == (6, features.get_number_of_features()) == (6, CHANNELS + 4)
+    factors = expected[0] / rows[0]
+    np.testing.assert_allclose(rows * factors, expected, rtol=1e-8, atol=1e-12)
+    for part in (factors[:CHANNELS], factors[CHANNELS:]):
+        np.testing.assert_allclose(part, part[0], rtol=1e-8)
+    with pytest.raises(ValueError, match='leave layers out'):
+        MACEFeatures(layered, layers=1, of_last_layer=True)
+
+
 @pytest.mark.parametrize('atoms', frames_of_all_kinds()[:4], ids=lambda atoms: str(atoms.symbols))
-def test_rotation_translation_order_and_lattice_vectors_change_nothing(layered, atoms):
-    features = MACEFeatures(layered)
+@pytest.mark.parametrize('of_last_layer', [False, True])
+def test_rotation_translation_order_and_lattice_vectors_change_nothing(layered, atoms, of_last_layer):
+    features = MACEFeatures(layered, of_last_layer=of_last_layer)
     rows = features.create(atoms)
     assert np.abs(rows).max() > 1e-3
     moved = atoms.copy()

@@ -20,8 +20,24 @@ def name(request):
     return request.param
 
 
-def fitted(name, frames=FRAMES, n=12, seed=3, **given):
-    return DirectSampler(n, selection=name, random_state=seed).fit(frames.astype(np.float32), **given)
+def fitted(name, frames=FRAMES, n=12, seed=3, random_fraction=0.0, **given):
+    """Return a sampler after it selected; where the rule looks at atoms, each frame has one and a common one."""
+    sampler = DirectSampler(n, selection=name, random_state=seed, random_fraction=random_fraction)
+    if SELECTION_RULES[name].needs_environments and 'environments' not in given:
+        given['environments'] = lambda: [np.stack([frames, np.zeros_like(frames)], axis=1)]
+    return sampler.fit(frames.astype(np.float32), **given)
+
+
+def test_rules_that_look_at_atoms_are_refused_without_and_with_groups(name):
+    if SELECTION_RULES[name].needs_environments:
+        for given in ({'environments': None}, {'groups': GROUPS}):
+            with pytest.raises(ValueError, match=f'selection={name!r} needs the environments, and no groups'):
+                fitted(name, **given)
+        with pytest.raises(ValueError, match='uses all frames at once, group_by'):
+            SamplingParameters(selection=name, group_by='trajectory')
+    else:
+        assert fitted(name, environments=None).report_['n_selected'] == 12
+        SamplingParameters(selection=name, group_by='trajectory')
 
 
 @pytest.mark.parametrize('n', [1, 2, 12, 57])
@@ -54,27 +70,29 @@ def test_it_takes_no_frame_that_is_left_out(name):
 
 
 def test_each_group_gives_its_share(name):
-    picked = fitted(name, groups=GROUPS).selected_idx_
-    assert np.bincount(GROUPS[picked]).tolist() == [3, 3, 3, 3]
+    if not SELECTION_RULES[name].needs_environments:
+        picked = fitted(name, groups=GROUPS).selected_idx_
+        assert np.bincount(GROUPS[picked]).tolist() == [3, 3, 3, 3]
 
 
 def test_a_fraction_is_drawn_at_random_and_the_rule_takes_others(name):
-    sampler = DirectSampler(20, selection=name, random_state=3, random_fraction=0.5).fit(FRAMES, groups=GROUPS)
-    drawn = DirectSampler(20, selection='direct', random_state=3, random_fraction=0.5).fit(FRAMES, groups=GROUPS)
-    picked = sampler.selected_idx_
-    assert len(set(picked.tolist())) == 20 and np.bincount(GROUPS[picked]).tolist() == [5, 5, 5, 5]
-    of_a_group = [GROUPS[row] for row in picked]
-    for group in range(4):
-        first = [row for row, one in zip(picked, of_a_group, strict=True) if one == group][:2]
-        assert first == [row for row in drawn.selected_idx_ if GROUPS[row] == group][:2]
-    if name != 'random':
-        assert sampler.reasons_.count('random') == 8
+    sampler, other = (fitted(one, n=20, random_fraction=0.25) for one in (name, 'farthest'))
+    assert len(set(sampler.selected_idx_.tolist())) == 20
+    assert sampler.reasons_[:5] == ['random'] * 5 and np.array_equal(sampler.selected_idx_[:5], other.selected_idx_[:5])
+    assert name == 'random' or 'random' not in sampler.reasons_[5:]
+
+
+def test_of_each_group_a_fraction_is_drawn_at_random():
+    sampler = DirectSampler(20, random_fraction=0.5).fit(FRAMES, groups=GROUPS)
+    drawn = [row for row, reason in zip(sampler.selected_idx_, sampler.reasons_, strict=True) if reason == 'random']
+    assert np.bincount(GROUPS[sampler.selected_idx_]).tolist() == [5, 5, 5, 5]
+    assert np.bincount(GROUPS[drawn]).tolist() == [2, 2, 2, 2]
 
 
 def test_what_is_drawn_at_random_counts_as_taken(name):
     twice = np.repeat(FRAMES[:8], 5, axis=0)
     for seed in range(5):
-        sampler = DirectSampler(8, selection=name, random_state=seed, random_fraction=0.5).fit(twice)
+        sampler = fitted(name, twice, n=8, seed=seed, random_fraction=0.5)
         assert sorted(sampler.selected_idx_ // 5) == list(range(8))
 
 
@@ -86,7 +104,8 @@ def test_it_says_what_it_does(name):
 
 
 def test_a_rule_that_there_is_not_is_refused():
-    with pytest.raises(ValueError, match="selection='best' must be one of 'direct', 'farthest', 'i-optimal', 'random'"):
+    known = "'direct', 'farthest', 'i-optimal', 'random', 'set-cover'"
+    with pytest.raises(ValueError, match=f"selection='best' must be one of {known}"):
         DirectSampler(3, selection='best')
-    with pytest.raises(ValueError, match="Input should be 'direct', 'farthest', 'i-optimal' or 'random'"):
+    with pytest.raises(ValueError, match="Input should be 'direct', 'farthest', 'i-optimal', 'random' or 'set-cover'"):
         SamplingParameters(selection='best')

@@ -26,7 +26,7 @@ __all__ = ['MACEFeatures']
 
 
 class MACEFeatures(Descriptor):
-    """Node features of a MACE potential.
+    """Features of a MACE potential.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ class MACEFeatures(Descriptor):
         Whether the periodic directions of a frame are respected; otherwise it is taken as isolated.
     dtype : str
         Of the rows: ``float64`` or ``float32``.
+    of_last_layer : bool
+        Instead of node features, what the readouts multiply with their last weights: the energy is linear in them.
 
     Raises
     ------
@@ -71,15 +73,19 @@ class MACEFeatures(Descriptor):
         model_dtype: Literal['float32', 'float64'] | None = None,
         periodic: bool = True,
         dtype: Literal['float64', 'float32'] = 'float64',
+        of_last_layer: bool = False,
     ) -> None:
         if average == 'inner':
             raise ValueError(
                 "average='inner' averages before products are formed; the products of MACE features are inside the "
                 "network: take 'outer' or 'off'"
             )
-        self._potential = NodeFeatures(potential, layers, invariants_only, device, batch_size, model_dtype)
+        self._potential = NodeFeatures(
+            potential, layers, invariants_only, device, batch_size, model_dtype, bool(of_last_layer)
+        )
         super().__init__(self._potential.numbers, average, periodic, dtype)
         self.layers, self.invariants_only, self.batch_size = layers, bool(invariants_only), batch_size
+        self.of_last_layer = bool(of_last_layer)
 
     def get_number_of_features(self) -> int:
         """Return the length of a row."""

@@ -201,6 +201,12 @@ class MaceFeaturesParameters(StageParameters):
         description='Only the rotationally invariant components. false adds the equivariant ones, which rotate '
         'with the frame: rotated copies then count as different.',
     )
+    of_last_layer: bool = Field(
+        False,
+        description='Instead of node features, what the readouts multiply with their last weights: few features in '
+        'which the energy is linear. With selection: i-optimal, the frames that lower the variance of the potential '
+        'itself (LLPR).',
+    )
     average: Literal['outer'] = Field(
         'outer', description='The features are averaged over the atoms; inner is not defined for learned features.'
     )
@@ -213,6 +219,14 @@ class MaceFeaturesParameters(StageParameters):
     )
     model_dtype: Literal['float32', 'float64'] = Field('float32', description='Precision of the potential.')
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='auto: the GPU if there is one.')
+
+    @model_validator(mode='after')
+    def _layers_of_nodes(self) -> MaceFeaturesParameters:
+        if self.of_last_layer and self.layers is not None:
+            raise ValueError(
+                f'layers {self.layers} chooses node features, but of_last_layer is true; leave one of them out'
+            )
+        return self
 
 
 def named_kind(value: Any) -> Any:

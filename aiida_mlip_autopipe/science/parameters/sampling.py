@@ -145,4 +145,14 @@ class SamplingParameters(StageParameters):
                 f'environment_fill ({self.environment_fill:g}) uses all frames at once, group_by ({self.group_by}) one '
                 'group after the other; set one of them to 0 or none'
             )
+        if self.group_by != 'none' and self.uses_environments:
+            raise ValueError(
+                f'selection {self.selection} uses all frames at once, group_by ({self.group_by}) one group after the '
+                'other; take another rule, or group_by: none'
+            )
         return self
+
+    @property
+    def uses_environments(self) -> bool:
+        """Whether all atoms are described, not only the frames."""
+        return self.environment_fill > 0 or SELECTION_RULES[self.selection].needs_environments

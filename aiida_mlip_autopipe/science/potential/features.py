@@ -1,11 +1,14 @@
-"""What a trained potential has learned to see around an atom: the node features of MACE.
+"""What a trained potential has learned to see around an atom: the node features of MACE, or those of its last layer.
 
 The node features, before the readouts make energies of them, describe the surroundings of each atom. A layer's are
 ``channels x 0e + channels x 1o + ...``: the scalars (l = 0) do not change when the frame is rotated, the others rotate
-with it. The last layer of most potentials has scalars only. Frames are batched: one forward pass, without gradients,
-sees many of them as one graph.
+with it. The last layer of most potentials has scalars only. The features of the last layer are what the readouts
+multiply with their last weights: the energy of an atom is linear in them, so that a linear model of their principal
+components has the predictive variance of the potential itself (LLPR). Frames are batched: one forward pass, without
+gradients, sees many of them as one graph.
 
-Source: I. Batatia et al., Adv. Neural Inf. Process. Syst. 35, 11423 (2022).
+Sources: I. Batatia et al., Adv. Neural Inf. Process. Syst. 35, 11423 (2022); F. Bigi, S. Chong, M. Ceriotti and
+F. Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024) (LLPR).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from aiida_mlip_autopipe.science.potential.last_layer import last_maps
 from aiida_mlip_autopipe.science.potential.load import PotentialError, load_model, resolve_device
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ class NodeFeatures:
 
     Parameters
     ----------
-    potential, layers, invariants_only, device, batch_size, model_dtype
+    potential, layers, invariants_only, device, batch_size, model_dtype, of_last_layer
         As `~aiida_mlip_autopipe.science.descriptors.MACEFeatures` takes them.
 
     Attributes
@@ -78,6 +82,7 @@ class NodeFeatures:
         device: str = 'auto',
         batch_size: int | None = None,
         model_dtype: str | None = None,
+        of_last_layer: bool = False,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be at least 1')
@@ -86,7 +91,12 @@ class NodeFeatures:
         self.device = resolve_device(device)
         model, self.name = _opened(potential)
         self._model = _prepared(model, self.device, model_dtype)
-        self._columns, self._n_columns = _columns(model, layers, invariants_only, self.name)
+        if of_last_layer:
+            self._features_of = _inputs_of_last_maps
+            self._columns, self._n_columns = _columns_of_last_maps(self._model, layers, self.name)
+        else:
+            self._features_of = _nodes
+            self._columns, self._n_columns = _columns(model, layers, invariants_only, self.name)
         self.n_features, self.r_max = len(self._columns), float(model.r_max)
         self.numbers: list[int] = model.atomic_numbers.tolist()
         self._elements = np.full(max(self.numbers) + 1, -1)
@@ -148,15 +158,14 @@ class NodeFeatures:
         import torch
 
         with torch.no_grad(), _deterministic(self.device):
-            output = self._model(self._batch(graphs, numbers), compute_force=False)
-            nodes = output['node_feats']
-            if nodes.shape[1] != self._n_columns:
+            found = self._features_of(self._model, self._batch(graphs, numbers))
+            if found.shape[1] != self._n_columns:
                 raise PotentialError(
-                    f'{self.name} gives {nodes.shape[1]} node features where its layers promise {self._n_columns}: '
+                    f'{self.name} gives {found.shape[1]} features where its layers promise {self._n_columns}: '
                     'it is of a kind that is not supported; take a MACE potential of mace_run_train'
                 )
-            columns = torch.as_tensor(self._columns, device=nodes.device)
-            features = nodes.index_select(1, columns).to('cpu', torch.float64).numpy()
+            columns = torch.as_tensor(self._columns, device=found.device)
+            features = found.index_select(1, columns).to('cpu', torch.float64).numpy()
         return features.reshape(len(graphs), len(numbers), -1)
 
     def _batch(self, graphs: list[Graph], numbers: np.ndarray) -> dict[str, torch.Tensor]:
@@ -227,6 +236,43 @@ def _columns(
         start += irreps.dim
     chosen = [columns[layer] for layer in _which_layers(layers, len(columns))]
     return np.concatenate(chosen), start
+
+
+def _columns_of_last_maps(model: Any, layers: int | Sequence[int] | None, name: str) -> tuple[np.ndarray, int]:
+    """Return which columns of what the last linear maps are given are scalars, and how many there are in all."""
+    from e3nn import o3
+
+    if layers is not None:
+        raise ValueError(f'layers={layers!r} chooses node features; the last layer is one, leave layers out')
+    if not hasattr(model, 'readouts'):
+        raise PotentialError(f'{name} is a {type(model).__name__}, which has no readouts')
+    columns, start = [np.empty(0, dtype=int)], 0
+    for one in last_maps(model):
+        irreps = o3.Irreps(str(one.irreps_in))
+        parts = zip(irreps.slices(), irreps, strict=True)
+        columns += [start + np.arange(part.start, part.stop) for part, (_, irrep) in parts if irrep.l == 0]
+        start += irreps.dim
+    return np.concatenate(columns), start
+
+
+def _nodes(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the node features of all layers (n_nodes, n_columns)."""
+    found: torch.Tensor = model(batch, compute_force=False)['node_feats']
+    return found
+
+
+def _inputs_of_last_maps(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return what the linear map that ends each readout is given (n_nodes, n_columns)."""
+    import torch
+
+    seen: list[torch.Tensor] = []
+    hooks = [one.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for one in last_maps(model)]
+    try:
+        model(batch, compute_force=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(seen, dim=1)
 
 
 def _which_layers(layers: int | Sequence[int] | None, n_layers: int) -> list[int]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-__all__ = ['Responses', 'last_weights', 'responses', 'save_with']
+__all__ = ['Responses', 'last_maps', 'last_weights', 'responses', 'save_with']
 
 BATCH_ATOMS = 256
 
@@ -111,10 +111,14 @@ def save_with(potential: Path, weights: np.ndarray, target: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- the model
 
 
-def _parameters(model: Module) -> list[Tensor]:
-    """Return the weights of the linear map that ends each readout."""
+def last_maps(model: Module) -> list[Any]:
+    """Return the linear map that ends each readout."""
     blocks: Any = model.get_submodule('readouts')
-    return [(block.linear_2 if hasattr(block, 'linear_2') else block.linear).weight for block in blocks]
+    return [block.linear_2 if hasattr(block, 'linear_2') else block.linear for block in blocks]
+
+
+def _parameters(model: Module) -> list[Tensor]:
+    return [one.weight for one in last_maps(model)]
 
 
 def _values(parameter: Tensor) -> np.ndarray:

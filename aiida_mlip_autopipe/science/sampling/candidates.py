@@ -20,6 +20,7 @@ from aiida_mlip_autopipe.science.descriptors import make_descriptor, stream_rows
 from aiida_mlip_autopipe.science.frames import FrameChunk, FrameSource, ShardFrames
 from aiida_mlip_autopipe.science.parameters import DescriptorParameters, SamplingParameters
 from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
+from aiida_mlip_autopipe.science.sampling.environments import EnvironmentSource
 from aiida_mlip_autopipe.science.sampling.limits import REASONS, FrameLimits
 from aiida_mlip_autopipe.science.sampling.overview import note, overview
 from aiida_mlip_autopipe.science.sampling.rows import write_rows
@@ -170,7 +171,7 @@ def select_frames(
             known=_describe_known(known, descriptor) if known else None,
             groups=None if parameters.group_by == 'none' else source.groups(parameters.group_by),
             exclude=_excluded(np.concatenate(codes)),
-            environments=_environments(source, parameters, species, potential),
+            **_environments(source, parameters, known, species, potential),
             certain=_certain(np.concatenate(notes)['disagreement_eV_A'], parameters),
         )
     candidates = source.load(sampler.selected_idx_)
@@ -221,13 +222,24 @@ def _describe_known(known: Sequence[Atoms], descriptor: Descriptor) -> np.ndarra
 
 
 def _environments(
-    source: FrameSource, parameters: SamplingParameters, species: Sequence[int], potential: str | Path | None
-) -> Callable[[], Iterator[np.ndarray]] | None:
-    """Return what describes the atoms of all frames, chunk by chunk; None where they are not asked for."""
-    if parameters.environment_fill == 0:
-        return None
+    source: FrameSource,
+    parameters: SamplingParameters,
+    known: Sequence[Atoms],
+    species: Sequence[int],
+    potential: str | Path | None,
+) -> dict[str, EnvironmentSource]:
+    """Return what describes the atoms of all frames, and of known ones; nothing where they are not asked for."""
+    if not parameters.uses_environments:
+        return {}
     descriptor = make_descriptor(parameters.descriptor, species, potential, average='off')
-    return lambda: stream_rows(descriptor, source.chunks())
+
+    def of_known() -> Iterator[np.ndarray]:
+        for atoms in known:
+            rows = np.asarray(descriptor.create(atoms, on_error='mask'))
+            if np.isfinite(rows).all():
+                yield rows[None]
+
+    return {'environments': lambda: stream_rows(descriptor, source.chunks()), 'known_environments': of_known}
 
 
 def _sampler(parameters: SamplingParameters) -> DirectSampler:

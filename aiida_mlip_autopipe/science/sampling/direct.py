@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +28,7 @@ from aiida_mlip_autopipe.science.sampling.clustering import (
     subsample,
 )
 from aiida_mlip_autopipe.science.sampling.coverage import coverage_of, five_numbers
-from aiida_mlip_autopipe.science.sampling.environments import EnvironmentSource, fill_environments
+from aiida_mlip_autopipe.science.sampling.environments import Environments, EnvironmentSource
 from aiida_mlip_autopipe.science.sampling.outliers import Outliers, set_apart, warning_of
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool, count_distinct, draw, members_of
 from aiida_mlip_autopipe.science.sampling.reduction import (
@@ -41,7 +41,6 @@ from aiida_mlip_autopipe.science.sampling.reduction import (
     reduce,
 )
 from aiida_mlip_autopipe.science.sampling.rows import RowSource, blocks
-from aiida_mlip_autopipe.science.sampling.rules.base import Unusual
 from aiida_mlip_autopipe.science.sampling.selection import quotas, unlike
 
 __all__ = ['DirectSampler']
@@ -93,7 +92,7 @@ class DirectSampler(Parametrised):
     max_components : int, optional
         At most so many components.
     selection : str
-        The name of a rule: ``direct``; or a baseline: ``random``, ``farthest``.
+        The name of a rule: ``direct``, ``i-optimal`` or ``set-cover``; or a baseline: ``random``, ``farthest``.
     random_fraction : float
         Fraction of the budget (of each group) that is drawn at random before the rule selects the rest, rounded down.
     max_bytes : float
@@ -172,6 +171,7 @@ class DirectSampler(Parametrised):
         exclude: Mapping[str, np.ndarray] | None = None,
         environments: EnvironmentSource | None = None,
         certain: np.ndarray | None = None,
+        known_environments: EnvironmentSource | None = None,
     ) -> DirectSampler:
         """Select from the rows of X.
 
@@ -187,9 +187,12 @@ class DirectSampler(Parametrised):
         exclude : mapping, optional
             Reason -> which rows must not be selected for it (n_rows,), bool. They count in no statistics.
         environments : callable, optional
-            For ``environment_fill``: yields the descriptors of all atoms in order, as (n_frames, n_atoms, n_features).
+            For ``environment_fill``, and rules that need it: yields the descriptors of all atoms in order, as
+            (n_frames, n_atoms, n_features).
         certain : numpy.ndarray, optional
             Rows that are not worth a label (n_rows,), bool: they count in the statistics, but are not selected.
+        known_environments : callable, optional
+            The same of the atoms of labelled frames, whose environments are known.
 
         Returns
         -------
@@ -202,7 +205,7 @@ class DirectSampler(Parametrised):
             If X has no usable row, or other rows at the second reading; if ``known`` has other features, ``groups`` or
             ``exclude`` another length; if the clustering would not fit into the memory.
         """
-        _check_environments(self.environment_fill, environments, groups)
+        self._check_environments(environments, groups)
         all_moments = measure(X, _excluded(exclude))
         moments, outliers = set_apart(X, all_moments)
         reduction = reduce(moments, self.min_eigenvalue, self.max_components, self.weighting)
@@ -213,17 +216,27 @@ class DirectSampler(Parametrised):
         far = np.ones(len(usable), np.bool_) if novelty is None else novelty > self.min_novelty
         new = far & _uncertain(certain, moments.usable)
         rows, some = usable[new], slice(None) if new.all() else new
-        pool = Pool(points[some], digests[some], fixed, reduction.relative_weights, self.random_state)
-        if environments is not None and self.environment_fill:
-            unusual = partial(_unusual, environments, moments, rows, self.min_eigenvalue)
-            picks = self._select(pool, self.n_to_select, unusual)
-        else:
-            picks = self._select_by_group(pool, members_of(groups, moments.usable, rows, pool.digests))
+        atoms = None
+        if environments is not None:
+            atoms = Environments(environments, rows, len(moments.usable), self.min_eigenvalue, known_environments)
+        pool = Pool(points[some], digests[some], fixed, reduction.relative_weights, self.random_state, atoms)
+        picks = self._select_by_group(pool, members_of(groups, moments.usable, rows, pool.digests))
         self._remember_picks(pool, picks, rows, len(moments.usable))
         self._remember(reduction, points, usable, digests, pool)
         self._novelty, self._counts = novelty, _counts(moments, exclude) | {'n_known': len(fixed)} | _left_out(far, new)
         self._tell_outliers(outliers, all_moments, reduction)
         return self
+
+    def _check_environments(self, environments: EnvironmentSource | None, groups: object) -> None:
+        given = environments is not None and groups is None
+        if self.environment_fill and not given:
+            raise ValueError(
+                f'environment_fill={self.environment_fill} needs the environments, and no groups; give them, or 0'
+            )
+        if SELECTION_RULES[self.selection].needs_environments and not given:
+            raise ValueError(
+                f'selection={self.selection!r} needs the environments, and no groups; give them, or another rule'
+            )
 
     def _tell_outliers(self, outliers: Outliers, all_moments: Moments, reduction: Reduction) -> None:
         """Count outliers, and warn where they would have halved the number of components."""
@@ -336,23 +349,22 @@ class DirectSampler(Parametrised):
             picks.add_part(self._select(pool.part(group, picks.indices), int(share)), group)
         return picks
 
-    def _select(self, pool: Pool, n_wanted: int, unusual: Unusual | None = None) -> Picks:
+    def _select(self, pool: Pool, n_wanted: int) -> Picks:
         """Select so many frames, or all that differ: some at random, the rest by the rule, away from these."""
         n_drawn = int(self.random_fraction * n_wanted)
         if n_drawn == 0:
-            return self._select_by_rule(pool, n_wanted, unusual)
+            return self._select_by_rule(pool, n_wanted)
         picks = Picks.none_of(pool)
         picks.add(draw(pool.digests, n_drawn, (self.random_state, 2)), 'random')
         others = np.flatnonzero(~np.isin(pool.digests, pool.digests[picks.indices]))
-        seen = unusual and partial(_unusual_among, unusual, others, picks.indices)
-        picks.add_part(self._select_by_rule(pool.part(others, picks.indices), n_wanted - n_drawn, seen), others)
+        picks.add_part(self._select_by_rule(pool.part(others, picks.indices), n_wanted - n_drawn), others)
         return picks
 
-    def _select_by_rule(self, pool: Pool, n_wanted: int, unusual: Unusual | None) -> Picks:
+    def _select_by_rule(self, pool: Pool, n_wanted: int) -> Picks:
         n_wanted = min(n_wanted, len(pool))
         if n_wanted == 0:
             return Picks.none_of(pool)
-        picks = SELECTION_RULES[self.selection]().select(pool, n_wanted, self, unusual)
+        picks = SELECTION_RULES[self.selection]().select(pool, n_wanted, self)
         if len(picks) < n_wanted:  # what is left differs from the picks, but not in its score
             left = np.flatnonzero(picks.is_open)
             more = unlike(pool.digests[left], n_wanted - len(picks), pool.digests[picks.indices])
@@ -379,11 +391,6 @@ def _check_parameters(sampler: DirectSampler) -> None:
     for name in ('min_eigenvalue', 'min_novelty'):
         if not getattr(sampler, name) >= 0:
             raise ValueError(f'{name}={getattr(sampler, name)} must be at least 0')
-
-
-def _check_environments(share: float, environments: EnvironmentSource | None, groups: object) -> None:
-    if share and (environments is None or groups is not None):
-        raise ValueError(f'environment_fill={share} needs the environments, and no groups; give them, or 0')
 
 
 def _excluded(exclude: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
@@ -415,26 +422,3 @@ def _counts(moments: Moments, exclude: Mapping[str, np.ndarray] | None) -> dict[
         'n_finite': int(np.count_nonzero(moments.finite)),
         'n_excluded': {reason: int(np.count_nonzero(mask)) for reason, mask in (exclude or {}).items()},
     }
-
-
-def _unusual(
-    environments: EnvironmentSource,
-    moments: Moments,
-    rows: np.ndarray,
-    min_eigenvalue: float,
-    taken: np.ndarray,
-    n_more: int,
-) -> np.ndarray:
-    """Return points with unusual atoms, by their place among the rows to choose from."""
-    open_rows = np.zeros(len(moments.usable), np.bool_)
-    open_rows[rows] = True
-    found = fill_environments(environments, open_rows, rows[taken], n_more, min_eigenvalue)
-    return np.searchsorted(rows, found)
-
-
-def _unusual_among(
-    unusual: Unusual, members: np.ndarray, drawn: np.ndarray, taken: np.ndarray, n_more: int
-) -> np.ndarray:
-    """Return points with unusual atoms, by their place among some members of a pool of which others were drawn."""
-    found = unusual(np.concatenate([drawn, members[taken]]), n_more)
-    return np.searchsorted(members, found[np.isin(found, members)])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiida_mlip_autopipe.science.sampling.clustering import centroids, sample_size, subsample
+from aiida_mlip_autopipe.science.sampling.environments import Environments
 
 __all__ = ['Picks', 'Pool', 'count_distinct', 'draw', 'members_of']
 
@@ -28,6 +29,8 @@ class Pool:
         What turns the components into those that are weighted by explained variance (n_components,).
     random_state : int
         Seed of the subsample.
+    environments : Environments, optional
+        Their atoms, where these were described, too.
     """
 
     points: np.ndarray
@@ -35,6 +38,7 @@ class Pool:
     fixed: np.ndarray
     weights: np.ndarray
     random_state: int
+    environments: Environments | None = None
 
     def __len__(self) -> int:
         """Return how many frames there are."""
@@ -47,7 +51,8 @@ class Pool:
     def part(self, members: np.ndarray, taken: np.ndarray) -> Pool:
         """Return some of the frames, away from those taken of the others."""
         fixed = np.concatenate([self.fixed, self.points[taken]])
-        return Pool(self.points[members], self.digests[members], fixed, self.weights, self.random_state)
+        atoms = None if self.environments is None else self.environments.part(members, taken)
+        return Pool(self.points[members], self.digests[members], fixed, self.weights, self.random_state, atoms)
 
 
 @dataclass

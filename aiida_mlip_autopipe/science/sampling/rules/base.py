@@ -8,7 +8,7 @@ not in the pool; groups give their shares one after the other. A rule of another
     class Extremes(SelectionRule):
         \"\"\"The frames that are farthest from the mean of all.\"\"\"
 
-        def select(self, pool, n_wanted, sampler, unusual=None):
+        def select(self, pool, n_wanted, sampler):
             distances = np.linalg.norm(pool.points - pool.points.mean(axis=0), axis=1)
             order = np.argsort(-distances, kind='stable')
             _, first = np.unique(pool.digests[order], return_index=True)  # equal frames are taken once
@@ -28,10 +28,7 @@ and in its ``pyproject.toml``::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from aiida_mlip_autopipe.science.references import Reference
 
@@ -40,17 +37,22 @@ if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.sampling.direct import DirectSampler
     from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool
 
-__all__ = ['SelectionRule', 'Unusual']
-
-Unusual = Callable[[np.ndarray, int], np.ndarray]
-"""What is taken so far and how many more -> frames of the pool with unusual atoms."""
+__all__ = ['SelectionRule']
 
 
 class SelectionRule(ABC):
-    """A rule of selection; it has no state."""
+    """A rule of selection; it has no state.
+
+    Attributes
+    ----------
+    needs_environments : bool
+        Whether it looks at ``pool.environments``: then all atoms are described, not only the frames.
+    """
+
+    needs_environments: ClassVar[bool] = False
 
     @abstractmethod
-    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler, unusual: Unusual | None = None) -> Picks:
+    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Take frames from a pool.
 
         Parameters
@@ -62,8 +64,6 @@ class SelectionRule(ABC):
             anything but their points are added, in order, unless ``picks.is_open`` is false for them.
         sampler : DirectSampler
             Its settings; all random numbers follow from ``sampler.random_state``.
-        unusual : callable, optional
-            Finds frames with unusual atoms, where the settings keep a share for them.
 
         Returns
         -------

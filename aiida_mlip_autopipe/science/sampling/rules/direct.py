@@ -12,7 +12,7 @@ import numpy as np
 from aiida_mlip_autopipe.science.references import Reference
 from aiida_mlip_autopipe.science.sampling.clustering import cluster
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool
-from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule, Unusual
+from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule
 from aiida_mlip_autopipe.science.sampling.selection import fill, fill_bins, quotas, representatives
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ QI = Reference(
 class Direct(SelectionRule):
     """Stratified over clusters of the frames, the rest of the budget for those farthest from what was taken."""
 
-    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler, unusual: Unusual | None = None) -> Picks:
+    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Take from clusters, frames with unusual atoms, from empty bins, and fill."""
         picks = Picks.none_of(pool)
         n_unusual, n_bins = int(sampler.environment_fill * n_wanted), int(sampler.coverage_fill * n_wanted)
         budget = n_wanted - n_unusual - n_bins - int(sampler.fill * n_wanted)
         self._take_from_clusters(pool, budget, sampler, picks)
-        if unusual is not None and n_unusual:
-            picks.add(unusual(picks.indices, n_unusual), 'environment')
+        if pool.environments is not None and n_unusual:
+            picks.add(pool.environments.unusual(picks.indices, n_unusual), 'environment')
         if n_bins:
             picks.add(fill_bins(pool.points, n_bins, picks.indices, picks.is_open), 'coverage')
         n_fill = n_wanted - len(picks)

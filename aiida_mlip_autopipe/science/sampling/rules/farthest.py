@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiida_mlip_autopipe.science.references import Reference
 from aiida_mlip_autopipe.science.sampling.clustering import k_centre
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool
-from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule, Unusual
+from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters import SamplingParameters
@@ -23,7 +23,7 @@ GONZALEZ = Reference(
 class Farthest(SelectionRule):
     """Farthest-point traversal: each frame is the farthest from those before."""
 
-    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler, unusual: Unusual | None = None) -> Picks:
+    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Take one after the other what is farthest from all that is represented."""
         picks = Picks.none_of(pool)
         picks.add(k_centre(pool.points, n_wanted, pool.fixed)[0], 'farthest')

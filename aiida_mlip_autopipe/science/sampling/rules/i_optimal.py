@@ -24,7 +24,7 @@ import numpy as np
 
 from aiida_mlip_autopipe.science.references import Reference
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool
-from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule, Unusual
+from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters import SamplingParameters
@@ -50,7 +50,7 @@ YU = Reference(
 class IOptimal(SelectionRule):
     """Least mean predictive variance, over all frames, of a model that is linear in the components."""
 
-    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler, unusual: Unusual | None = None) -> Picks:
+    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Take one after the other what lowers the mean predictive variance most."""
         picks = Picks.none_of(pool)
         some = pool.sample(n_wanted)

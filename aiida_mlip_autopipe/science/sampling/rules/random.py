@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiida_mlip_autopipe.science.sampling.pool import Picks, Pool, draw
-from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule, Unusual
+from aiida_mlip_autopipe.science.sampling.rules.base import SelectionRule
 
 if TYPE_CHECKING:
     from aiida_mlip_autopipe.science.parameters import SamplingParameters
@@ -17,7 +17,7 @@ __all__ = ['Random']
 class Random(SelectionRule):
     """Drawn at random: the baseline."""
 
-    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler, unusual: Unusual | None = None) -> Picks:
+    def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Draw distinct frames."""
         picks = Picks.none_of(pool)
         picks.add(draw(pool.digests, n_wanted, (sampler.random_state,)), 'random')
