@@ -187,8 +187,7 @@ class DirectSampler(Parametrised):
         exclude : mapping, optional
             Reason -> which rows must not be selected for it (n_rows,), bool. They count in no statistics.
         environments : callable, optional
-            For ``environment_fill``, and rules that need it: yields the descriptors of all atoms in order, as
-            (n_frames, n_atoms, n_features).
+            For ``environment_fill`` and some rules: yields all atoms in order, as (n_frames, n_atoms, n_features).
         certain : numpy.ndarray, optional
             Rows that are not worth a label (n_rows,), bool: they count in the statistics, but are not selected.
         known_environments : callable, optional
@@ -212,16 +211,14 @@ class DirectSampler(Parametrised):
         points = project(X, reduction, moments)
         usable, fixed = np.flatnonzero(moments.usable), known_scores(known, reduction)
         digests = moments.digests if len(usable) == len(moments.usable) else moments.digests[usable]
-        novelty = Centres(fixed).nearest(points)[1] if len(fixed) else None
-        far = np.ones(len(usable), np.bool_) if novelty is None else novelty > self.min_novelty
+        novelty, far = _far_from(fixed, points, self.min_novelty)
         new = far & _uncertain(certain, moments.usable)
         rows, some = usable[new], slice(None) if new.all() else new
-        atoms = None
-        if environments is not None:
-            atoms = Environments(environments, rows, len(moments.usable), self.min_eigenvalue, known_environments)
+        n_rows = len(moments.usable)
+        atoms = environments and Environments(environments, rows, n_rows, self.min_eigenvalue, known_environments)
         pool = Pool(points[some], digests[some], fixed, reduction.relative_weights, self.random_state, atoms)
         picks = self._select_by_group(pool, members_of(groups, moments.usable, rows, pool.digests))
-        self._remember_picks(pool, picks, rows, len(moments.usable))
+        self._remember_picks(pool, picks, rows, n_rows)
         self._remember(reduction, points, usable, digests, pool)
         self._novelty, self._counts = novelty, _counts(moments, exclude) | {'n_known': len(fixed)} | _left_out(far, new)
         self._tell_outliers(outliers, all_moments, reduction)
@@ -402,6 +399,14 @@ def _excluded(exclude: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
     if len({len(mask) for mask in masks.values()}) > 1:
         raise ValueError(f'exclude has entries of lengths {[len(mask) for mask in masks.values()]}; give one per row')
     return np.logical_or.reduce(list(masks.values())) if masks else None
+
+
+def _far_from(fixed: np.ndarray, points: np.ndarray, distance: float) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return how far points are from the nearest fixed one, None without any, and which are farther than a distance."""
+    if len(fixed) == 0:
+        return None, np.ones(len(points), np.bool_)
+    _, novelty = Centres(fixed).nearest(points)
+    return novelty, novelty > distance
 
 
 def _uncertain(certain: np.ndarray | None, usable: np.ndarray) -> np.ndarray:
