@@ -178,7 +178,7 @@ class Configuration(StageParameters):
         'The path of a file that ASE reads, or node:<pk or UUID>; labels in it are ignored.',
     )
     generation: GenerationParameters = Field(default_factory=GenerationParameters, description='Seed structures.')
-    exploration: ExplorationParameters = Field(default_factory=ExplorationParameters, description='MD and DIRECT.')
+    exploration: ExplorationParameters = Field(default_factory=ExplorationParameters, description='MD and selection.')
     labelling: Labelling = Field(
         default_factory=LABELLERS[DEFAULT_LABELLER].parameters_class, description='The labelling code.'
     )

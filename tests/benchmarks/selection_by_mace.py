@@ -47,10 +47,10 @@ COMPARED: dict[str, Select] = {
 
 TRAINING = TrainingParameters(
     num_channels=16,
-    r_max=4.5,
+    r_max=4.0,
     batch_size=1,
     ema_decay=0.99,
-    n_steps=2000,
+    n_steps=2500,
     stress_weight=0.0,
     free_atom='shifted',
     max_continuations=0,

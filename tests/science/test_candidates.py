@@ -82,7 +82,7 @@ def test_candidates_carry_origin_and_reason(folders, tmp_path):
         assert atoms.info['rank'] == rank
         for name in ('cluster', 'rank', 'distance', 'reason', 'frame_id'):
             assert atoms.info[name] == selection.table[name][rank]
-    assert selection.table['reason'].tolist() == ['centroid'] * 9 + ['fill']
+    assert selection.table['reason'].tolist() == ['random'] * 5 + ['variance'] * 5
 
 
 def test_what_there_was_to_choose_from_is_told(folders):
@@ -120,7 +120,7 @@ def test_all_frames_with_a_geometry_can_be_selected_once(folders):
 
 
 def test_scores_are_those_of_the_frames_descriptors(folders):
-    parameters = SamplingParameters(n_to_select=8, descriptor=DESCRIPTOR)
+    parameters = SamplingParameters(n_to_select=8, selection='direct', descriptor=DESCRIPTOR)
     frames = load_frames(folders, [index for index in range(45) if index != 34])
     rows = SOAP(['Si', 'C'], 3.5, 3, 2, 0.5, average='outer').create(frames)
     np.testing.assert_array_equal(np.delete(describe_folders(folders, parameters.descriptor), 34, axis=0), rows)
@@ -190,7 +190,7 @@ def test_the_random_baseline_says_so(folders):
 
 
 def test_more_wanted_than_there_are(folders):
-    parameters = SamplingParameters(n_to_select=100, clustering='kmedoids', descriptor=DESCRIPTOR)
+    parameters = SamplingParameters(n_to_select=100, selection='direct', clustering='kmedoids', descriptor=DESCRIPTOR)
     selection = select_candidates(folders, parameters)
     assert len(selection.candidates) == 44
     assert selection.report['n_shortfall'] == 56
@@ -215,7 +215,7 @@ def test_known_frames_of_any_number_and_size_are_kept_away_from(folders):
         assert (selection.table['novelty'] > 1e-3).all()
 
 
-@pytest.mark.parametrize('settings', [{'selection': 'set-cover'}, {'environment_fill': 0.4, 'fill': 0.0}])
+@pytest.mark.parametrize('settings', [{'selection': 'set-cover'}, {'selection': 'direct', 'environment_fill': 0.4}])
 def test_the_atoms_of_known_frames_are_known(folders, settings):
     parameters = SamplingParameters(n_to_select=5, descriptor=DESCRIPTOR, **settings)
     first = select_candidates(folders, parameters)

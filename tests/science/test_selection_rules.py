@@ -103,6 +103,34 @@ def test_it_says_what_it_does(name):
     assert str(parameters.n_to_select) in rule.sentence(parameters) and (type(rule).__doc__ or '').strip()
 
 
+def test_what_suits_a_rule_is_its_default_and_what_is_given_counts(name):
+    fresh, rule = SamplingParameters(selection=name), SELECTION_RULES[name]
+    asked = {'min_eigenvalue': 1.0, 'random_fraction': 0.0} | rule.defaults
+    assert {key: getattr(fresh, key) for key in asked} == asked
+    given = SamplingParameters(selection=name, min_eigenvalue=0.3, random_fraction=0.25)
+    assert (given.min_eigenvalue, given.random_fraction) == (0.3, 0.25)
+    assert SamplingParameters(**given.model_dump(mode='json')) == given
+
+
+def test_the_default_is_i_optimal_with_half_at_random():
+    default = SamplingParameters()
+    assert (default.selection, default.min_eigenvalue, default.random_fraction) == ('i-optimal', 0.01, 0.5)
+
+
+def test_settings_that_only_another_rule_reads_are_refused(name):
+    for setting, value in {
+        'fill': 0.3,
+        'n_clusters': 4,
+        'clustering': 'birch',
+        'cluster_share': 'proportional',
+    }.items():
+        if name == 'direct':
+            assert getattr(SamplingParameters(selection=name, **{setting: value}), setting) == value
+        else:
+            with pytest.raises(ValueError, match=f'{setting}: direct alone looks at it, but selection is {name}'):
+                SamplingParameters(selection=name, **{setting: value})
+
+
 def test_a_rule_that_there_is_not_is_refused():
     known = "'direct', 'farthest', 'i-optimal', 'random', 'set-cover'"
     with pytest.raises(ValueError, match=f"selection='best' must be one of {known}"):

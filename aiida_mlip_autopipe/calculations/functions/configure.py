@@ -7,11 +7,9 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_mlip_autopipe.config.expander import merged
-from aiida_mlip_autopipe.science.parameters import (
-    DynamicsParameters,
-    SamplingParameters,
-)
+from aiida_mlip_autopipe.science.parameters import DynamicsParameters, SamplingParameters
 from aiida_mlip_autopipe.science.random_seeds import derived_seed
+from aiida_mlip_autopipe.science.registry import SELECTION_RULES
 
 __all__ = ['change_configuration', 'round_parameters']
 
@@ -57,12 +55,13 @@ def change_configuration(configuration: orm.Dict, change: orm.Dict) -> orm.Dict:
 def _for_the_test_set(temperatures: list, evaluation: dict) -> dict:
     """Return what differs where the test set is explored: any frame may be in it, at one more, hotter temperature."""
     factor = evaluation['hot_factor']
+    of_other_rules = sorted({name for _, rule in SELECTION_RULES.items() for name in rule.settings})
     return {
+        **{name: SamplingParameters.model_fields[name].default for name in of_other_rules},
         'temperatures_K': [*temperatures, *([] if factor is None else [factor * float(np.max(temperatures))])],
         'selection': 'random',
         'group_by': 'temperature',
         'n_to_select': evaluation['n_test'],
-        'environment_fill': 0.0,
         'random_fraction': 0.0,
         'min_expected_error_eV_A': 0.0,
     }

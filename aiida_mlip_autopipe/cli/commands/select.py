@@ -34,7 +34,7 @@ COVERAGE = {
 @click.command('select')
 @descriptor_options
 @click.option('-n', '--number', type=int, default=10, show_default=True, help='Number of frames to select.')
-@click.option('--rule', metavar='NAME', default='direct', show_default=True, help='Rule of selection.')
+@click.option('--rule', metavar='NAME', default='i-optimal', show_default=True, help='Rule of selection.')
 @click.option('--seed', type=int, default=0, show_default=True, help='Seed of all random numbers.')
 @click.option(
     '-k', '--known', type=click.Path(path_type=Path), help='File of labelled frames, from which the picks keep away.'

@@ -22,7 +22,7 @@ __all__ = ['learning', 'learning_points']
 BLUE, VERMILION, GREEN, ORANGE, *_ = COLOURS
 N_MORE, N_STEPS = 50, 25
 SERIES = {'test': ('test set', BLUE, 'circle'), 'hot': ('hotter test set', VERMILION, 'square')}
-BASELINES = (('', 'DIRECT', BLUE), ('_random', 'random', '#888888'), ('_farthest', 'farthest', ORANGE))
+BASELINES = (('', 'selected', BLUE), ('_random', 'random', '#888888'), ('_farthest', 'farthest', ORANGE))
 
 
 def learning(record: RunRecord) -> Section:
@@ -152,7 +152,7 @@ def _curve(record: RunRecord) -> list[Any]:
 
 def _baseline(record: RunRecord) -> list[Any]:
     """Return how the selections cover their frames, beside as many frames drawn at random and farthest-point ones."""
-    rounds = [one for one in record.explored if one.report.get('n_clusters')]
+    rounds = [one for one in record.explored if set(one.report['n_by_reason']) - {'random'}]
     if not rounds:
         return []
     names = [title_of(one.stage) for one in rounds]
@@ -164,7 +164,7 @@ def _baseline(record: RunRecord) -> list[Any]:
         Chart(
             key,
             title,
-            f'{title}: DIRECT, random and farthest, round by round',
+            f'{title}: selected, random and farthest frames, round by round',
             [
                 {
                     'type': 'bar', 'name': title_of_baseline, 'x': names, 'marker': {'color': colour},

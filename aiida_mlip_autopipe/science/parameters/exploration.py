@@ -1,4 +1,4 @@
-"""Molecular dynamics and DIRECT in one section."""
+"""Molecular dynamics and the selection of its frames in one section."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MeltingFractions = Annotated[list[Annotated[float, Field(gt=0, le=5)]], Field(mi
 
 
 class ExplorationParameters(DynamicsParameters, SamplingParameters):
-    """Molecular dynamics on a grid of conditions, then DIRECT on its frames."""
+    """Molecular dynamics on a grid of conditions, then a selection of its frames."""
 
     melting_fractions: MeltingFractions | None = Field(
         None,

@@ -1,8 +1,9 @@
-"""DIRECT, and what a frame must satisfy to be selected."""
+"""How frames are selected, and what a frame must satisfy to be."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,21 +60,24 @@ class LimitParameters(StageParameters):
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Literal['equal', 'proportional']
+DEFAULT_RULE = 'i-optimal'
 
 
 class SamplingParameters(StageParameters):
-    """How frames are described, reduced and selected; the keys of clusters and fills are those of DIRECT."""
+    """How frames are described, reduced and selected; the keys of clusters and fills are those of DIRECT alone."""
 
     n_to_select: int = Field(10, ge=1, le=1_000_000, description='Frames to select for labelling.')
-    selection: Annotated[str, SELECTION_RULES] = Field('direct', description='The rule of selection, by name.')
+    selection: Annotated[str, SELECTION_RULES] = Field(DEFAULT_RULE, description='The rule of selection, by name.')
     random_fraction: Fraction = Field(
         0.0,
-        description='Fraction of the budget drawn at random first: where the frames are. The rule selects the rest.',
+        description='Fraction of the budget drawn at random first: where the frames are. The rule selects the rest. '
+        'With i-optimal 0.5, if not given.',
     )
     min_eigenvalue: float = Field(
         1.0,
         ge=0,
-        description='Principal components with a larger eigenvalue of the correlation matrix are kept (Kaiser rule).',
+        description='Principal components with a larger eigenvalue of the correlation matrix are kept (Kaiser rule). '
+        'With i-optimal 0.01, if not given.',
     )
     weighting: Literal['none', 'half', 'maml'] = Field(
         'none',
@@ -133,6 +137,27 @@ class SamplingParameters(StageParameters):
         default_factory=LimitParameters, description='Conditions that a frame must satisfy to be selected.'
     )
     random_seed: int = Field(0, ge=0, lt=2**32, description='Seed of all random numbers of this stage.')
+
+    @model_validator(mode='before')
+    @classmethod
+    def _as_suits_the_rule(cls, data: Any) -> Any:
+        """Put in the defaults of the rule, where nothing is given."""
+        rule = data.get('selection', DEFAULT_RULE) if isinstance(data, Mapping) else None
+        if isinstance(rule, str) and rule in SELECTION_RULES:
+            return {**SELECTION_RULES[rule].defaults, **data}
+        return data
+
+    @model_validator(mode='after')
+    def _settings_of_the_rule(self) -> SamplingParameters:
+        """Refuse what only another rule would read."""
+        asked = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        for name, rule in SELECTION_RULES.items():
+            if unread := sorted(asked & rule.settings - SELECTION_RULES[self.selection].settings):
+                raise ValueError(
+                    f'{", ".join(unread)}: {name} alone looks at it, but selection is {self.selection}; add selection: '
+                    f'{name}, or leave it out'
+                )
+        return self
 
     @model_validator(mode='after')
     def _clusters_get_something(self) -> SamplingParameters:

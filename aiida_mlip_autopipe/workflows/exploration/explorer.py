@@ -1,4 +1,4 @@
-"""The exploration stage: MACE molecular dynamics in sequences, then DIRECT beside its frames."""
+"""The exploration stage: MACE molecular dynamics in sequences, then a selection beside its frames."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ and in its ``pyproject.toml``::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlip_autopipe.science.references import Reference
 
@@ -47,9 +48,15 @@ class SelectionRule(ABC):
     ----------
     needs_environments : bool
         Whether it looks at ``pool.environments``: then all atoms are described, not only the frames.
+    settings : frozenset of str
+        Keys of ``exploration`` that it reads and other rules do not: with these they are refused.
+    defaults : mapping
+        Values of keys for all rules that suit it, where none is given.
     """
 
     needs_environments: ClassVar[bool] = False
+    settings: ClassVar[frozenset[str]] = frozenset()
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:

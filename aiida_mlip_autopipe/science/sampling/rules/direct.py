@@ -36,6 +36,19 @@ QI = Reference(
 class Direct(SelectionRule):
     """Stratified over clusters of the frames, the rest of the budget for those farthest from what was taken."""
 
+    settings = frozenset(
+        {
+            'clustering',
+            'cluster_share',
+            'coverage_fill',
+            'environment_fill',
+            'fill',
+            'min_cluster_size',
+            'n_clusters',
+            'n_per_cluster',
+        }
+    )
+
     def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Take from clusters, frames with unusual atoms, from empty bins, and fill."""
         picks = Picks.none_of(pool)

@@ -17,8 +17,8 @@ K. Yu, J. Bi and V. Tresp, Proc. 23rd Int. Conf. Machine Learning, 1081 (2006) (
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -49,6 +49,9 @@ YU = Reference(
 
 class IOptimal(SelectionRule):
     """Least mean predictive variance, over all frames, of a model that is linear in the components."""
+
+    #: It needs more components than clusters do, and alone it takes too few of the frequent frames.
+    defaults: ClassVar[Mapping[str, Any]] = {'min_eigenvalue': 0.01, 'random_fraction': 0.5}
 
     def select(self, pool: Pool, n_wanted: int, sampler: DirectSampler) -> Picks:
         """Take one after the other what lowers the mean predictive variance most."""
