@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 
+from aiida_mlip_autopipe.science.descriptors import make_descriptor
+from aiida_mlip_autopipe.science.parameters import SoapParameters
 from aiida_mlip_autopipe.science.sampling import DirectSampler
 from aiida_mlip_autopipe.science.training.weights import weights_of
 
-__all__ = ['RULES', 'Picks', 'Select', 'by_rule']
+__all__ = ['RULES', 'Picks', 'Select', 'by_rule', 'set_covers']
 
 
 class Picks(NamedTuple):
@@ -48,3 +51,22 @@ RULES: dict[str, Select] = {
     'I-optimal, half at random, weights': by_rule(weighted=True, random_fraction=0.5, **I_OPTIMAL),
 }
 """I-optimal is with all components above 0.01 (`min_eigenvalue`)."""
+
+
+def set_covers(frames: list[Atoms], rows: np.ndarray, species: list[str]) -> dict[str, Select]:
+    """Return set covers of the environments of frames, which are known by their rows."""
+    descriptor = make_descriptor(SoapParameters(), species, average='off')
+    atoms_of = {row.tobytes(): descriptor.create(atoms)[None] for row, atoms in zip(rows, frames, strict=True)}
+
+    def covering(random_fraction: float) -> Select:
+        def select(some: np.ndarray, n_to_select: int, seed: int) -> Picks:
+            sampler = DirectSampler(
+                n_to_select, random_state=seed, selection='set-cover', random_fraction=random_fraction
+            )
+            return Picks(
+                sampler.fit(some, environments=lambda: (atoms_of[row.tobytes()] for row in some)).selected_idx_
+            )
+
+        return select
+
+    return {'set cover': covering(0.0), 'set cover, half at random': covering(0.5)}

@@ -37,7 +37,7 @@ from aiida_mlip_autopipe.science.parameters import SoapParameters
 from .kernel_model import KernelModel
 from .linear_ace import LinearACE
 from .made_sets import MADE, made
-from .selection_rules import RULES, Select
+from .selection_rules import RULES, Select, set_covers
 from .selection_sets import SETS, files_of, load, potential_of, species_of, split, trajectories_of
 
 BUDGETS = (0.1, 0.2, 0.3)
@@ -88,7 +88,8 @@ def test_errors_of_rules(add_row):
         frames = load(name)
         rows = make_descriptor(SoapParameters(), species_of(frames)).create(frames)
         potential, trajectories = potential_of(frames), trajectories_of(frames)
-        by_set[name] = study(potential, rows, trajectories)
+        rules = RULES | set_covers(frames, rows, species_of(frames))
+        by_set[name] = study(potential, rows, trajectories, rules)
         if name in ALLOYS:
             energies_alone[name] = study(KernelModel(potential.energies, rows), rows, trajectories)
     tell(of_alloys(by_set), add_row)
