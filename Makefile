@@ -115,7 +115,7 @@ test-nightly: $(INSTALLED) pw slurm postgres
 	$(MAKE) test-psql
 
 quick: $(INSTALLED) $(SKLEARN_EXTRA)
-	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest $(QUICK) -m 'not (slow or daemon or pw or nightly)' -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-torchsim:
 ifeq ($(strip $(TORCHSIM_PYTHON)),)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from aiida_mlip_autopipe.cli import main
 from aiida_mlip_autopipe.science.descriptors import make_descriptor
+from aiida_mlip_autopipe.science.frames import load_frames
 from aiida_mlip_autopipe.science.frames.trajectories import TrajectoryFrames
 from aiida_mlip_autopipe.science.parameters import SamplingParameters, descriptor_parameters
 from aiida_mlip_autopipe.science.sampling import select_candidates, select_frames
@@ -81,12 +82,12 @@ def test_frames_of_files_come_in_chunks_of_the_same_atoms(files):
 def test_a_file_and_the_shards_of_the_same_frames_give_the_same_selection(tmp_path):
     """There is one way to select: only the reading differs."""
     frames = rattled(bulk('Si'), 20, seed=1)
-    write(tmp_path / 'frames.extxyz', frames)
     rows = [(step, atoms.positions, atoms.cell.array, -1.0, 300.0, 0.0, np.nan) for step, atoms in enumerate(frames)]
     folder = write_md_job(tmp_path / 'md', 'aaaaaaaa', [(frames[0], iter(rows))])
+    write(tmp_path / 'frames.traj', load_frames([folder], range(20)))  # with all digits: what is drawn depends on them
     parameters = SamplingParameters(n_to_select=6, descriptor=DESCRIPTOR)
     of_shards = select_candidates([folder], parameters)
-    of_file = select_frames(TrajectoryFrames([tmp_path / 'frames.extxyz']), parameters)
+    of_file = select_frames(TrajectoryFrames([tmp_path / 'frames.traj']), parameters)
     for name in ('index', 'cluster', 'reason', 'represents'):
         np.testing.assert_array_equal(of_file.table[name], of_shards.table[name])
 
