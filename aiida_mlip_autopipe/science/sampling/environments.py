@@ -90,8 +90,7 @@ class Environments:
 
     def known_scores(self, reduction: Reduction) -> Iterator[np.ndarray]:
         """Yield the scores of the atoms of labelled frames, (n_frames, n_atoms, n_components)."""
-        for chunk in self.known() if self.known else ():
-            yield _scores(chunk, reduction)
+        return _known_scores(self.known, reduction)
 
 
 def fill_environments(
@@ -131,7 +130,7 @@ def fill_environments(
     """
     taken_rows: list[np.ndarray] = []
     reduction = reduce(_measure(lambda: _frames(source, usable, taken, taken_rows)), min_eigenvalue)
-    atlas = _centres_of((reduction.transform(np.concatenate(taken_rows)), *_known(known, reduction)))
+    atlas = _centres_of(reduction.transform(np.concatenate(taken_rows)), _known_scores(known, reduction))
     unusual, distances, n_atoms = _most_unusual(source, usable, reduction, atlas)
     distances[taken] = 0.0
     picks: list[int] = []
@@ -182,17 +181,15 @@ def _frames(
         yield chunk[usable[frames]]
 
 
-def _known(known: EnvironmentSource | None, reduction: Reduction) -> Iterator[np.ndarray]:
-    """Yield the scores of known atoms, (n, n_components)."""
+def _known_scores(known: EnvironmentSource | None, reduction: Reduction) -> Iterator[np.ndarray]:
     for chunk in known() if known else ():
-        yield reduction.transform(chunk.reshape(-1, chunk.shape[2]))
+        yield _scores(chunk, reduction)
 
 
-def _centres_of(parts: Iterable[np.ndarray]) -> Centres:
-    """Return the known environments, or what represents them."""
-    scores, *others = parts
-    for more in others:
-        scores = _representatives(np.concatenate([scores, more]), 4 * MAX_ATLAS)
+def _centres_of(scores: np.ndarray, known: Iterable[np.ndarray]) -> Centres:
+    """Return the environments that are taken or known, or what represents them."""
+    for more in known:
+        scores = _representatives(np.concatenate([scores, *more]), 4 * MAX_ATLAS)
     if len(scores) == 0:  # nothing was taken yet: what is unlike the mean environment is unusual
         scores = np.zeros((1, scores.shape[1]), np.float32)
     return Centres(_representatives(scores, MAX_ATLAS))
@@ -214,9 +211,9 @@ def _most_unusual(
         rows = np.arange(frames.start, frames.stop)[usable[frames]]
         if len(rows) == 0:
             continue
-        scores = reduction.transform(chunk[usable[frames]].reshape(-1, chunk.shape[2]))
-        apart = atlas.nearest(scores)[1].reshape(len(rows), chunk.shape[1])
+        scores = _scores(chunk[usable[frames]], reduction)
+        apart = atlas.nearest(scores.reshape(-1, scores.shape[2]))[1].reshape(scores.shape[:2])
         worst = apart.argmax(axis=1)
-        unusual[rows] = scores.reshape(len(rows), chunk.shape[1], -1)[np.arange(len(rows)), worst]
+        unusual[rows] = scores[np.arange(len(rows)), worst]
         distances[rows] = apart[np.arange(len(rows)), worst]
     return unusual, distances, n_atoms
