@@ -220,13 +220,29 @@ def _columns(
     model: Any, layers: int | Sequence[int] | None, invariants_only: bool, name: str
 ) -> tuple[np.ndarray, int]:
     """Return which columns of the node features are taken, and how many there are in all."""
-    from e3nn import o3
-
     if not (hasattr(model, 'products') and hasattr(model, 'node_embedding')):
         raise PotentialError(f'{name} is a {type(model).__name__}, which has no node features by layer')
+    columns, n_columns = _kept_columns([product.linear.irreps_out for product in model.products], invariants_only)
+    return np.concatenate([columns[layer] for layer in _which_layers(layers, len(columns))]), n_columns
+
+
+def _columns_of_last_maps(model: Any, layers: int | Sequence[int] | None, name: str) -> tuple[np.ndarray, int]:
+    """Return which columns of what the last linear maps are given are scalars, and how many there are in all."""
+    if layers is not None:
+        raise ValueError(f'layers={layers!r} chooses node features; the last layer is one, leave layers out')
+    if not hasattr(model, 'readouts'):
+        raise PotentialError(f'{name} is a {type(model).__name__}, which has no readouts')
+    columns, n_columns = _kept_columns([one.irreps_in for one in last_maps(model)], invariants_only=True)
+    return np.concatenate(columns), n_columns
+
+
+def _kept_columns(every: Sequence[Any], invariants_only: bool) -> tuple[list[np.ndarray], int]:
+    """Return which columns are taken of features that stand side by side, for each of their irreps, and how many there
+    are in all."""
+    from e3nn import o3
+
     columns, start = [], 0
-    for product in model.products:
-        irreps = o3.Irreps(str(product.linear.irreps_out))
+    for irreps in (o3.Irreps(str(one)) for one in every):
         kept = [
             np.arange(part.start, part.stop)
             for part, (_, irrep) in zip(irreps.slices(), irreps, strict=True)
@@ -234,25 +250,7 @@ def _columns(
         ]
         columns.append(start + np.concatenate([*kept, np.empty(0, dtype=int)]))
         start += irreps.dim
-    chosen = [columns[layer] for layer in _which_layers(layers, len(columns))]
-    return np.concatenate(chosen), start
-
-
-def _columns_of_last_maps(model: Any, layers: int | Sequence[int] | None, name: str) -> tuple[np.ndarray, int]:
-    """Return which columns of what the last linear maps are given are scalars, and how many there are in all."""
-    from e3nn import o3
-
-    if layers is not None:
-        raise ValueError(f'layers={layers!r} chooses node features; the last layer is one, leave layers out')
-    if not hasattr(model, 'readouts'):
-        raise PotentialError(f'{name} is a {type(model).__name__}, which has no readouts')
-    columns, start = [np.empty(0, dtype=int)], 0
-    for one in last_maps(model):
-        irreps = o3.Irreps(str(one.irreps_in))
-        parts = zip(irreps.slices(), irreps, strict=True)
-        columns += [start + np.arange(part.start, part.stop) for part, (_, irrep) in parts if irrep.l == 0]
-        start += irreps.dim
-    return np.concatenate(columns), start
+    return columns, start
 
 
 def _nodes(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
